@@ -1,0 +1,208 @@
+//! A path inside a tree, as the kernel sees it: bytes, never `..`, never absolute.
+
+use std::{
+    ffi::OsStr,
+    fmt,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longest single name, in bytes (`NAME_MAX`, limits.h).
+const NAME_MAX: usize = 255;
+/// Longest whole path, in bytes (`PATH_MAX` less its NUL, limits.h).
+const PATH_MAX: usize = 4095;
+
+/// A normalised path relative to the root of a tree: one or more names joined
+/// by `/`; no name is empty, `.` or `..`, none holds a NUL. Ordering is that of
+/// the path's components, so a directory sorts directly before its contents.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RelPath(Vec<u8>);
+
+/// Why bytes are no path inside a tree.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RelPathError {
+    /// Nothing was given, or nothing but `.` and slashes.
+    #[error("the path is empty")]
+    Empty,
+    /// The path begins with `/`.
+    #[error("`{0}` is absolute; a path inside the tree is needed")]
+    Absolute(String),
+    /// A component is `..`.
+    #[error("`{0}` climbs out of the tree with `..`")]
+    Climbs(String),
+    /// A NUL byte cannot be part of a name.
+    #[error("`{0}` holds a NUL byte")]
+    Nul(String),
+    /// A component or the whole is longer than the kernel takes.
+    #[error("`{0}…` is too long for a path")]
+    TooLong(String),
+}
+
+impl RelPath {
+    /// Checks and normalises bytes (`./a//b/` becomes `a/b`).
+    ///
+    /// # Errors
+    /// See [`RelPathError`]; `..` is refused even where it would stay inside.
+    pub fn new(raw: impl AsRef<[u8]>) -> Result<Self, RelPathError> {
+        let raw = raw.as_ref();
+        let shown = || {
+            String::from_utf8_lossy(&raw[..raw.len().min(120)])
+                .escape_debug()
+                .to_string()
+        };
+        if raw.contains(&0) {
+            return Err(RelPathError::Nul(shown()));
+        }
+        if raw.first() == Some(&b'/') {
+            return Err(RelPathError::Absolute(shown()));
+        }
+        let mut out = Vec::with_capacity(raw.len());
+        for name in raw.split(|b| *b == b'/') {
+            match name {
+                b"" | b"." => continue,
+                b".." => return Err(RelPathError::Climbs(shown())),
+                _ if name.len() > NAME_MAX => return Err(RelPathError::TooLong(shown())),
+                _ => {
+                    if !out.is_empty() {
+                        out.push(b'/');
+                    }
+                    out.extend_from_slice(name);
+                }
+            }
+        }
+        if out.is_empty() {
+            return Err(RelPathError::Empty);
+        }
+        if out.len() > PATH_MAX {
+            return Err(RelPathError::TooLong(shown()));
+        }
+        Ok(Self(out))
+    }
+
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The path for use with the file system, still relative.
+    pub fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// The path below `root`.
+    pub fn under(&self, root: &Path) -> PathBuf {
+        root.join(self.as_path())
+    }
+
+    /// The names, outermost first.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|b| *b == b'/')
+    }
+
+    /// The last name.
+    pub fn file_name(&self) -> &[u8] {
+        self.0.rsplit(|b| *b == b'/').next().unwrap_or(&self.0)
+    }
+
+    /// The directory that holds this path; `None` at the top of the tree.
+    pub fn parent(&self) -> Option<RelPath> {
+        let cut = self.0.iter().rposition(|b| *b == b'/')?;
+        Some(Self(self.0[..cut].to_vec()))
+    }
+
+    /// This path extended by one checked name.
+    ///
+    /// # Errors
+    /// As [`RelPath::new`], for instance when `name` is `..`.
+    pub fn join(&self, name: impl AsRef<[u8]>) -> Result<RelPath, RelPathError> {
+        let mut raw = self.0.clone();
+        raw.push(b'/');
+        let name = name.as_ref();
+        if name.first() == Some(&b'/') {
+            return Self::new(name);
+        }
+        raw.extend_from_slice(name);
+        Self::new(raw)
+    }
+
+    /// Whether this path is `ancestor` or lies below it.
+    pub fn starts_with(&self, ancestor: &RelPath) -> bool {
+        self.0 == ancestor.0 || (self.0.starts_with(&ancestor.0) && self.0.get(ancestor.0.len()) == Some(&b'/'))
+    }
+}
+
+impl PartialOrd for RelPath {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RelPath {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.names().cmp(other.names())
+    }
+}
+
+/// Shown with control bytes and invalid UTF-8 escaped: these names are hostile.
+impl fmt::Display for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\'' | '"' => write!(f, "{c}")?,
+                    _ => write!(f, "{}", c.escape_debug())?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelPath({self})")
+    }
+}
+
+/// UTF-8 names as they are; other bytes as `{"base64": …}`-free text: each byte
+/// above 0x7f that is not UTF-8, and `%`, is percent-encoded (RFC 3986 2.1).
+impl Serialize for RelPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            text.push_str(&chunk.valid().replace('%', "%25"));
+            for byte in chunk.invalid() {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for RelPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = text.as_bytes();
+        let mut raw = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        while at < bytes.len() {
+            let hex = bytes.get(at + 1..at + 3).and_then(|h| std::str::from_utf8(h).ok());
+            match (bytes[at], hex.and_then(|h| u8::from_str_radix(h, 16).ok())) {
+                (b'%', Some(byte)) => {
+                    raw.push(byte);
+                    at += 3;
+                }
+                (byte, _) => {
+                    raw.push(byte);
+                    at += 1;
+                }
+            }
+        }
+        Self::new(raw).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,58 @@
+//! Run ids: sortable by time, collision-free.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The id of one run: a UUIDv7 (RFC 9562 section 5.7), so ids sort by creation
+/// time and two runs started in the same millisecond still differ.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+/// Why a string is no run id.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a run id (expected a UUID like 0193f2a0-7c1b-7e52-9d8a-0c1f6f3b2a10)")]
+pub struct RunIdError(String);
+
+impl RunId {
+    /// A fresh id for a run that starts now.
+    pub fn fresh() -> Self {
+        Self(uuid::Uuid::now_v7().hyphenated().to_string())
+    }
+
+    /// The id as text; safe as a single path component.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunId {
+    type Err = RunIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let shown = || text.chars().take(64).collect::<String>().escape_debug().to_string();
+        let id = uuid::Uuid::try_parse(text).map_err(|_| RunIdError(shown()))?;
+        Ok(Self(id.hyphenated().to_string()))
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = RunIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

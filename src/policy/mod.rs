@@ -1,0 +1,9 @@
+//! What this host allows, compiled to one plain plan that every back end builds.
+#![forbid(unsafe_code)]
+
+mod plan;
+
+pub use plan::{
+    CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, LandlockNeed, Limits, ReadOnlyMount, Role,
+    SandboxPlan, Tier, WorkspacePlan,
+};

@@ -1,0 +1,161 @@
+//! The sandbox plan: mounts, ids, limits and walls as one serialisable value.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The workspace inside every sandbox.
+pub const GUEST_WORKSPACE: &str = "/workspace";
+/// The agent's and the stages' private home inside every sandbox.
+pub const GUEST_HOME: &str = "/home/agent";
+/// The user id that stages and the agent see inside.
+pub const GUEST_UID: u32 = 1000;
+/// The group id that stages and the agent see inside.
+pub const GUEST_GID: u32 = 1000;
+
+/// Thousandths of one CPU.
+pub type CpuMillis = u32;
+
+/// Everything a back end needs to know to build one sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SandboxPlan {
+    /// Owner's name for leases and cgroups: `<run id>-<role>-<n>`.
+    pub label: String,
+    /// What the sandbox is for.
+    pub role: Role,
+    /// The tree at [`GUEST_WORKSPACE`].
+    pub workspace: WorkspacePlan,
+    /// Further read-only pieces of the host (the OpenCode binary, its configuration).
+    pub read_only: Vec<ReadOnlyMount>,
+    /// Resource caps.
+    pub limits: Limits,
+    /// The weakest set of walls the user accepts.
+    pub min_tier: Tier,
+    /// TCP ports that the inside may connect to where only landlock guards the
+    /// network (the model door and the agent's own server); with a network
+    /// namespace the loopback is private and this list is not needed.
+    pub loopback_ports: Vec<u16>,
+}
+
+/// Agent or judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs the OpenCode server for a whole run.
+    Agent,
+    /// Runs the stages of one verification.
+    Judge,
+}
+
+/// How the workspace is stacked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkspacePlan {
+    /// Read-only layers, lowest first; the first is the pristine tree. Layers
+    /// above it are in overlayfs upper-directory format (whiteouts, `user.overlay.*`).
+    pub lowers: Vec<PathBuf>,
+    /// A directory of our own on a file system that can hold an overlay upper;
+    /// the back end makes `upper/` and `work/` in it (or `tree/`, where overlay
+    /// cannot be had and the layers are copied).
+    pub scratch: PathBuf,
+    /// Most bytes the upper may take before the running command is killed.
+    pub max_bytes: u64,
+    /// Most inodes the upper may take.
+    pub max_inodes: u64,
+}
+
+/// One host path shown read-only inside.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReadOnlyMount {
+    /// Where it lies on the host.
+    pub host: PathBuf,
+    /// Where it appears inside (absolute).
+    pub guest: PathBuf,
+}
+
+/// Resource caps of a sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory of everything inside together, bytes (cgroup; polled where there is none).
+    pub memory_bytes: u64,
+    /// Processes and threads inside together (`RLIMIT_NPROC` of the sandbox's user namespace, cgroup pids where available).
+    pub processes: u64,
+    /// CPU share; `None` is unlimited (cgroup only).
+    pub cpu: Option<CpuMillis>,
+    /// Largest single file, bytes (`RLIMIT_FSIZE`).
+    pub file_bytes: u64,
+    /// Open descriptors per process (`RLIMIT_NOFILE`).
+    pub open_files: u64,
+    /// Size of `/tmp`, of home and of `/dev/shm` each, bytes.
+    pub scratch_bytes: u64,
+    /// Inodes of `/tmp`, of home and of `/dev/shm` each.
+    pub scratch_inodes: u64,
+    /// Address space per process, bytes (`RLIMIT_AS`); `None` where the
+    /// program needs it unlimited (OpenCode reserves 135 GB).
+    pub address_space_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 4 << 30,
+            processes: 1024,
+            cpu: None,
+            file_bytes: 2 << 30,
+            open_files: 4096,
+            scratch_bytes: 512 << 20,
+            scratch_inodes: 65_536,
+            address_space_bytes: None,
+        }
+    }
+}
+
+/// How strong the walls are, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Landlock, seccomp and rlimits only; the host's processes are visible.
+    Landlock,
+    /// All namespaces, but the host's `/proc` is shown read-only because an outer container masks it.
+    NamespacesNoProc,
+    /// All namespaces, pivoted root, own `/proc`, landlock, seccomp.
+    Namespaces,
+    /// As `Namespaces`, with cgroup limits on top.
+    NamespacesCgroup,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tier::Landlock => "landlock",
+            Tier::NamespacesNoProc => "namespaces-no-proc",
+            Tier::Namespaces => "namespaces",
+            Tier::NamespacesCgroup => "namespaces-cgroup",
+        })
+    }
+}
+
+impl FromStr for Tier {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [
+            Tier::Landlock,
+            Tier::NamespacesNoProc,
+            Tier::Namespaces,
+            Tier::NamespacesCgroup,
+        ]
+        .into_iter()
+        .find(|t| t.to_string() == text)
+        .ok_or_else(|| "expected landlock, namespaces-no-proc, namespaces or namespaces-cgroup".to_string())
+    }
+}
+
+/// Whether landlock is demanded or merely used where it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LandlockNeed {
+    /// The sandbox refuses to start without it.
+    Required,
+    /// Used where the kernel has it; its absence is recorded.
+    BestEffort,
+}

@@ -1,0 +1,49 @@
+//! Why a sandbox could not be built or used.
+
+/// Everything that can go wrong with a sandbox; exit code 7 unless said otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A step of building the walls failed.
+    #[error("cannot build the sandbox: {step}: {source}; remedy: {remedy}")]
+    Build {
+        /// The step, in the words of docs/security_model.md.
+        step: String,
+        /// What the kernel said.
+        source: std::io::Error,
+        /// What the user can do about it.
+        remedy: String,
+    },
+    /// This host cannot give the walls that the user demands (exit code 5).
+    #[error(
+        "this host gives tier `{got}` ({why}); `{wanted}` is demanded; run `opencode-fsm doctor`, or accept the weaker walls by name with --min-tier {got}"
+    )]
+    TierTooLow {
+        /// What the host gives.
+        got: crate::policy::Tier,
+        /// What was demanded.
+        wanted: crate::policy::Tier,
+        /// The missing primitive.
+        why: String,
+    },
+    /// The guest answered that a request failed.
+    #[error("the guest could not {step}: {why}")]
+    Guest {
+        /// The operation.
+        step: String,
+        /// `errno`, where there was one.
+        errno: Option<i32>,
+        /// Escaped text.
+        why: String,
+    },
+    /// The guest is gone or broke the protocol.
+    #[error("the sandbox's supervisor is gone ({0})")]
+    Gone(String),
+    /// A host-side operation failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The error.
+        source: std::io::Error,
+    },
+}

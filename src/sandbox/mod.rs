@@ -1,0 +1,16 @@
+//! Sandboxes: walls around a guest, and the host's end of its socket.
+//!
+//! A back end ([`jail`]; Docker comes later) builds the walls that a
+//! [`SandboxPlan`](crate::policy::SandboxPlan) asks for and hands over a socket
+//! to the guest; everything after that ([`Sandbox`]) is the same for all.
+
+mod error;
+mod exec;
+mod guest_link;
+pub mod jail;
+mod wall;
+
+pub use error::SandboxError;
+pub use exec::{Captured, ExecOutcome, ExecSpec, OutputCaps, OutputSink, Running};
+pub use guest_link::Sandbox;
+pub use wall::{Wall, WallReport, WallState};

@@ -1,0 +1,103 @@
+//! What a tree holds, by content.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::RelPath;
+
+/// A BLAKE3 digest (32 bytes), shown as hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Content(pub [u8; 32]);
+
+/// One thing in a tree. Times and owners are not part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: EntryKind,
+    /// Permission bits, `0o7777` (0 for symlinks).
+    pub mode: u32,
+}
+
+/// Kinds of entry that a tree may hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum EntryKind {
+    /// A regular file.
+    File {
+        /// Digest of its bytes.
+        content: Content,
+        /// Length in bytes.
+        size: u64,
+    },
+    /// A directory.
+    Dir,
+    /// A symbolic link; the target is bytes, lossily shown.
+    Symlink {
+        /// Raw target.
+        target: Vec<u8>,
+    },
+    /// A fifo, socket or device: seen, never copied.
+    Special,
+}
+
+/// A whole tree: every path below its root. Component order, parents first.
+pub type Manifest = BTreeMap<RelPath, Entry>;
+
+/// How a path differs between two trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// Only in the new tree.
+    Added,
+    /// In both, with other content, target or mode.
+    Modified,
+    /// Only in the old tree.
+    Deleted,
+}
+
+/// One differing path (directories whose mode alone is equal never appear).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The path.
+    pub path: RelPath,
+    /// How it differs.
+    pub kind: ChangeKind,
+    /// What was there.
+    pub before: Option<Entry>,
+    /// What is there.
+    pub after: Option<Entry>,
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for Content {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(serde::de::Error::custom("a digest is 64 hex digits"));
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(serde::de::Error::custom)?;
+        }
+        Ok(Self(bytes))
+    }
+}

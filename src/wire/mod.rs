@@ -1,0 +1,17 @@
+//! Messages between the host and the guest supervisor.
+//!
+//! One SEQPACKET unix socket a sandbox carries [`Request`] and [`Reply`], each
+//! one JSON frame of at most [`MAX_FRAME`] bytes, strictly one reply a request.
+//! Whatever carries bytes (stdio, tar streams, sockets) is a descriptor attached
+//! to a frame with `SCM_RIGHTS` (unix(7)); a running command has a SEQPACKET
+//! socket of its own ([`Control`], [`Progress`]), so nothing is multiplexed.
+//! Both ends treat what they read as hostile: bounded, typed, refused otherwise.
+
+mod frame;
+mod message;
+
+pub use frame::{FrameError, MAX_FDS, MAX_FRAME, recv, send};
+pub use message::{
+    Argv, Confinement, Control, ExecRequest, Hello, LandlockRules, LeakedProcess, Leftovers, PROTOCOL, PathAccess,
+    Progress, Removal, Reply, Request, ResourceUse, Rlimit, Termination,
+};
