@@ -25,6 +25,7 @@ mod freeze;
 mod ingest;
 mod layer;
 mod limits;
+mod link;
 mod manifest;
 mod patch;
 mod remove;
