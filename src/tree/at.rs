@@ -175,3 +175,23 @@ pub(super) fn regular(fd: OwnedFd) -> io::Result<(File, FileStat)> {
     }
     Ok((File::from(fd), stat))
 }
+
+/// Sets an extended attribute of an open file.
+#[cfg(test)]
+pub(super) fn set_xattr(file: impl AsFd, name: &std::ffi::CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the name is NUL-terminated, and the value is readable for the length given.
+    let done = unsafe {
+        libc::fsetxattr(
+            file.as_fd().as_raw_fd(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

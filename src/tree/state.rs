@@ -38,12 +38,6 @@ impl State<'_> {
         get(self.pristine, &self.diff, path)
     }
 
-    /// Whether `path` can hold something: its parent is a directory (the root always is).
-    pub(super) fn has_parent(&self, path: &RelPath) -> bool {
-        path.parent()
-            .is_none_or(|parent| self.get(&parent).is_some_and(Entry::is_dir))
-    }
-
     /// Puts one entry, or takes it away; nothing is done below it.
     pub(super) fn set(&mut self, path: RelPath, entry: Option<Entry>) {
         if self.pristine.get(&path) == entry.as_ref() {
