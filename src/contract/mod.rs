@@ -1,1 +1,46 @@
-//! (to be built)
+//! What a repository declares about itself, read strictly.
+//!
+//! Every byte here was written by the repository or by the agent, so every
+//! reader is bounded ([`MAX_DOCUMENT`]), never panics, never ignores what it
+//! does not know, and answers with one line that names file, line and column.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `error` | [`ContractError`], and how hostile text is shown |
+//! | `yaml` | YAML text to a tree of located nodes |
+//! | `fields` | typed reading of one mapping; unknown keys and near misses |
+//! | `stage` | [`Stage`], [`StageName`] and the fields that all stages share |
+//! | `pipeline` | [`Pipeline`]: `pipeline.yml` version 1 |
+//! | `unsupported` | declarations of later versions, refused by name |
+//! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
+//! | `metrics`, `rollout` | the JSON files that stages leave behind |
+//! | `dotenv` | `KEY=VALUE` files |
+//!
+//! The formats are documented in `docs/pipeline_spec.md`, `docs/bootstrap_spec.md`
+//! and `docs/metrics_schema.md`.
+#![forbid(unsafe_code)]
+
+mod dotenv;
+mod error;
+mod fields;
+mod metrics;
+mod pipeline;
+mod plan;
+mod plan_edit;
+mod plan_lines;
+mod rollout;
+mod stage;
+mod unsupported;
+mod yaml;
+
+pub use dotenv::{DotenvError, parse_dotenv};
+pub use error::ContractError;
+pub use metrics::{Metrics, validate_metrics};
+pub use pipeline::{Evaluation, Pipeline, Security};
+pub use plan::{Plan, PlanError, PlanErrors, Step};
+pub use rollout::validate_rollout;
+pub use stage::{Stage, StageName};
+pub use unsupported::reject_unsupported;
+
+/// Longest document that any reader of this room takes, in bytes.
+pub const MAX_DOCUMENT: usize = 1 << 20;

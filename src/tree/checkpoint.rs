@@ -114,7 +114,7 @@ impl Checkpoint {
         let manifest = &pristine.manifest;
         let is_hidden = |path: &RelPath| hidden.iter().any(|h| path.starts_with(h));
         for top in state::cover(manifest, &earlier.diff, &self.diff, paths) {
-            if !state::paths_below(manifest, &self.diff, &top).is_empty() {
+            if state::get(manifest, &self.diff, &top).is_some() {
                 edits.remove(top.clone());
             }
             let mut parents = Vec::new();

@@ -16,7 +16,7 @@ fn in_overlay(bench: &Bench, lowers: &[&Path], name: &str, script: &str) {
     let at = |dir: &str| bench.at(&format!("{name}-{dir}")).display().to_string();
     let whole = format!(
         "set -e\nmount -t overlay -o userxattr,lowerdir={},upperdir={},workdir={} overlay {merged}\n\
-         cd {merged}\nset +e\n( {script}\n) 2>/dev/null\nset -e\ncp -a {merged} {}\n",
+         cd {merged}\nset +e\n( :\n{script}\n) 2>/dev/null\nset -e\ncp -a {merged} {}\n",
         lower.join(":"),
         at("upper"),
         at("work"),

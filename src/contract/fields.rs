@@ -1,0 +1,247 @@
+//! Typed reading of one mapping: every key is taken by name, and what nobody
+//! took is an error that names the nearest key.
+
+use std::time::Duration;
+
+use super::{
+    error::{Fault, Position, shown},
+    yaml::{Key, Node, Value},
+};
+use crate::names::RelPath;
+
+/// Longest time that a contract may ask for, in seconds: thirty days, far from any clock's overflow.
+const MAX_SECONDS: u64 = 30 * 24 * 3600;
+
+/// A mapping whose keys are taken one after the other; [`Fields::finish`] refuses the rest.
+pub(super) struct Fields {
+    /// Dotted place of the mapping in the document, ending in `.`; empty at the root.
+    prefix: String,
+    /// Where the mapping was declared.
+    pub at: Position,
+    /// Pairs that nobody took yet, in file order.
+    left: Vec<(Key, Node)>,
+    /// Names that were asked for: what is allowed here.
+    known: Vec<&'static str>,
+}
+
+impl Fields {
+    /// The mapping at the root of a document.
+    pub fn root(node: Node) -> Result<Self, Fault> {
+        let found = node.kind();
+        match node.value {
+            Value::Mapping(left) => Ok(Self { prefix: String::new(), at: node.at, left, known: Vec::new() }),
+            _ => Err(node.at.fault(format!("the file must be a mapping of sections, found {found}"))),
+        }
+    }
+
+    /// The mapping under `name`, if the key is there.
+    pub fn section(&mut self, name: &'static str) -> Result<Option<Self>, Fault> {
+        let Some((key, node)) = self.take(name) else { return Ok(None) };
+        let place = self.place(name);
+        if node.is_null() {
+            return Err(key.at.fault(format!("`{place}` is empty; fill it in or remove it")));
+        }
+        let found = node.kind();
+        match node.value {
+            Value::Mapping(left) => {
+                Ok(Some(Self { prefix: format!("{place}."), at: key.at, left, known: Vec::new() }))
+            }
+            _ => Err(node.at.fault(format!("`{place}` must be a mapping, found {found}"))),
+        }
+    }
+
+    /// Refuses `name` when it is present: `remedy` completes "… is not supported by this version yet; ".
+    pub fn unsupported(&mut self, name: &'static str, remedy: &str) -> Result<(), Fault> {
+        match self.left.iter().find(|(key, _)| key.text == name) {
+            Some((key, _)) => {
+                let place = self.place(name);
+                Err(key.at.fault(format!("`{place}` is not supported by this version yet; {remedy}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The value under `name` as it stands, null included; `None` when absent.
+    pub fn present(&mut self, name: &'static str) -> Option<Node> {
+        self.take(name).map(|(_, node)| node)
+    }
+
+    /// The value under `name` as it stands; `None` when absent or null.
+    pub fn value(&mut self, name: &'static str) -> Option<Node> {
+        self.take(name).map(|(_, node)| node).filter(|node| !node.is_null())
+    }
+
+    /// A string that is not blank, trimmed.
+    pub fn string(&mut self, name: &'static str) -> Result<Option<(String, Position)>, Fault> {
+        let place = self.place(name);
+        self.value(name).map(|node| string(&place, node)).transpose()
+    }
+
+    /// A list of strings that are not blank, each trimmed.
+    pub fn strings(&mut self, name: &'static str) -> Result<Option<Vec<(String, Position)>>, Fault> {
+        let Some(node) = self.value(name) else { return Ok(None) };
+        let place = self.place(name);
+        let found = node.kind();
+        let Value::Sequence(items) = node.value else {
+            return Err(node.at.fault(format!("`{place}` must be a list of strings, found {found}")));
+        };
+        let named = |(index, node)| string(&format!("{place}[{index}]"), node);
+        items.into_iter().enumerate().map(named).collect::<Result<Vec<_>, _>>().map(Some)
+    }
+
+    /// A whole number of 0 or more, written in plain decimal digits.
+    pub fn whole_number(&mut self, name: &'static str, most: u64) -> Result<Option<(u64, Position)>, Fault> {
+        let Some(node) = self.value(name) else { return Ok(None) };
+        let place = self.place(name);
+        let digits = match &node.value {
+            Value::Scalar { text, plain: true } if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => text,
+            Value::Scalar { text, .. } => {
+                return Err(node.at.fault(format!(
+                    "`{place}` must be a whole number of 0 or more, found `{}`",
+                    shown(text)
+                )));
+            }
+            _ => {
+                return Err(node.at.fault(format!(
+                    "`{place}` must be a whole number of 0 or more, found {}",
+                    node.kind()
+                )));
+            }
+        };
+        // `010` is eight to YAML 1.1 and ten to YAML 1.2.
+        if digits.len() > 1 && digits.starts_with('0') {
+            return Err(node.at.fault(format!("`{place}` must be written without leading zeros")));
+        }
+        match digits.parse() {
+            Ok(number) if number <= most => Ok(Some((number, node.at))),
+            _ => Err(node.at.fault(format!("`{place}` must be at most {most}"))),
+        }
+    }
+
+    /// A time in whole seconds; 0 stands for no limit.
+    pub fn seconds(&mut self, name: &'static str) -> Result<Option<Duration>, Fault> {
+        let number = self.whole_number(name, MAX_SECONDS)?;
+        Ok(number.map(|(seconds, _)| seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs))
+    }
+
+    /// A path below the repository root.
+    pub fn path(&mut self, name: &'static str) -> Result<Option<RelPath>, Fault> {
+        let place = self.place(name);
+        let Some((text, at)) = self.string(name)? else { return Ok(None) };
+        RelPath::new(&text).map(Some).map_err(|error| at.fault(format!("`{place}`: {}", shown(&error.to_string()))))
+    }
+
+    /// A directory below the repository root; `.` stands for the root itself, [`None`].
+    pub fn directory(&mut self, name: &'static str) -> Result<Option<RelPath>, Fault> {
+        if let Some((_, node)) = self.left.iter().find(|(key, _)| key.text == name)
+            && let Value::Scalar { text, .. } = &node.value
+            && matches!(text.trim(), "." | "./")
+        {
+            self.take(name);
+            return Ok(None);
+        }
+        self.path(name)
+    }
+
+    /// The pairs under `name`, spelled as in the file; null reads as the empty string.
+    pub fn pairs(&mut self, name: &'static str) -> Result<Vec<(Key, String, Position)>, Fault> {
+        let Some(node) = self.value(name) else { return Ok(Vec::new()) };
+        let place = self.place(name);
+        let found = node.kind();
+        let Value::Mapping(pairs) = node.value else {
+            return Err(node.at.fault(format!("`{place}` must be a mapping, found {found}")));
+        };
+        pairs
+            .into_iter()
+            .map(|(key, node)| match node.value {
+                _ if node.is_null() => Ok((key, String::new(), node.at)),
+                Value::Scalar { text, .. } => Ok((key, text, node.at)),
+                _ => Err(node.at.fault(format!("`{place}.{}` must be a single value", shown(&key.text)))),
+            })
+            .collect()
+    }
+
+    /// Refuses every key that nobody asked for.
+    pub fn finish(self) -> Result<(), Fault> {
+        let Some((key, _)) = self.left.first() else { return Ok(()) };
+        let place = format!("{}{}", self.prefix, shown(&key.text));
+        let remedy = match nearest(&key.text, &self.known) {
+            Some(name) => format!(", did you mean `{name}`?"),
+            None => format!("; known here: {}", self.known.join(", ")),
+        };
+        Err(key.at.fault(format!("unknown key `{place}`{remedy}")))
+    }
+
+    /// The dotted place of `name` in the document.
+    pub fn place(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<(Key, Node)> {
+        self.known.push(name);
+        let index = self.left.iter().position(|(key, _)| key.text == name)?;
+        Some(self.left.remove(index))
+    }
+}
+
+/// A string that is not blank and holds no NUL, trimmed.
+fn string(place: &str, node: Node) -> Result<(String, Position), Fault> {
+    let found = node.kind();
+    let Value::Scalar { text, .. } = &node.value else {
+        return Err(node.at.fault(format!("`{place}` must be a string, found {found}")));
+    };
+    match (found, text.trim()) {
+        ("a string", "") | ("nothing", _) => Err(node.at.fault(format!("`{place}` is empty"))),
+        ("a string", text) if text.contains('\0') => Err(node.at.fault(format!("`{place}` holds a NUL character"))),
+        ("a string", text) => Ok((text.to_owned(), node.at)),
+        (_, text) => {
+            Err(node.at.fault(format!("`{place}` must be a string, found {found}; write \"{}\" in quotes", shown(text))))
+        }
+    }
+}
+
+/// The name that `key` was probably meant to be.
+fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    // Beyond this length no known name is near; it also bounds the work on hostile keys.
+    if key.chars().count() > 40 {
+        return None;
+    }
+    let distance = |name: &str| edits(&key.to_lowercase().replace('-', "_"), name);
+    let (best, name) = known.iter().map(|name| (distance(name), *name)).min()?;
+    (best <= 2.max(name.len() / 3) && best < name.len()).then_some(name)
+}
+
+/// Edits between two words: insert, delete, replace or swap neighbours (optimal string alignment).
+fn edits(from: &str, to: &str) -> usize {
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut rows = vec![vec![0usize; to.len() + 1]; from.len() + 1];
+    rows[0] = (0..=to.len()).collect();
+    for i in 1..=from.len() {
+        rows[i][0] = i;
+        for j in 1..=to.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[from.len()][to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses_find_their_key_and_far_ones_do_not() {
+        let known = ["tests", "rollout", "evaluation", "security", "version"];
+        assert_eq!(nearest("evalution", &known), Some("evaluation"));
+        assert_eq!(nearest("test", &known), Some("tests"));
+        assert_eq!(nearest("Rollout", &known), Some("rollout"));
+        assert_eq!(nearest("verison", &known), Some("version"));
+        assert_eq!(nearest("stages", &known), None);
+        assert_eq!(nearest(&"t".repeat(100_000), &known), None);
+    }
+}

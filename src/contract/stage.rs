@@ -1,0 +1,133 @@
+//! One stage of a contract: what to run, how long, how often, where.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::{Fault, Position, shown},
+    fields::Fields,
+};
+use crate::names::RelPath;
+
+/// Longest command or `NAME=value` that the kernel passes to a program, in bytes
+/// (`MAX_ARG_STRLEN` is 131 072 with its NUL, execve(2)).
+const ARGUMENT_MAX: usize = 131_071;
+/// Most repetitions of a failing command.
+const RETRIES_MAX: u64 = 100;
+/// Variables that the runner sets for every stage; a contract cannot.
+const RESERVED: [&str; 3] = ["AIDER_FSM_STAGE", "AIDER_FSM_ARTIFACTS_DIR", "AIDER_FSM_REPO_ROOT"];
+
+/// The stages of one verification, in the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageName {
+    /// The acceptance commands.
+    Tests,
+    /// Produces episodes, samples or other material to judge.
+    Rollout,
+    /// Measures, and leaves metrics behind.
+    Evaluation,
+}
+
+impl StageName {
+    /// The name as written in contracts, artifacts and `AIDER_FSM_STAGE`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StageName::Tests => "tests",
+            StageName::Rollout => "rollout",
+            StageName::Evaluation => "evaluation",
+        }
+    }
+}
+
+impl fmt::Display for StageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One stage as declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Which stage.
+    pub name: StageName,
+    /// Shell commands, run in order; none is blank or holds a NUL.
+    pub cmds: Vec<String>,
+    /// Longest time for one command; `None` leaves it to the host's policy.
+    pub timeout: Option<Duration>,
+    /// How often a failing command is repeated; 0 runs it once.
+    pub retries: u32,
+    /// Variables for the commands, in file order, values as spelled in the file.
+    pub env: Vec<(String, String)>,
+    /// Where the commands run; `None` is the repository root.
+    pub workdir: Option<RelPath>,
+}
+
+impl Stage {
+    /// A stage of one command and nothing else.
+    pub(super) fn of_command(name: StageName, cmd: &str) -> Self {
+        Self { name, cmds: vec![cmd.to_owned()], timeout: None, retries: 0, env: Vec::new(), workdir: None }
+    }
+
+    /// Reads the commands (from the list `many`, else the single `one`) and the fields that all stages share.
+    pub(super) fn read(
+        name: StageName,
+        fields: &mut Fields,
+        many: &'static str,
+        one: &'static str,
+    ) -> Result<Self, Fault> {
+        let list = fields.strings(many)?;
+        let single = fields.string(one)?;
+        let commands = list.unwrap_or_else(|| single.into_iter().collect());
+        for (command, at) in &commands {
+            if command.len() > ARGUMENT_MAX {
+                return Err(at.fault(format!("a command of {} bytes; the kernel takes {ARGUMENT_MAX}", command.len())));
+            }
+        }
+        let retries = fields.whole_number("retries", RETRIES_MAX)?.map_or(0, |(number, _)| number);
+        Ok(Self {
+            name,
+            cmds: commands.into_iter().map(|(command, _)| command).collect(),
+            timeout: fields.seconds("timeout_seconds")?,
+            // At most RETRIES_MAX, which fits.
+            retries: retries as u32,
+            env: read_env(fields)?,
+            workdir: fields.directory("workdir")?,
+        })
+    }
+}
+
+/// Reads `env` and checks every name and value as execve(2) will need them.
+fn read_env(fields: &mut Fields) -> Result<Vec<(String, String)>, Fault> {
+    let place = fields.place("env");
+    let mut env = Vec::new();
+    for (key, value, at) in fields.pairs("env")? {
+        check_variable(&place, &key.text, key.at, &value, at)?;
+        env.push((key.text, value));
+    }
+    Ok(env)
+}
+
+fn check_variable(place: &str, name: &str, name_at: Position, value: &str, value_at: Position) -> Result<(), Fault> {
+    if !is_variable_name(name) {
+        let shown = shown(name);
+        return Err(name_at.fault(format!("`{place}`: `{shown}` is no variable name (letters, digits, `_`)")));
+    }
+    if RESERVED.contains(&name) {
+        return Err(name_at.fault(format!("`{place}.{name}` is set by the runner; remove it")));
+    }
+    if value.contains('\0') {
+        return Err(value_at.fault(format!("`{place}.{name}` holds a NUL character")));
+    }
+    if name.len() + 1 + value.len() > ARGUMENT_MAX {
+        return Err(value_at.fault(format!("`{place}.{}` is longer than {ARGUMENT_MAX} bytes", shown(name))));
+    }
+    Ok(())
+}
+
+/// A name that every shell takes (POSIX.1-2017, XBD 3.235).
+pub(super) fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
