@@ -99,7 +99,11 @@ pub struct Running {
     stdout: Stream,
     stderr: Stream,
     watcher: Option<tokio::task::JoinHandle<()>>,
+    kept: Option<Kept>,
 }
+
+/// Where the control sockets of kept stages are held.
+pub(super) type Kept = Arc<Mutex<Vec<OwnedFd>>>;
 
 impl Running {
     pub(super) fn new(
@@ -108,6 +112,7 @@ impl Running {
         control: OwnedFd,
         stdout: std::io::PipeReader,
         stderr: std::io::PipeReader,
+        kept: Option<Kept>,
     ) -> std::io::Result<Self> {
         nonblocking(control.as_fd())?;
         Ok(Self {
@@ -118,6 +123,7 @@ impl Running {
             stdout: Stream::open(stdout, &spec.stdout)?,
             stderr: Stream::open(stderr, &spec.stderr)?,
             watcher: None,
+            kept,
         })
     }
 
@@ -160,8 +166,8 @@ impl Running {
         let ended = loop {
             let progress = tokio::select! {
                 progress = next(&self.control) => progress?,
-                () = self.stdout.pump() => continue,
-                () = self.stderr.pump() => continue,
+                () = self.stdout.pump(), if self.stdout.pipe.is_some() => continue,
+                () = self.stderr.pump(), if self.stderr.pipe.is_some() => continue,
                 () = tokio::time::sleep_until(limit) => {
                     return Err(SandboxError::Gone("a stage's supervisor did not answer in time".to_owned()));
                 }
@@ -187,6 +193,15 @@ impl Running {
         else {
             return Err(SandboxError::Gone("protocol".to_owned()));
         };
+        let (stdout, stderr) = (self.stdout.captured(), self.stderr.captured());
+        if let Some(kept) = self.kept.take()
+            && let Ok(control) = self.control.get_ref().try_clone()
+        {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(control);
+            let (mut out, mut err) = (self.stdout.take(), self.stderr.take());
+            // What daemons go on to say lands in the capped files.
+            tokio::spawn(async move { tokio::join!(out.pump(), err.pump()) });
+        }
         let named = self.killed_for.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(ExecOutcome {
             end,
@@ -195,8 +210,8 @@ impl Running {
             usage,
             leaked,
             leaked_total,
-            stdout: self.stdout.captured(),
-            stderr: self.stderr.captured(),
+            stdout,
+            stderr,
         })
     }
 }
@@ -312,6 +327,19 @@ impl Stream {
         let excess = (self.tail.len() + new.len()).saturating_sub(self.tail_bytes);
         self.tail.drain(..excess.min(self.tail.len()));
         self.tail.extend(new);
+    }
+
+    /// Moves the open pipe and the file out, for reading on.
+    fn take(&mut self) -> Self {
+        Self {
+            pipe: self.pipe.take(),
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            file: self.file.take(),
+            total: self.total,
+            truncated: self.truncated,
+            buffer: vec![0; 64 * 1024],
+        }
     }
 
     fn captured(&mut self) -> Captured {

@@ -4,7 +4,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,8 +19,11 @@ use tokio::{
 
 use crate::{
     names::RelPath,
-    sandbox::{ExecSpec, Running, SandboxError, WallReport, exec::{async_fd, nonblocking}},
-    wire::{self, ExecRequest, FrameError, LeakedProcess, PROTOCOL, Removal, Reply, Request},
+    sandbox::{
+        ExecSpec, Running, SandboxError, WallReport,
+        exec::{async_fd, nonblocking},
+    },
+    wire::{self, ExecRequest, FrameError, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
 };
 
 /// Longest wait for an answer of the guest.
@@ -52,6 +58,8 @@ pub struct Sandbox {
     walls: WallReport,
     disk: Option<DiskCap>,
     stages: AtomicU64,
+    /// Control sockets of stages whose leftovers live on: closing one ends them.
+    kept: Arc<std::sync::Mutex<Vec<OwnedFd>>>,
     teardown: Option<Box<dyn Teardown>>,
 }
 
@@ -77,6 +85,7 @@ impl Sandbox {
             walls,
             disk,
             stages: AtomicU64::new(1),
+            kept: Arc::default(),
             teardown: Some(teardown),
         };
         match sandbox.ask(&Request::Hello { protocol: PROTOCOL }, &[]).await? {
@@ -124,7 +133,8 @@ impl Sandbox {
         let null = std::fs::File::open("/dev/null").map_err(io)?;
         let (stdout, out) = std::io::pipe().map_err(io)?;
         let (stderr, err) = std::io::pipe().map_err(io)?;
-        let mut running = Running::new(stage, &spec, control, stdout, stderr).map_err(io)?;
+        let kept = (spec.leftovers == Leftovers::Keep).then(|| self.kept.clone());
+        let mut running = Running::new(stage, &spec, control, stdout, stderr, kept).map_err(io)?;
         let request = Request::Exec(Box::new(ExecRequest {
             stage,
             argv: spec.argv,
@@ -136,9 +146,13 @@ impl Sandbox {
         self.ask(&request, &[theirs.as_fd(), null.as_fd(), out.as_fd(), err.as_fd()])
             .await?;
         if let Some(cap) = self.disk.clone() {
+            // What an earlier command left above the cap may still be removed,
+            // so only growth beyond it counts.
+            let mut allowed = None;
             running.watch(move || {
-                let (bytes, inodes) = crate::tree::usage(&cap.dir, cap.max_bytes).ok()?;
-                (bytes > cap.max_bytes || inodes > cap.max_inodes).then_some("disk")
+                let (bytes, inodes) = crate::tree::usage(&cap.dir, u64::MAX).ok()?;
+                let (most, nodes) = *allowed.get_or_insert((bytes.max(cap.max_bytes), inodes.max(cap.max_inodes)));
+                (bytes > most || inodes > nodes).then_some("disk")
             });
         }
         Ok(running)

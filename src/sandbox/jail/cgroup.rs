@@ -41,7 +41,13 @@ impl Cgroups {
             ),
         ];
         for (controller, limits) in wanted {
-            let Some(base) = hierarchies.iter().find(|(name, _)| name == controller).map(|(_, dir)| dir) else { continue };
+            let Some(base) = hierarchies
+                .iter()
+                .find(|(name, _)| name == controller)
+                .map(|(_, dir)| dir)
+            else {
+                continue;
+            };
             if limits.is_empty() {
                 continue;
             }
@@ -50,8 +56,13 @@ impl Cgroups {
                 continue;
             }
             made.dirs.push(dir.clone());
-            let set = limits.iter().try_for_each(|(file, value)| fs::write(dir.join(file), value));
-            if set.and_then(|()| fs::write(dir.join("cgroup.procs"), pid.to_string())).is_ok() {
+            let set = limits
+                .iter()
+                .try_for_each(|(file, value)| fs::write(dir.join(file), value));
+            if set
+                .and_then(|()| fs::write(dir.join("cgroup.procs"), pid.to_string()))
+                .is_ok()
+            {
                 made.bounded.push(controller.to_owned());
             }
         }
@@ -79,7 +90,10 @@ fn hierarchies() -> Vec<(String, PathBuf)> {
             (kind == "cgroup").then(|| (dir.to_owned(), options.to_owned()))
         })
         .flat_map(|(dir, options)| {
-            options.split(',').map(|option| (option.to_owned(), Path::new(&dir).to_owned())).collect::<Vec<_>>()
+            options
+                .split(',')
+                .map(|option| (option.to_owned(), Path::new(&dir).to_owned()))
+                .collect::<Vec<_>>()
         })
         .collect()
 }

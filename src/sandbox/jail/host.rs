@@ -64,7 +64,10 @@ impl Jail {
     /// # Errors
     /// When it cannot be started.
     pub fn with_launcher(program: &Path) -> Result<Self, SandboxError> {
-        let io = |source| SandboxError::Io { what: "start the jail launcher".to_owned(), source };
+        let io = |source| SandboxError::Io {
+            what: "start the jail launcher".to_owned(),
+            source,
+        };
         let (ours, theirs) = wire::pair().map_err(io)?;
         let child = Command::new(program)
             .arg0("opencode-fsm")
@@ -77,7 +80,10 @@ impl Jail {
             .stderr(Stdio::null())
             .spawn()
             .map_err(io)?;
-        Ok(Self { launcher: Mutex::new((ours, child)), layers_off: Vec::new() })
+        Ok(Self {
+            launcher: Mutex::new((ours, child)),
+            layers_off: Vec::new(),
+        })
     }
 
     /// Leaves layers off. For tests that show what each layer is worth; no flag reaches this.
@@ -93,7 +99,10 @@ impl Jail {
     /// [`SandboxError::TierTooLow`], or the step that failed.
     pub async fn create(&self, plan: &SandboxPlan) -> Result<Sandbox, SandboxError> {
         let scratch = &plan.workspace.scratch;
-        let io = |source| SandboxError::Io { what: format!("prepare {}", scratch.display()), source };
+        let io = |source| SandboxError::Io {
+            what: format!("prepare {}", scratch.display()),
+            source,
+        };
         for name in ["upper", "work"] {
             let dir = scratch.join(name);
             std::fs::create_dir_all(&dir).map_err(io)?;
@@ -112,10 +121,17 @@ impl Jail {
         drop((theirs, reply_theirs));
         let (cgroups, pidfd) = launched(reply).await?;
         let report = report(&spec, &cgroups, plan);
-        let teardown = JailTeardown { pidfd, work: scratch.join("work") };
+        let teardown = JailTeardown {
+            pidfd,
+            work: scratch.join("work"),
+        };
         if report.tier < plan.min_tier {
             let why = "no cgroup controller could be used: run as root, or have a cgroup delegated".to_owned();
-            return Err(SandboxError::TierTooLow { got: report.tier, wanted: plan.min_tier, why });
+            return Err(SandboxError::TierTooLow {
+                got: report.tier,
+                wanted: plan.min_tier,
+                why,
+            });
         }
         let disk = DiskCap {
             dir: scratch.join("upper"),
@@ -143,7 +159,11 @@ impl Jail {
             label: plan.label.clone(),
             lowers: plan.workspace.lowers.clone(),
             scratch: plan.workspace.scratch.clone(),
-            read_only: plan.read_only.iter().map(|m| (m.host.clone(), m.guest.clone())).collect(),
+            read_only: plan
+                .read_only
+                .iter()
+                .map(|m| (m.host.clone(), m.guest.clone()))
+                .collect(),
             scratch_bytes: limits.scratch_bytes,
             scratch_inodes: limits.scratch_inodes,
             memory_bytes: limits.memory_bytes,
@@ -155,7 +175,10 @@ impl Jail {
                 workspace: GUEST_WORKSPACE.to_owned(),
                 rlimits: rlimits
                     .into_iter()
-                    .map(|(resource, value)| Rlimit { resource: resource as u32, value: hard(resource, value) })
+                    .map(|(resource, value)| Rlimit {
+                        resource: resource as u32,
+                        value: hard(resource, value),
+                    })
                     .collect(),
                 landlock: on(Layer::Landlock).then(landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
@@ -169,7 +192,10 @@ impl Jail {
 
 impl Drop for Jail {
     fn drop(&mut self) {
-        let launcher = self.launcher.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let launcher = self
+            .launcher
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         // The end of its socket ends the launcher and every jail; wait so that
         // nothing outlives us.
         let _ = nix::sys::socket::shutdown(launcher.0.as_raw_fd(), nix::sys::socket::Shutdown::Both);
@@ -186,7 +212,11 @@ fn landlock_rules() -> LandlockRules {
         paths.push((path.to_owned(), PathAccess::Device));
     }
     // ABI 3 is the first that mediates truncation (landlock(7)).
-    LandlockRules { paths, min_abi: 3, ..LandlockRules::default() }
+    LandlockRules {
+        paths,
+        min_abi: 3,
+        ..LandlockRules::default()
+    }
 }
 
 async fn launched(reply: OwnedFd) -> Result<(Vec<String>, OwnedFd), SandboxError> {
@@ -211,7 +241,9 @@ async fn launched(reply: OwnedFd) -> Result<(Vec<String>, OwnedFd), SandboxError
             }
         }
     };
-    tokio::time::timeout(BUILD, answer).await.unwrap_or_else(|_| Err(gone("it did not answer in time")))
+    tokio::time::timeout(BUILD, answer)
+        .await
+        .unwrap_or_else(|_| Err(gone("it did not answer in time")))
 }
 
 /// What a person can do about a step that failed.
@@ -235,16 +267,30 @@ pub(super) fn remedy(step: &str, errno: i32) -> String {
 }
 
 fn report(spec: &JailSpec, cgroups: &[String], plan: &SandboxPlan) -> WallReport {
-    let wall = |name: &str, state| Wall { name: name.to_owned(), state };
+    let wall = |name: &str, state| Wall {
+        name: name.to_owned(),
+        state,
+    };
     let mut walls = vec![
-        wall("namespaces: user, mount, pid, network, ipc, uts, cgroup", WallState::Enforced),
-        wall("read-only root of host pieces, own /proc, /dev, /tmp, home", WallState::Enforced),
+        wall(
+            "namespaces: user, mount, pid, network, ipc, uts, cgroup",
+            WallState::Enforced,
+        ),
+        wall(
+            "read-only root of host pieces, own /proc, /dev, /tmp, home",
+            WallState::Enforced,
+        ),
         wall("workspace overlay", WallState::Enforced),
-        wall("capabilities dropped, no_new_privs, nested user namespace", WallState::Enforced),
+        wall(
+            "capabilities dropped, no_new_privs, nested user namespace",
+            WallState::Enforced,
+        ),
         wall("rlimits", WallState::Enforced),
     ];
-    for (name, on) in [("landlock", spec.confinement.landlock.is_some()), ("seccomp", spec.confinement.seccomp.is_some())]
-    {
+    for (name, on) in [
+        ("landlock", spec.confinement.landlock.is_some()),
+        ("seccomp", spec.confinement.seccomp.is_some()),
+    ] {
         let off = || WallState::Absent("left off by the caller".to_owned());
         walls.push(wall(name, if on { WallState::Enforced } else { off() }));
     }
@@ -262,9 +308,15 @@ fn report(spec: &JailSpec, cgroups: &[String], plan: &SandboxPlan) -> WallReport
     if plan.limits.cpu.is_some() && !cgroups.iter().any(|c| c == "cpu") {
         walls.push(wall("cgroup cpu", WallState::Absent("no cgroup".to_owned())));
     }
-    walls.push(wall("disk", WallState::Degraded("the workspace layer is polled every 200 ms".to_owned())));
+    walls.push(wall(
+        "disk",
+        WallState::Degraded("the workspace layer is polled every 200 ms".to_owned()),
+    ));
     let both = ["memory", "pids"].iter().all(|c| cgroups.iter().any(|have| have == c));
-    WallReport { tier: if both { Tier::NamespacesCgroup } else { Tier::Namespaces }, walls }
+    WallReport {
+        tier: if both { Tier::NamespacesCgroup } else { Tier::Namespaces },
+        walls,
+    }
 }
 
 struct JailTeardown {
@@ -294,7 +346,9 @@ impl Teardown for JailTeardown {
         if poll(&mut fds, timeout).unwrap_or(0) == 0 {
             return Err(SandboxError::Gone("a killed jail still lives".to_owned()));
         }
-        crate::tree::remove_all(&self.work)
-            .map_err(|e| SandboxError::Io { what: "remove the overlay's work directory".to_owned(), source: std::io::Error::other(e) })
+        crate::tree::remove_all(&self.work).map_err(|e| SandboxError::Io {
+            what: "remove the overlay's work directory".to_owned(),
+            source: std::io::Error::other(e),
+        })
     }
 }

@@ -18,7 +18,9 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
     sys::{prctl, signal::Signal, wait::waitpid},
-    unistd::{ForkResult, Gid, Pid, Uid, fork, getegid, geteuid, getppid, setgroups, sethostname, setresgid, setresuid},
+    unistd::{
+        ForkResult, Gid, Pid, Uid, fork, getegid, geteuid, getppid, setgroups, sethostname, setresgid, setresuid,
+    },
 };
 
 use super::{
@@ -34,7 +36,14 @@ use crate::{
 /// its init and returns.
 pub(super) fn build(spec: &JailSpec, guest: OwnedFd, reply: OwnedFd, cgroups: Vec<String>, launcher: Pid) {
     let fail = |e: StepError| {
-        let _ = wire::send(reply.as_fd(), &Launched::Failed { step: e.step, errno: e.errno }, &[]);
+        let _ = wire::send(
+            reply.as_fd(),
+            &Launched::Failed {
+                step: e.step,
+                errno: e.errno,
+            },
+            &[],
+        );
     };
     let pieces = match prepare(spec, launcher) {
         Ok(pieces) => pieces,
@@ -42,7 +51,12 @@ pub(super) fn build(spec: &JailSpec, guest: OwnedFd, reply: OwnedFd, cgroups: Ve
     };
     let (ready, ready_tell) = match wire::pair() {
         Ok(pair) => pair,
-        Err(e) => return fail(StepError { step: "socketpair".to_owned(), errno: e.raw_os_error().unwrap_or(0) }),
+        Err(e) => {
+            return fail(StepError {
+                step: "socketpair".to_owned(),
+                errno: e.raw_os_error().unwrap_or(0),
+            });
+        }
     };
     // SAFETY: this process is single-threaded, so the child may do anything.
     match unsafe { fork() } {
@@ -61,12 +75,18 @@ pub(super) fn build(spec: &JailSpec, guest: OwnedFd, reply: OwnedFd, cgroups: Ve
                     }
                     Err(e) => fail(e),
                 },
-                Err(_) => fail(StepError { step: "start PID 1".to_owned(), errno: libc::ECHILD }),
+                Err(_) => fail(StepError {
+                    step: "start PID 1".to_owned(),
+                    errno: libc::ECHILD,
+                }),
             }
             drop(reply);
             let _ = waitpid(child, None);
         }
-        Err(errno) => fail(StepError { step: "fork PID 1".to_owned(), errno: errno as i32 }),
+        Err(errno) => fail(StepError {
+            step: "fork PID 1".to_owned(),
+            errno: errno as i32,
+        }),
     }
 }
 
@@ -108,7 +128,10 @@ fn prepare(spec: &JailSpec, launcher: Pid) -> Result<Pieces, StepError> {
 fn die_with(parent: Pid) -> Result<(), StepError> {
     prctl::set_pdeathsig(Signal::SIGKILL).step("PR_SET_PDEATHSIG")?;
     if getppid() != parent {
-        return Err(StepError { step: "find the parent alive".to_owned(), errno: libc::ESRCH });
+        return Err(StepError {
+            step: "find the parent alive".to_owned(),
+            errno: libc::ESRCH,
+        });
     }
     Ok(())
 }
@@ -125,7 +148,14 @@ fn init(spec: &JailSpec, guest: OwnedFd, pieces: Pieces, ready: OwnedFd) -> u8 {
             })
         }
         Err(e) => {
-            let _ = wire::send(ready.as_fd(), &Launched::Failed { step: e.step, errno: e.errno }, &[]);
+            let _ = wire::send(
+                ready.as_fd(),
+                &Launched::Failed {
+                    step: e.step,
+                    errno: e.errno,
+                },
+                &[],
+            );
             1
         }
     }

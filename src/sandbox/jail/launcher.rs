@@ -55,9 +55,15 @@ pub fn launcher_main() -> ExitCode {
     };
     let mut jails = Jails::default();
     loop {
-        let mut fds =
-            [PollFd::new(host.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        let wait = if jails.gone.is_empty() { PollTimeout::NONE } else { PollTimeout::from(20u8) };
+        let mut fds = [
+            PollFd::new(host.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let wait = if jails.gone.is_empty() {
+            PollTimeout::NONE
+        } else {
+            PollTimeout::from(20u8)
+        };
         let _ = poll(&mut fds, wait);
         let asked = fds[0].any().unwrap_or(false);
         // A terminal's Ctrl-C reaches us too: the host decides, not the signal.
@@ -83,7 +89,9 @@ struct Jails {
 
 impl Jails {
     fn launch(&mut self, spec: &JailSpec, fds: Vec<OwnedFd>, host: &OwnedFd) {
-        let Ok([guest, reply]) = <[OwnedFd; 2]>::try_from(fds) else { return };
+        let Ok([guest, reply]) = <[OwnedFd; 2]>::try_from(fds) else {
+            return;
+        };
         let launcher = getpid();
         let Ok((go, go_tell)) = std::io::pipe() else { return };
         // SAFETY: this process is single-threaded, so the child may do anything.
@@ -100,13 +108,19 @@ impl Jails {
             }
             Ok(ForkResult::Parent { child }) => {
                 drop(go);
-                let cgroups =
-                    if nix::unistd::geteuid().is_root() { Cgroups::join(spec, child) } else { Cgroups::default() };
+                let cgroups = if nix::unistd::geteuid().is_root() {
+                    Cgroups::join(spec, child)
+                } else {
+                    Cgroups::default()
+                };
                 let _ = std::io::Write::write_all(&mut { go_tell }, cgroups.bounded.join(" ").as_bytes());
                 self.live.insert(child.as_raw(), cgroups);
             }
             Err(errno) => {
-                let failed = Launched::Failed { step: "fork".to_owned(), errno: errno as i32 };
+                let failed = Launched::Failed {
+                    step: "fork".to_owned(),
+                    errno: errno as i32,
+                };
                 let _ = wire::send(reply.as_fd(), &failed, &[]);
             }
         }

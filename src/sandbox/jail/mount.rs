@@ -47,7 +47,12 @@ pub(super) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
 
 /// Adds attributes to a mount, and to those below it when `recursive`.
 pub(super) fn set_attributes(mount: &OwnedFd, set: u64, recursive: bool) -> io::Result<()> {
-    attributes(mount.as_raw_fd(), c"", set, libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 })
+    attributes(
+        mount.as_raw_fd(),
+        c"",
+        set,
+        libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 },
+    )
 }
 
 /// Adds attributes to the mount at `path`, not below.
@@ -56,10 +61,22 @@ pub(super) fn set_attributes_at(path: &CStr, set: u64) -> io::Result<()> {
 }
 
 fn attributes(dir: i32, path: &CStr, set: u64, flags: i32) -> io::Result<()> {
-    let attr = MountAttr { set, clear: 0, propagation: 0, userns: 0 };
+    let attr = MountAttr {
+        set,
+        clear: 0,
+        propagation: 0,
+        userns: 0,
+    };
     // SAFETY: path and struct outlive the call; the size is the struct's (MOUNT_ATTR_SIZE_VER0).
     let done = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, dir, path.as_ptr(), flags, &attr, std::mem::size_of::<MountAttr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            dir,
+            path.as_ptr(),
+            flags,
+            &attr,
+            std::mem::size_of::<MountAttr>(),
+        )
     };
     Errno::result(done)?;
     Ok(())

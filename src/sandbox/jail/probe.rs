@@ -59,9 +59,17 @@ impl Probe {
                         (ProbeState::Ok, _) | (_, false) => String::new(),
                         _ => "run as root for cgroup limits".to_owned(),
                     };
-                    rows.push(ProbeRow { primitive: wall.name, state, detail, remedy });
+                    rows.push(ProbeRow {
+                        primitive: wall.name,
+                        state,
+                        detail,
+                        remedy,
+                    });
                 }
-                Self { tier: Some(report.tier), rows }
+                Self {
+                    tier: Some(report.tier),
+                    rows,
+                }
             }
             Err(why) => {
                 let (primitive, detail, remedy) = match why {
@@ -72,7 +80,12 @@ impl Probe {
                     }
                     other => ("jail".to_owned(), other.to_string(), remedy("", 0)),
                 };
-                rows.push(ProbeRow { primitive, state: ProbeState::Missing, detail, remedy });
+                rows.push(ProbeRow {
+                    primitive,
+                    state: ProbeState::Missing,
+                    detail,
+                    remedy,
+                });
                 Self { tier: None, rows }
             }
         }
@@ -80,7 +93,10 @@ impl Probe {
 }
 
 async fn attempt(jail: &Jail, scratch: &std::path::Path) -> Result<crate::sandbox::WallReport, SandboxError> {
-    let io = |source| SandboxError::Io { what: "prepare a probe".to_owned(), source };
+    let io = |source| SandboxError::Io {
+        what: "prepare a probe".to_owned(),
+        source,
+    };
     let lower = scratch.join("lower");
     std::fs::create_dir_all(&lower).map_err(io)?;
     let plan = SandboxPlan {

@@ -28,7 +28,14 @@ const NEW: &str = "/tmp";
 /// Top-level pieces of the host's system, as links or directories.
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// What programs need of the host's `/etc`: no accounts, no secrets, no host names.
-const ETC: [&str; 6] = ["alternatives", "ssl/certs", "ca-certificates.conf", "ld.so.cache", "mime.types", "localtime"];
+const ETC: [&str; 6] = [
+    "alternatives",
+    "ssl/certs",
+    "ca-certificates.conf",
+    "ld.so.cache",
+    "mime.types",
+    "localtime",
+];
 /// Character devices that are shown.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Files of `/proc` that tell about the host's kernel.
@@ -80,7 +87,12 @@ impl Pieces {
             .map(|lower| api::open_tree(lower).step(&format!("open_tree layer {}", lower.display())))
             .collect::<Result<_, _>>()?;
         let scratch = api::open_tree(&spec.scratch).step("open_tree scratch")?;
-        Ok(Self { system, devices, lowers, scratch })
+        Ok(Self {
+            system,
+            devices,
+            lowers,
+            scratch,
+        })
     }
 }
 
@@ -89,8 +101,14 @@ impl Pieces {
 /// Returns `/proc/sys/user`, opened while it can be written.
 pub(super) fn enter(spec: &JailSpec, pieces: Pieces) -> Result<OwnedFd, StepError> {
     let new = Path::new(NEW);
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .step("make mounts private")?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .step("make mounts private")?;
     tmpfs(new, 64 << 20, 4096, 0o755).step("mount the new root")?;
     for (inside, tree) in &pieces.system {
         let target = new.join(inside);
@@ -163,14 +181,23 @@ fn etc(new: &Path) -> std::io::Result<()> {
     write("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n".to_owned())?;
     write("hostname", "sandbox\n".to_owned())?;
     write("resolv.conf", String::new())?;
-    write("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n".to_owned())
+    write(
+        "nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files\n".to_owned(),
+    )
 }
 
 fn devices(spec: &JailSpec, new: &Path, pieces: &Pieces) -> Result<(), StepError> {
     let dev = new.join("dev");
     directory(&dev).step("make /dev")?;
-    mount(Some("tmpfs"), &dev, Some("tmpfs"), MsFlags::MS_NOSUID, Some("size=64k,nr_inodes=64,mode=755"))
-        .step("mount /dev")?;
+    mount(
+        Some("tmpfs"),
+        &dev,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID,
+        Some("size=64k,nr_inodes=64,mode=755"),
+    )
+    .step("mount /dev")?;
     for (inside, tree) in &pieces.devices {
         let target = new.join(inside);
         place(&target, false).step("make a device's mount point")?;
@@ -215,10 +242,16 @@ fn workspace(new: &Path, pieces: &Pieces) -> Result<(), StepError> {
     let scratch = staging.join("s");
     directory(&scratch).step("make a mount point")?;
     api::attach(&pieces.scratch, &scratch).step("attach the scratch directory")?;
-    let (upper, work) =
-        (text(&scratch.join("upper")).step("name the upper")?, text(&scratch.join("work")).step("name the work dir")?);
+    let (upper, work) = (
+        text(&scratch.join("upper")).step("name the upper")?,
+        text(&scratch.join("work")).step("name the work dir")?,
+    );
     // overlayfs wants the topmost layer first.
-    let mut options: Vec<Opt<'_>> = lowers.iter().rev().map(|lower| Opt::Text(c"lowerdir+", lower)).collect();
+    let mut options: Vec<Opt<'_>> = lowers
+        .iter()
+        .rev()
+        .map(|lower| Opt::Text(c"lowerdir+", lower))
+        .collect();
     options.push(Opt::Text(c"upperdir", &upper));
     options.push(Opt::Text(c"workdir", &work));
     options.push(Opt::Flag(c"userxattr"));
@@ -245,8 +278,12 @@ fn proc(new: &Path) -> Result<OwnedFd, StepError> {
         None::<&str>,
     )
     .step("mount /proc")?;
-    let sysctl_user = open(&proc.join("sys/user"), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .step("open /proc/sys/user")?;
+    let sysctl_user = open(
+        &proc.join("sys/user"),
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .step("open /proc/sys/user")?;
     let sys = api::open_tree(&proc.join("sys")).step("open_tree /proc/sys")?;
     api::set_attributes(&sys, RDONLY, false).step("make /proc/sys read-only")?;
     api::attach(&sys, &proc.join("sys")).step("attach /proc/sys")?;

@@ -60,12 +60,18 @@ pub(super) trait Step<T> {
 
 impl<T> Step<T> for std::io::Result<T> {
     fn step(self, name: &str) -> Result<T, StepError> {
-        self.map_err(|e| StepError { step: name.to_owned(), errno: e.raw_os_error().unwrap_or(libc::EIO) })
+        self.map_err(|e| StepError {
+            step: name.to_owned(),
+            errno: e.raw_os_error().unwrap_or(libc::EIO),
+        })
     }
 }
 
 impl<T> Step<T> for nix::Result<T> {
     fn step(self, name: &str) -> Result<T, StepError> {
-        self.map_err(|e| StepError { step: name.to_owned(), errno: e as i32 })
+        self.map_err(|e| StepError {
+            step: name.to_owned(),
+            errno: e as i32,
+        })
     }
 }
