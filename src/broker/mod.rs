@@ -1,45 +1,52 @@
 //! The model door: keys, budgets, cassettes.
+//!
+//! The inside speaks plain HTTP to its own loopback; the listening socket is
+//! held here. Calls are counted and bounded before they cost anything, the real
+//! key is added here and nowhere else, and every answer is either an event
+//! stream or a JSON error of 400 and above (OpenCode loops without pause on a
+//! 200 that is no event stream, and without end on 429 and 5xx).
+//!
+//! - `door`: the server; `meter`: budgets and usage; `upstream`: real endpoints;
+//! - `cassette`: recorded traffic, written and played; `ledger`: one line a call.
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, time::Duration};
+mod cassette;
+mod door;
+mod ledger;
+mod meter;
+mod upstream;
 
-use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+pub use door::ModelDoor;
+pub use meter::{Budget, Exhausted, Usage};
 
 /// Where model calls go.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Upstream {
-    /// An OpenAI-compatible endpoint. `key` reaches only its `Authorization` header.
+    /// An OpenAI-compatible endpoint, for instance `https://host/v1`.
     Http {
+        /// Its base URL; `/chat/completions` is appended.
         base_url: String,
+        /// Reaches the `Authorization` header and nothing else.
         key: Option<crate::record::Secret>,
     },
     /// A recorded cassette.
     Cassette(PathBuf),
-}
-
-/// Caps; `None` is unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Budget {
-    pub calls: Option<u64>,
-    pub tokens: Option<u64>,
-    pub wall: Option<Duration>,
-}
-
-/// What was used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    pub calls: u64,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
+    /// A cassette that is part of this program.
+    Bundled(&'static str),
 }
 
 /// What the door is made of.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct DoorConfig {
+    /// Where calls go.
     pub upstream: Upstream,
     /// The model id that upstream is asked for, whatever the inside names.
     pub model: String,
+    /// Caps for the whole run.
     pub per_run: Budget,
+    /// Caps for one turn.
     pub per_turn: Budget,
     /// `model.jsonl`: one line a call (digests, tokens, status, never a key).
     pub ledger: PathBuf,
@@ -47,59 +54,28 @@ pub struct DoorConfig {
     pub record_to: Option<PathBuf>,
 }
 
-/// Why a turn or the run was cut off by the door.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Exhausted {
-    TurnCalls,
-    TurnTokens,
-    TurnTime,
-    RunCalls,
-    RunTokens,
-    RunTime,
-    /// The cassette holds no answer for this call.
-    CassetteEnded,
-}
-
-/// Why the door cannot open.
+/// Why the door cannot open or a record could not be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
+    /// The configuration cannot work.
     #[error("{0}")]
     Config(String),
+    /// A cassette is malformed.
     #[error("cassette {path}:{line}: {why}")]
-    Cassette { path: String, line: usize, why: String },
+    Cassette {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file could not be read or written.
     #[error("{what}: {source}")]
-    Io { what: String, source: std::io::Error },
-}
-
-/// The open door. One a run; it outlives agent sandboxes (`serve` again after a restart).
-pub struct ModelDoor {
-    _private: (),
-}
-
-impl ModelDoor {
-    /// Opens ledger, cassette and HTTP client.
-    pub fn open(_config: DoorConfig) -> Result<Self, BrokerError> {
-        unimplemented!()
-    }
-    /// Serves on a listener handed out by a sandbox, replacing any earlier one.
-    pub fn serve(&self, _listener: tokio::net::TcpListener) {
-        unimplemented!()
-    }
-    /// A new turn begins: its label picks the cassette's answers, its counters start at zero.
-    pub fn begin_turn(&self, _label: &str) {
-        unimplemented!()
-    }
-    /// Usage of the turn and of the run.
-    pub fn usage(&self) -> (Usage, Usage) {
-        unimplemented!()
-    }
-    /// The first cap hit since the turn began.
-    pub fn exhausted(&self) -> Option<Exhausted> {
-        unimplemented!()
-    }
-    /// Stops serving, flushes ledger and cassette (fsync).
-    pub async fn close(self) -> Result<Usage, BrokerError> {
-        unimplemented!()
-    }
+    Io {
+        /// What was being done.
+        what: String,
+        /// The error.
+        source: std::io::Error,
+    },
 }
