@@ -1,9 +1,9 @@
 //! The bounded walk that every scan of an untrusted tree uses.
 //!
 //! Iterative, one directory descriptor at a time (so no depth exhausts
-//! descriptors or the stack), never through a link, and bounded in entries and
-//! in bytes of names. What lies deeper than the kernel can name in one path
-//! (`PATH_MAX`) is reported, not entered.
+//! descriptors or the stack), never through a link, and bounded in entries, in
+//! depth and in bytes of names. What lies too deep, or deeper than the kernel can
+//! name in one path (`PATH_MAX`), is reported, not entered.
 
 use std::{
     io,
@@ -20,6 +20,10 @@ use crate::names::RelPath;
 
 /// Most bytes of paths that one walk may bring up: memory, not disk.
 const MAX_PATH_BYTES: u64 = 1 << 30;
+
+/// Levels of directories that are entered. Deep nests cost the square of their
+/// depth to walk; no tree that people work with comes near.
+pub(super) const MAX_DEPTH: usize = 256;
 
 /// What the walk comes across.
 pub(super) enum Sight<'a> {
@@ -76,6 +80,11 @@ impl Walk {
                 continue;
             };
             let opened = self.open(root, frame.dir.as_ref(), &path, &name);
+            let opened = if stack.len() < MAX_DEPTH {
+                opened
+            } else {
+                opened.and_then(refuse_if_filled)
+            };
             match opened {
                 Ok(dir) => stack.push(self.list(dir, Some(path), &mut entries, &mut path_bytes, visit)?),
                 Err(error) => {
@@ -114,15 +123,14 @@ impl Walk {
                     self.max_entries
                 )));
             }
-            let full = match joined(path.as_ref(), &name) {
-                Ok(full) => full,
-                Err(_) => {
-                    if let Some(path) = &path {
-                        let error = io::Error::from_raw_os_error(libc::ENAMETOOLONG);
-                        visit(Sight::Closed { path, error })?;
-                    }
-                    continue;
+            let Ok(full) = joined(path.as_ref(), &name) else {
+                // What cannot be named cannot be kept; the directory is reported for all of it.
+                if let Some(path) = &path {
+                    let error = io::Error::from_raw_os_error(libc::ENAMETOOLONG);
+                    visit(Sight::Closed { path, error })?;
                 }
+                pending.clear();
+                break;
             };
             *path_bytes += full.as_bytes().len() as u64;
             if *path_bytes > MAX_PATH_BYTES {
@@ -154,6 +162,14 @@ impl Walk {
             pending: pending.into_iter(),
         })
     }
+}
+
+/// At the last level only empty directories can be taken.
+fn refuse_if_filled(dir: OwnedFd) -> io::Result<OwnedFd> {
+    if at::names(&dir)?.is_empty() {
+        return Ok(dir);
+    }
+    Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))
 }
 
 fn joined(dir: Option<&RelPath>, name: &[u8]) -> Result<RelPath, crate::names::RelPathError> {
