@@ -28,7 +28,7 @@ fn removal_takes_depth_closed_directories_and_links() {
     symlink(bench.at("outside"), victim.join("link")).unwrap();
     deep(&victim, 1200, b"twenty-bytes-of-name");
     for dir in ["closed/inner", "closed"] {
-        fs::set_permissions(victim.join(dir), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(victim.join(dir), fs::Permissions::from_mode(0o000)).unwrap();
     }
     remove_all(&victim).unwrap();
     assert!(fs::symlink_metadata(&victim).is_err());
@@ -76,7 +76,7 @@ fn freezing_carries_no_set_id_bits_and_no_specials_but_tells_of_them() {
     write(&upper, "su", b"x");
     write(&upper, "closed", b"secret");
     fs::set_permissions(upper.join("su"), fs::Permissions::from_mode(0o4711)).unwrap();
-    fs::set_permissions(upper.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(upper.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     nix::unistd::mkfifo(&upper.join("was-file"), Mode::S_IRWXU).unwrap();
     let sparse = fs::File::create(upper.join("sparse")).unwrap();
     sparse.set_len(256 << 20).unwrap();
@@ -114,7 +114,7 @@ fn marks_that_our_mounts_never_make_are_refused() {
         let upper = bench.at(mark);
         fs::create_dir_all(upper.join("dir")).unwrap();
         let name = std::ffi::CString::new(format!("user.overlay.{mark}")).unwrap();
-        at::set_xattr(&at::open_root(&upper.join("dir")).unwrap(), &name, value.as_bytes()).unwrap();
+        at::set_xattr(at::open_root(&upper.join("dir")).unwrap(), &name, value.as_bytes()).unwrap();
         let got = Checkpoint::freeze(&pristine, None, &upper, &bench.at("layer"));
         assert!(matches!(got, Err(TreeError::Refused(_))), "{mark}: {got:?}");
         assert!(!bench.at("layer").exists(), "nothing half-made is left");
