@@ -10,10 +10,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use nix::{
-    fcntl::OFlag,
-    sys::stat::{FileStat, SFlag},
-};
+use nix::sys::stat::{FileStat, SFlag};
 
 use super::{TreeError, at};
 use crate::names::RelPath;
@@ -49,7 +46,7 @@ pub(super) enum Sight<'a> {
 pub(super) struct Walk {
     /// Most entries seen before the walk ends with [`TreeError::Limit`].
     pub max_entries: u64,
-    /// Lend ourselves permissions that the owner took away (see [`at::open_name_forced`]).
+    /// Open what its owner, if that is us, closed to himself (see [`at::open_dir_forced`]).
     pub force: bool,
 }
 
@@ -96,13 +93,10 @@ impl Walk {
     }
 
     fn open(&self, root: &OwnedFd, parent: Option<&RelPath>, path: &RelPath, name: &[u8]) -> io::Result<OwnedFd> {
-        match at::open_dir(root, Some(path)) {
-            Err(error) if self.force && error.raw_os_error() == Some(libc::EACCES) => {
-                let parent = at::open_dir(root, parent)?;
-                at::open_name_forced(&parent, name, OFlag::O_DIRECTORY | OFlag::O_RDONLY)
-            }
-            other => other,
+        if self.force {
+            return at::open_dir_forced(at::open_dir(root, parent)?, name);
         }
+        at::open_dir(root, Some(path))
     }
 
     fn list(
