@@ -38,16 +38,10 @@ impl Checkpoint {
     /// that overlay mounted with our options cannot have written, or that changes meanwhile.
     pub fn freeze(pristine: &Pristine, base: Option<&Checkpoint>, upper: &Path, dir: &Path) -> Result<Self, TreeError> {
         let (scan, root) = Scan::of_upper(pristine, base, upper)?;
-        let frozen = match base {
-            Some(base) => Some((
-                base,
-                at::open_root(&base.layer).map_err(TreeError::io("open", shown(&base.layer)))?,
-            )),
-            None => None,
-        };
-        let fresh = &scan.fresh;
-        layer::write(pristine, &scan.state.diff, dir, &|path| match &frozen {
-            Some((_, layer)) if !fresh.contains(path) => Source::Frozen(layer),
+        let open = |base: &Checkpoint| at::open_root(&base.layer).map_err(TreeError::io("open", shown(&base.layer)));
+        let below = base.map(open).transpose()?;
+        layer::write(pristine, &scan.state.diff, dir, &|path| match &below {
+            Some(below) if !scan.fresh.contains(path) => Source::Frozen(below),
             _ => Source::Upper(&root),
         })?;
         Ok(Self::new(dir, scan.state.diff, scan.left_out))
@@ -126,8 +120,7 @@ impl<'a> Scan<'a> {
             force: true,
         };
         walk.run(root, &mut |sight| match sight {
-            Sight::Thing { dir, path, stat } if overlay && at::is_whiteout(stat) => {
-                let _ = dir;
+            Sight::Thing { path, stat, .. } if overlay && at::is_whiteout(stat) => {
                 self.state.remove(path);
                 Ok(false)
             }
