@@ -112,19 +112,17 @@ impl RelPath {
         Some(Self(self.0[..cut].to_vec()))
     }
 
-    /// This path extended by one checked name.
+    /// This path extended by another, checked like it.
     ///
     /// # Errors
-    /// As [`RelPath::new`], for instance when `name` is `..`.
-    pub fn join(&self, name: impl AsRef<[u8]>) -> Result<RelPath, RelPathError> {
-        let mut raw = self.0.clone();
-        raw.push(b'/');
-        let name = name.as_ref();
-        if name.first() == Some(&b'/') {
-            return Self::new(name);
+    /// As [`RelPath::new`] for `tail` alone, for instance when it is `..` or empty;
+    /// [`RelPathError::TooLong`] for the whole.
+    pub fn join(&self, tail: impl AsRef<[u8]>) -> Result<RelPath, RelPathError> {
+        let tail = Self::new(tail)?;
+        if self.0.len() + 1 + tail.0.len() > PATH_MAX {
+            return Err(RelPathError::TooLong(tail.to_string().chars().take(120).collect()));
         }
-        raw.extend_from_slice(name);
-        Self::new(raw)
+        Ok(Self([&self.0[..], b"/", &tail.0].concat()))
     }
 
     /// Whether this path is `ancestor` or lies below it.
@@ -141,7 +139,13 @@ impl PartialOrd for RelPath {
 
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.names().cmp(other.names())
+        // By components without splitting: no name holds a NUL, so a `/` that counts
+        // as one sorts below every byte of a name and above the end of a path.
+        let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
+        match self.0.iter().zip(&other.0).find(|(a, b)| a != b) {
+            Some((a, b)) => rank(*a).cmp(&rank(*b)),
+            None => self.0.len().cmp(&other.0.len()),
+        }
     }
 }
 
@@ -169,8 +173,8 @@ impl fmt::Debug for RelPath {
     }
 }
 
-/// UTF-8 names as they are; other bytes as `{"base64": …}`-free text: each byte
-/// above 0x7f that is not UTF-8, and `%`, is percent-encoded (RFC 3986 2.1).
+/// As text: what is UTF-8 stays as it is, and each byte that is not, and `%`, is
+/// percent-encoded (RFC 3986 section 2.1), so that every path survives the way there and back.
 impl Serialize for RelPath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut text = String::with_capacity(self.0.len());
@@ -204,5 +208,81 @@ impl<'de> Deserialize<'de> for RelPath {
             }
         }
         Self::new(raw).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Paths of a few odd names, some not UTF-8.
+    fn path() -> impl Strategy<Value = RelPath> {
+        let byte = prop::sample::select(&b"aZ.-0%/ \n\\\xff\xc3\xa9"[..]);
+        prop::collection::vec(byte, 1..12).prop_filter_map("not a path", |raw| RelPath::new(raw).ok())
+    }
+
+    #[test]
+    fn nothing_gets_out_of_the_tree() {
+        use RelPathError::*;
+        let error = |raw: &[u8]| RelPath::new(raw).unwrap_err();
+        assert_eq!(error(b""), Empty);
+        assert_eq!(error(b"./."), Empty);
+        assert!(matches!(error(b"/etc"), Absolute(_)));
+        assert!(matches!(error(b"a/../b"), Climbs(_)));
+        assert!(matches!(error(b".."), Climbs(_)));
+        assert!(matches!(error(b"a\0b"), Nul(_)));
+        assert!(matches!(error(&[b'a'; 256]), TooLong(_)));
+        assert!(matches!(error(&b"a/".repeat(2049)), TooLong(_)));
+        assert_eq!(RelPath::new(".//a/./b/").unwrap().as_bytes(), b"a/b");
+        assert_eq!(RelPath::new("...").unwrap().as_bytes(), b"...");
+        assert!(RelPath::new("a").unwrap().join("../b").is_err());
+        assert!(RelPath::new("a").unwrap().join("/b").is_err());
+        assert!(
+            RelPath::new("a").unwrap().join("").is_err(),
+            "joining nothing would be the path itself"
+        );
+    }
+
+    #[test]
+    fn display_escapes_what_could_move_a_cursor() {
+        let shown = RelPath::new(b"a\x1b[2J\n\xff'\"\xe2\x80\xae").unwrap().to_string();
+        assert_eq!(shown, "a\\u{1b}[2J\\n\\xff'\"\\u{202e}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_normal_path_or_an_error(raw in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(path) = RelPath::new(&raw) {
+                prop_assert_eq!(&RelPath::new(path.as_bytes()).unwrap(), &path);
+                prop_assert!(path.names().all(|name| !name.is_empty() && name != b"." && name != b".."));
+                prop_assert!(path.as_path().is_relative());
+            }
+        }
+
+        #[test]
+        fn text_brings_every_path_back(path in path()) {
+            let text = serde_json::to_string(&path).unwrap();
+            prop_assert_eq!(serde_json::from_str::<RelPath>(&text).unwrap(), path);
+        }
+
+        #[test]
+        fn order_is_that_of_components(a in path(), b in path()) {
+            prop_assert_eq!(a.cmp(&b), a.names().cmp(b.names()));
+        }
+
+        #[test]
+        fn family_agrees(a in path(), b in path()) {
+            if let Some(parent) = a.parent() {
+                prop_assert!(a.starts_with(&parent) && parent < a);
+                prop_assert_eq!(parent.join(a.file_name()).unwrap(), a.clone());
+            }
+            let below = a.join(b.as_bytes());
+            if let Ok(below) = below {
+                prop_assert!(below.starts_with(&a) && !a.starts_with(&below));
+            }
+            prop_assert_eq!(a.starts_with(&b), a.names().zip(b.names()).filter(|(x, y)| x == y).count() == b.names().count());
+        }
     }
 }

@@ -56,3 +56,41 @@ impl fmt::Display for RunId {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fresh_ids_sort_by_time_and_differ() {
+        let ids: Vec<RunId> = (0..100).map(|_| RunId::fresh()).collect();
+        assert!(ids.is_sorted());
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_one_plain_file_name(text in "[0-9a-f{}:urnid/.-]{0,48}") {
+            if let Ok(id) = text.parse::<RunId>() {
+                prop_assert_eq!(id.as_str().len(), 36);
+                prop_assert!(id.as_str().bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'));
+                prop_assert_eq!(id.as_str().parse::<RunId>().unwrap(), id.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_an_id_is_the_same_id() {
+        let plain: RunId = "0193f2a0-7c1b-7e52-9d8a-0c1f6f3b2a10".parse().unwrap();
+        for spelling in [
+            "0193F2A0-7C1B-7E52-9D8A-0C1F6F3B2A10",
+            "{0193f2a0-7c1b-7e52-9d8a-0c1f6f3b2a10}",
+            "0193f2a07c1b7e529d8a0c1f6f3b2a10",
+        ] {
+            assert_eq!(spelling.parse::<RunId>().unwrap(), plain);
+        }
+        assert!("../../etc".parse::<RunId>().is_err());
+    }
+}

@@ -57,27 +57,54 @@ pub(super) fn open_name(dir: impl AsFd, name: &[u8], flags: OFlag, mode: u32) ->
     Ok(openat(dir, name, flags, Mode::from_bits_truncate(mode))?)
 }
 
-/// Opens one name in `dir` even where its owner has taken away his own
-/// permission. The mode of a file is put back at once; a directory stays open
-/// to its owner (`0700` added), or its contents could not be looked at.
-pub(super) fn open_name_forced(dir: impl AsFd, name: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
-    match open_name(dir.as_fd(), name, flags, 0) {
+/// Opens a file to read it even where its owner, if that is us, has taken away
+/// his own permission: he gets it back, as manifests record it (`0400` added).
+pub(super) fn open_file_forced(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    match open_name(dir.as_fd(), name, OFlag::O_RDONLY, 0) {
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-            let handle = open_name(dir.as_fd(), name, OFlag::O_PATH, 0)?;
-            let before = nix::sys::stat::fstat(&handle)?.st_mode & 0o7777;
-            chmod_handle(&handle, before | 0o700)?;
-            let opened = open_name(dir, name, flags, 0);
-            if !flags.contains(OFlag::O_DIRECTORY) {
-                chmod_handle(&handle, before)?;
-            }
-            opened
+            unlock(dir.as_fd(), name, OFlag::empty(), 0o400)?;
+            open_name(dir, name, OFlag::O_RDONLY, 0)
         }
         other => other,
     }
 }
 
+/// Opens a directory likewise, to list it and to work in it (`0700` added).
+pub(super) fn open_dir_forced(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    unlock(parent.as_fd(), name, OFlag::O_DIRECTORY, 0o700)?;
+    open_name(parent, name, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0)
+}
+
+/// As [`open_dir_forced`] by a path of our own; its last name is not followed.
+pub(super) fn open_root_forced(path: &Path) -> io::Result<OwnedFd> {
+    let (parent, name) = split(path)?;
+    open_dir_forced(parent, &name)
+}
+
+/// The open parent and the last name of a path of our own.
+pub(super) fn split(path: &Path) -> io::Result<(OwnedFd, Vec<u8>)> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok((
+        open_root(parent.unwrap_or(Path::new(".")))?,
+        name.as_encoded_bytes().to_vec(),
+    ))
+}
+
+/// Adds permission bits for the owner to something of ours that lacks them. Root needs none.
+fn unlock(dir: impl AsFd, name: &[u8], flags: OFlag, bits: u32) -> io::Result<()> {
+    let handle = open_name(dir, name, OFlag::O_PATH | flags, 0)?;
+    let stat = nix::sys::stat::fstat(&handle)?;
+    if stat.st_mode & bits == bits || stat.st_uid != nix::unistd::geteuid().as_raw() {
+        return Ok(());
+    }
+    chmod_handle(&handle, stat.st_mode & 0o7777 | bits)
+}
+
 /// chmod(2) of what an `O_PATH` descriptor stands for (fchmod(2) refuses those).
-pub(super) fn chmod_handle(handle: &OwnedFd, mode: u32) -> io::Result<()> {
+fn chmod_handle(handle: &OwnedFd, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))

@@ -90,7 +90,7 @@ fn next_hole(file: &File, at: u64, size: u64) -> io::Result<u64> {
 }
 
 fn hash_zeros(hasher: &mut blake3::Hasher, mut count: u64) {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while count > 0 {
         let step = count.min(ZEROS.len() as u64);
         // `step` is at most the length of ZEROS, so it fits.

@@ -2,10 +2,7 @@
 
 use std::{fs::File, os::fd::OwnedFd, path::Path};
 
-use nix::{
-    fcntl::OFlag,
-    sys::stat::{FileStat, SFlag},
-};
+use nix::sys::stat::{FileStat, SFlag};
 
 use super::{
     Checkpoint, Entry, EntryKind, Manifest, Pristine, TreeError, at, content,
@@ -41,16 +38,10 @@ impl Checkpoint {
     /// that overlay mounted with our options cannot have written, or that changes meanwhile.
     pub fn freeze(pristine: &Pristine, base: Option<&Checkpoint>, upper: &Path, dir: &Path) -> Result<Self, TreeError> {
         let (scan, root) = Scan::of_upper(pristine, base, upper)?;
-        let frozen = match base {
-            Some(base) => Some((
-                base,
-                at::open_root(&base.layer).map_err(TreeError::io("open", shown(&base.layer)))?,
-            )),
-            None => None,
-        };
-        let fresh = &scan.fresh;
-        layer::write(pristine, &scan.state.diff, dir, &|path| match &frozen {
-            Some((_, layer)) if !fresh.contains(path) => Source::Frozen(layer),
+        let open = |base: &Checkpoint| at::open_root(&base.layer).map_err(TreeError::io("open", shown(&base.layer)));
+        let below = base.map(open).transpose()?;
+        layer::write(pristine, &scan.state.diff, dir, &|path| match &below {
+            Some(below) if !scan.fresh.contains(path) => Source::Frozen(below),
             _ => Source::Upper(&root),
         })?;
         Ok(Self::new(dir, scan.state.diff, scan.left_out))
@@ -68,7 +59,7 @@ impl Checkpoint {
         hidden: &[RelPath],
         dir: &Path,
     ) -> Result<Self, TreeError> {
-        let root = at::open_root(tree_dir).map_err(TreeError::io("open", shown(tree_dir)))?;
+        let root = at::open_root_forced(tree_dir).map_err(TreeError::io("open", shown(tree_dir)))?;
         let mut scan = Scan::over(&pristine.manifest, Diff::new());
         for path in pristine.manifest.keys() {
             if !hidden.iter().any(|hidden| path.starts_with(hidden)) {
@@ -113,7 +104,7 @@ impl<'a> Scan<'a> {
     }
 
     fn of_upper(pristine: &'a Pristine, base: Option<&Checkpoint>, upper: &Path) -> Result<(Self, OwnedFd), TreeError> {
-        let root = at::open_root(upper).map_err(TreeError::io("open", shown(upper)))?;
+        let root = at::open_root_forced(upper).map_err(TreeError::io("open", shown(upper)))?;
         let mut scan = Self::over(&pristine.manifest, Diff::new());
         // What the sandbox was started on is the base as its layer has it.
         for (path, entry) in base.iter().flat_map(|base| base.diff.iter()) {
@@ -129,8 +120,7 @@ impl<'a> Scan<'a> {
             force: true,
         };
         walk.run(root, &mut |sight| match sight {
-            Sight::Thing { dir, path, stat } if overlay && at::is_whiteout(stat) => {
-                let _ = dir;
+            Sight::Thing { path, stat, .. } if overlay && at::is_whiteout(stat) => {
                 self.state.remove(path);
                 Ok(false)
             }
@@ -176,7 +166,7 @@ impl<'a> Scan<'a> {
 
     fn file(&mut self, dir: std::os::fd::BorrowedFd<'_>, path: &RelPath) -> Result<Option<EntryKind>, TreeError> {
         let fail = |what| TreeError::io::<std::io::Error>(what, path);
-        let opened = at::open_name_forced(dir, path.file_name(), OFlag::O_RDONLY).and_then(at::regular);
+        let opened = at::open_file_forced(dir, path.file_name()).and_then(at::regular);
         let (mut file, stat): (File, FileStat) = opened.map_err(fail("open"))?;
         refuse_misleading(&file, path)?;
         let size = stat.st_size.cast_unsigned();
@@ -205,8 +195,7 @@ fn special() -> Entry {
 
 fn is_opaque(dir: std::os::fd::BorrowedFd<'_>, path: &RelPath) -> Result<bool, TreeError> {
     let fail = |what| TreeError::io::<std::io::Error>(what, path);
-    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
-    let opened = at::open_name_forced(dir, path.file_name(), flags).map_err(fail("open"))?;
+    let opened = at::open_dir_forced(dir, path.file_name()).map_err(fail("open"))?;
     refuse_misleading(&opened, path)?;
     match at::xattr(&opened, OPAQUE)
         .map_err(fail("read the attributes of"))?

@@ -244,7 +244,7 @@ impl Wanted<'_> {
         };
         let parent =
             at::open_dir(from, self.path.parent().as_ref()).map_err(TreeError::io("open the parent of", self.path))?;
-        let opened = at::open_name_forced(&parent, self.name, OFlag::O_RDONLY).and_then(at::regular);
+        let opened = at::open_file_forced(&parent, self.name).and_then(at::regular);
         let (mut from, stat) = opened.map_err(TreeError::io("read", self.path))?;
         let mut to = self.create().map_err(TreeError::io("create", self.path))?;
         let sparse = is_sparse(&stat);

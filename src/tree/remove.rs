@@ -1,14 +1,10 @@
 //! Removing and measuring trees that an untrusted process filled.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-};
+use std::{io, os::fd::OwnedFd, path::Path};
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, renameat},
+    fcntl::renameat,
     sys::stat::SFlag,
     unistd::{UnlinkatFlags, unlinkat},
 };
@@ -30,17 +26,11 @@ use super::{
 /// The first thing that could not be removed (a mount point, somebody else's file).
 pub fn remove_all(dir: &Path) -> Result<(), TreeError> {
     let fail = |error: io::Error| TreeError::io("remove", shown(dir))(error);
-    let (parent, name) = (
-        dir.parent().unwrap_or(Path::new("/")),
-        dir.file_name().unwrap_or_default(),
-    );
-    let parent = if parent.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        parent
+    let (parent, name) = match at::split(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        split => split.map_err(fail)?,
     };
-    let parent = at::open_root(parent).map_err(fail)?;
-    let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
+    let name = name.as_slice();
     match at::stat_name(&parent, name).map_err(fail)? {
         None => return Ok(()),
         Some(stat) if at::kind_of(&stat) != SFlag::S_IFDIR => {
@@ -48,19 +38,9 @@ pub fn remove_all(dir: &Path) -> Result<(), TreeError> {
         }
         Some(_) => {}
     }
-    let top = open_to_empty(&parent, name).map_err(fail)?;
+    let top = at::open_dir_forced(&parent, name).map_err(fail)?;
     Remover { top: &top, moved: 0 }.run().map_err(fail)?;
     unlinkat(&parent, name, UnlinkatFlags::RemoveDir).map_err(|error| fail(error.into()))
-}
-
-/// Opens a directory whose entries are to be removed, and gives its owner the right to.
-fn open_to_empty(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    let handle = at::open_name(parent.as_fd(), name, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
-    let mode = nix::sys::stat::fstat(&handle)?.st_mode;
-    if mode & 0o700 != 0o700 {
-        at::chmod_handle(&handle, 0o700)?;
-    }
-    at::open_name(parent, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)
 }
 
 struct Remover<'a> {
@@ -77,7 +57,7 @@ impl Remover<'_> {
             }
             for name in names {
                 if !remove_one(self.top, &name)? {
-                    let dir = open_to_empty(self.top, &name)?;
+                    let dir = at::open_dir_forced(self.top, &name)?;
                     for inner in at::names(&dir)? {
                         if !remove_one(&dir, &inner)? {
                             self.move_up(&dir, &inner)?;
@@ -92,7 +72,7 @@ impl Remover<'_> {
     /// Moves a sub-directory to the top under a name that nothing else has.
     fn move_up(&mut self, dir: &OwnedFd, name: &[u8]) -> io::Result<()> {
         // Moving a directory rewrites its `..`, for which it must be writable (rename(2)).
-        drop(open_to_empty(dir, name)?);
+        drop(at::open_dir_forced(dir, name)?);
         loop {
             let new = format!("{}", self.moved);
             self.moved += 1;
@@ -122,13 +102,14 @@ fn remove_one(dir: &OwnedFd, name: &[u8]) -> io::Result<bool> {
 
 /// Bytes on disk and inodes below a directory, for polling the cap of a live
 /// workspace: entries that vanish meanwhile are not counted, and the walk ends as
-/// soon as the bytes exceed `stop_after_bytes`. A hard-linked file counts once per name.
+/// soon as the bytes exceed `stop_after_bytes`. A hard-linked file counts once per
+/// name. Directories that their owner (us) closed are opened up, or they would hide bytes.
 ///
 /// # Errors
 /// [`TreeError::Limit`] where the tree is deeper than the kernel can name or holds
 /// too many entries to count: no honest workspace is, so it counts as over the cap.
 pub fn usage(dir: &Path, stop_after_bytes: u64) -> Result<(u64, u64), TreeError> {
-    let root = at::open_root(dir).map_err(TreeError::io("open", shown(dir)))?;
+    let root = at::open_root_forced(dir).map_err(TreeError::io("open", shown(dir)))?;
     let (mut bytes, mut inodes) = (0u64, 0u64);
     let walk = Walk {
         max_entries: 16_000_000,

@@ -1,25 +1,26 @@
 //! The bounded walk that every scan of an untrusted tree uses.
 //!
 //! Iterative, one directory descriptor at a time (so no depth exhausts
-//! descriptors or the stack), never through a link, and bounded in entries and
-//! in bytes of names. What lies deeper than the kernel can name in one path
-//! (`PATH_MAX`) is reported, not entered.
+//! descriptors or the stack), never through a link, and bounded in entries, in
+//! depth and in bytes of names. What lies too deep, or deeper than the kernel can
+//! name in one path (`PATH_MAX`), is reported, not entered.
 
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use nix::{
-    fcntl::OFlag,
-    sys::stat::{FileStat, SFlag},
-};
+use nix::sys::stat::{FileStat, SFlag};
 
 use super::{TreeError, at};
 use crate::names::RelPath;
 
 /// Most bytes of paths that one walk may bring up: memory, not disk.
 const MAX_PATH_BYTES: u64 = 1 << 30;
+
+/// Levels of directories that are entered. Deep nests cost the square of their
+/// depth to walk; no tree that people work with comes near.
+pub(super) const MAX_DEPTH: usize = 256;
 
 /// What the walk comes across.
 pub(super) enum Sight<'a> {
@@ -45,7 +46,7 @@ pub(super) enum Sight<'a> {
 pub(super) struct Walk {
     /// Most entries seen before the walk ends with [`TreeError::Limit`].
     pub max_entries: u64,
-    /// Lend ourselves permissions that the owner took away (see [`at::open_name_forced`]).
+    /// Open what its owner, if that is us, closed to himself (see [`at::open_dir_forced`]).
     pub force: bool,
 }
 
@@ -76,6 +77,11 @@ impl Walk {
                 continue;
             };
             let opened = self.open(root, frame.dir.as_ref(), &path, &name);
+            let opened = if stack.len() < MAX_DEPTH {
+                opened
+            } else {
+                opened.and_then(refuse_if_filled)
+            };
             match opened {
                 Ok(dir) => stack.push(self.list(dir, Some(path), &mut entries, &mut path_bytes, visit)?),
                 Err(error) => {
@@ -87,13 +93,10 @@ impl Walk {
     }
 
     fn open(&self, root: &OwnedFd, parent: Option<&RelPath>, path: &RelPath, name: &[u8]) -> io::Result<OwnedFd> {
-        match at::open_dir(root, Some(path)) {
-            Err(error) if self.force && error.raw_os_error() == Some(libc::EACCES) => {
-                let parent = at::open_dir(root, parent)?;
-                at::open_name_forced(&parent, name, OFlag::O_DIRECTORY | OFlag::O_RDONLY)
-            }
-            other => other,
+        if self.force {
+            return at::open_dir_forced(at::open_dir(root, parent)?, name);
         }
+        at::open_dir(root, Some(path))
     }
 
     fn list(
@@ -114,15 +117,14 @@ impl Walk {
                     self.max_entries
                 )));
             }
-            let full = match joined(path.as_ref(), &name) {
-                Ok(full) => full,
-                Err(_) => {
-                    if let Some(path) = &path {
-                        let error = io::Error::from_raw_os_error(libc::ENAMETOOLONG);
-                        visit(Sight::Closed { path, error })?;
-                    }
-                    continue;
+            let Ok(full) = joined(path.as_ref(), &name) else {
+                // What cannot be named cannot be kept; the directory is reported for all of it.
+                if let Some(path) = &path {
+                    let error = io::Error::from_raw_os_error(libc::ENAMETOOLONG);
+                    visit(Sight::Closed { path, error })?;
                 }
+                pending.clear();
+                break;
             };
             *path_bytes += full.as_bytes().len() as u64;
             if *path_bytes > MAX_PATH_BYTES {
@@ -154,6 +156,14 @@ impl Walk {
             pending: pending.into_iter(),
         })
     }
+}
+
+/// At the last level only empty directories can be taken.
+fn refuse_if_filled(dir: OwnedFd) -> io::Result<OwnedFd> {
+    if at::names(&dir)?.is_empty() {
+        return Ok(dir);
+    }
+    Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))
 }
 
 fn joined(dir: Option<&RelPath>, name: &[u8]) -> Result<RelPath, crate::names::RelPathError> {

@@ -138,7 +138,8 @@ fn applying_makes_the_target_equal_to_the_work() {
 
 #[test]
 fn a_target_that_moved_on_is_not_touched_at_all() {
-    let disturb: [(&str, fn(&Path)); 6] = [
+    type Disturb = fn(&Path);
+    let disturb: [(&str, Disturb); 6] = [
         ("edit", |target| write(target, "edit", b"mine")),
         ("edit", |target| {
             fs::set_permissions(target.join("edit"), fs::Permissions::from_mode(0o755)).unwrap()

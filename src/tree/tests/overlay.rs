@@ -115,7 +115,12 @@ fn a_mask_layer_hides_and_a_checkpoint_over_it_does_not_miss_what_it_hid() {
         .unwrap();
     assert_eq!(edits.removals, [path("a")]);
     assert!(edits.tar.is_empty(), "what is hidden is not brought back");
-    in_overlay(&bench, &[&pristine.root, &mask], "two", "echo work > c");
+    in_overlay(
+        &bench,
+        &[&pristine.root, &mask],
+        "two",
+        "echo work > c; mkdir a; echo x > a/f; rm -r a; echo x > a; rm a",
+    );
     let frozen = Checkpoint::freeze(&pristine, None, &bench.at("two-upper"), &bench.at("l2")).unwrap();
     assert_eq!(frozen.changes_since(&pristine, &empty).len(), 1);
 }

@@ -26,7 +26,10 @@ fn raw(name: &[u8], kind: EntryType, link: &[u8], size: u64) -> Header {
     header
 }
 
-fn archive(entries: &[(&[u8], EntryType, &[u8], &[u8])]) -> Vec<u8> {
+/// Name, kind, link target, bytes.
+type Raw<'a> = (&'a [u8], EntryType, &'a [u8], &'a [u8]);
+
+fn archive(entries: &[Raw<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, kind, link, bytes) in entries {
         builder
