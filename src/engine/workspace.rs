@@ -211,7 +211,7 @@ impl Workspace {
         target: &Checkpoint,
         paths: &[RelPath],
     ) -> Result<bool, EngineError> {
-        let edits = found.edits_back(&self.pristine, target, paths)?;
+        let edits = found.edits_back_masked(&self.pristine, target, paths, &self.sets.withheld)?;
         self.put_and_compare(&edits, target).await
     }
 

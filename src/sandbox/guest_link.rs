@@ -150,7 +150,12 @@ impl Sandbox {
             // so only growth beyond it counts.
             let mut allowed = None;
             running.watch(move || {
-                let (bytes, inodes) = crate::tree::usage(&cap.dir, u64::MAX).ok()?;
+                let (bytes, inodes) = match crate::tree::usage(&cap.dir, u64::MAX) {
+                    Ok(used) => used,
+                    // A tree that cannot be measured is over any cap.
+                    Err(TreeError::Limit(_)) => return Some("disk"),
+                    Err(_) => return None,
+                };
                 let (most, nodes) = *allowed.get_or_insert((bytes.max(cap.max_bytes), inodes.max(cap.max_inodes)));
                 (bytes > most || inodes > nodes).then_some("disk")
             });
