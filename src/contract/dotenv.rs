@@ -23,12 +23,18 @@ pub struct DotenvError {
 /// without `=`, and a key that is no variable name.
 pub fn parse_dotenv(text: &[u8]) -> Result<Vec<(String, String)>, DotenvError> {
     if text.len() > MAX_DOCUMENT {
-        return Err(DotenvError { line: 1, message: "the file is larger than 1 MiB" });
+        return Err(DotenvError {
+            line: 1,
+            message: "the file is larger than 1 MiB",
+        });
     }
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut variables = indexmap::IndexMap::new();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        let fail = |message| DotenvError { line: index + 1, message };
+        let fail = |message| DotenvError {
+            line: index + 1,
+            message,
+        };
         let line = std::str::from_utf8(line).map_err(|_| fail("not UTF-8"))?.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -37,7 +43,9 @@ pub fn parse_dotenv(text: &[u8]) -> Result<Vec<(String, String)>, DotenvError> {
             return Err(fail("holds a NUL character"));
         }
         let line = line.strip_prefix("export ").unwrap_or(line);
-        let (key, value) = line.split_once('=').ok_or_else(|| fail("expected KEY=VALUE, there is no `=`"))?;
+        let (key, value) = line
+            .split_once('=')
+            .ok_or_else(|| fail("expected KEY=VALUE, there is no `=`"))?;
         let key = key.trim();
         if !is_variable_name(key) {
             return Err(fail("the key is no variable name (letters, digits, `_`)"));
@@ -64,8 +72,18 @@ mod tests {
     #[test]
     fn the_documented_syntax_is_read() {
         let text = b"\xef\xbb\xbfA=1\r\n# note\n\n export B = \"two # words\" \nC='it''s'\nD=\nA=last\nE=a=b\nF=\"\n";
-        let expected = [("A", "last"), ("B", "two # words"), ("C", "it''s"), ("D", ""), ("E", "a=b"), ("F", "\"")];
-        let expected: Vec<_> = expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let expected = [
+            ("A", "last"),
+            ("B", "two # words"),
+            ("C", "it''s"),
+            ("D", ""),
+            ("E", "a=b"),
+            ("F", "\""),
+        ];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         assert_eq!(parse_dotenv(text).unwrap(), expected);
     }
 

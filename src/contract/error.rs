@@ -32,7 +32,10 @@ impl Position {
 
     /// What is wrong here; [`Fault::of`] adds the file.
     pub fn fault(self, message: impl Into<String>) -> Fault {
-        Fault { at: self, message: message.into() }
+        Fault {
+            at: self,
+            message: message.into(),
+        }
     }
 }
 
@@ -48,7 +51,12 @@ pub(super) struct Fault {
 impl Fault {
     /// The fault as an error in `path`.
     pub fn of(self, path: &RelPath) -> ContractError {
-        ContractError { path: path.clone(), line: self.at.line, column: self.at.column, message: self.message }
+        ContractError {
+            path: path.clone(),
+            line: self.at.line,
+            column: self.at.column,
+            message: self.message,
+        }
     }
 }
 

@@ -29,23 +29,35 @@ impl Fields {
     pub fn root(node: Node) -> Result<Self, Fault> {
         let found = node.kind();
         match node.value {
-            Value::Mapping(left) => Ok(Self { prefix: String::new(), at: node.at, left, known: Vec::new() }),
-            _ => Err(node.at.fault(format!("the file must be a mapping of sections, found {found}"))),
+            Value::Mapping(left) => Ok(Self {
+                prefix: String::new(),
+                at: node.at,
+                left,
+                known: Vec::new(),
+            }),
+            _ => Err(node
+                .at
+                .fault(format!("the file must be a mapping of sections, found {found}"))),
         }
     }
 
     /// The mapping under `name`, if the key is there.
     pub fn section(&mut self, name: &'static str) -> Result<Option<Self>, Fault> {
-        let Some((key, node)) = self.take(name) else { return Ok(None) };
+        let Some((key, node)) = self.take(name) else {
+            return Ok(None);
+        };
         let place = self.place(name);
         if node.is_null() {
             return Err(key.at.fault(format!("`{place}` is empty; fill it in or remove it")));
         }
         let found = node.kind();
         match node.value {
-            Value::Mapping(left) => {
-                Ok(Some(Self { prefix: format!("{place}."), at: key.at, left, known: Vec::new() }))
-            }
+            Value::Mapping(left) => Ok(Some(Self {
+                prefix: format!("{place}."),
+                at: key.at,
+                left,
+                known: Vec::new(),
+            })),
             _ => Err(node.at.fault(format!("`{place}` must be a mapping, found {found}"))),
         }
     }
@@ -55,7 +67,9 @@ impl Fields {
         match self.left.iter().find(|(key, _)| key.text == name) {
             Some((key, _)) => {
                 let place = self.place(name);
-                Err(key.at.fault(format!("`{place}` is not supported by this version yet; {remedy}")))
+                Err(key
+                    .at
+                    .fault(format!("`{place}` is not supported by this version yet; {remedy}")))
             }
             None => Ok(()),
         }
@@ -83,10 +97,17 @@ impl Fields {
         let place = self.place(name);
         let found = node.kind();
         let Value::Sequence(items) = node.value else {
-            return Err(node.at.fault(format!("`{place}` must be a list of strings, found {found}")));
+            return Err(node
+                .at
+                .fault(format!("`{place}` must be a list of strings, found {found}")));
         };
         let named = |(index, node)| string(&format!("{place}[{index}]"), node);
-        items.into_iter().enumerate().map(named).collect::<Result<Vec<_>, _>>().map(Some)
+        items
+            .into_iter()
+            .enumerate()
+            .map(named)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
     }
 
     /// A whole number of 0 or more, written in plain decimal digits.
@@ -110,7 +131,9 @@ impl Fields {
         };
         // `010` is eight to YAML 1.1 and ten to YAML 1.2.
         if digits.len() > 1 && digits.starts_with('0') {
-            return Err(node.at.fault(format!("`{place}` must be written without leading zeros")));
+            return Err(node
+                .at
+                .fault(format!("`{place}` must be written without leading zeros")));
         }
         match digits.parse() {
             Ok(number) if number <= most => Ok(Some((number, node.at))),
@@ -121,14 +144,21 @@ impl Fields {
     /// A time in whole seconds; 0 stands for no limit.
     pub fn seconds(&mut self, name: &'static str) -> Result<Option<Duration>, Fault> {
         let number = self.whole_number(name, MAX_SECONDS)?;
-        Ok(number.map(|(seconds, _)| seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs))
+        Ok(number
+            .map(|(seconds, _)| seconds)
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs))
     }
 
     /// A path below the repository root.
     pub fn path(&mut self, name: &'static str) -> Result<Option<RelPath>, Fault> {
         let place = self.place(name);
-        let Some((text, at)) = self.string(name)? else { return Ok(None) };
-        RelPath::new(&text).map(Some).map_err(|error| at.fault(format!("`{place}`: {}", shown(&error.to_string()))))
+        let Some((text, at)) = self.string(name)? else {
+            return Ok(None);
+        };
+        RelPath::new(&text)
+            .map(Some)
+            .map_err(|error| at.fault(format!("`{place}`: {error}")))
     }
 
     /// A directory below the repository root; `.` stands for the root itself, [`None`].
@@ -145,7 +175,9 @@ impl Fields {
 
     /// The pairs under `name`, spelled as in the file; null reads as the empty string.
     pub fn pairs(&mut self, name: &'static str) -> Result<Vec<(Key, String, Position)>, Fault> {
-        let Some(node) = self.value(name) else { return Ok(Vec::new()) };
+        let Some(node) = self.value(name) else {
+            return Ok(Vec::new());
+        };
         let place = self.place(name);
         let found = node.kind();
         let Value::Mapping(pairs) = node.value else {
@@ -156,14 +188,18 @@ impl Fields {
             .map(|(key, node)| match node.value {
                 _ if node.is_null() => Ok((key, String::new(), node.at)),
                 Value::Scalar { text, .. } => Ok((key, text, node.at)),
-                _ => Err(node.at.fault(format!("`{place}.{}` must be a single value", shown(&key.text)))),
+                _ => Err(node
+                    .at
+                    .fault(format!("`{place}.{}` must be a single value", shown(&key.text)))),
             })
             .collect()
     }
 
     /// Refuses every key that nobody asked for.
     pub fn finish(self) -> Result<(), Fault> {
-        let Some((key, _)) = self.left.first() else { return Ok(()) };
+        let Some((key, _)) = self.left.first() else {
+            return Ok(());
+        };
         let place = format!("{}{}", self.prefix, shown(&key.text));
         let remedy = match nearest(&key.text, &self.known) {
             Some(name) => format!(", did you mean `{name}`?"),
@@ -194,9 +230,10 @@ fn string(place: &str, node: Node) -> Result<(String, Position), Fault> {
         ("a string", "") | ("nothing", _) => Err(node.at.fault(format!("`{place}` is empty"))),
         ("a string", text) if text.contains('\0') => Err(node.at.fault(format!("`{place}` holds a NUL character"))),
         ("a string", text) => Ok((text.to_owned(), node.at)),
-        (_, text) => {
-            Err(node.at.fault(format!("`{place}` must be a string, found {found}; write \"{}\" in quotes", shown(text))))
-        }
+        (_, text) => Err(node.at.fault(format!(
+            "`{place}` must be a string, found {found}; write \"{}\" in quotes",
+            shown(text)
+        ))),
     }
 }
 

@@ -30,9 +30,14 @@ pub fn validate_metrics(
     bytes: Option<&[u8]>,
     required_keys: &[String],
 ) -> Result<Metrics, Vec<String>> {
-    let Some(bytes) = bytes else { return Err(vec![format!("{stage}.metrics_file_missing: {path}")]) };
+    let Some(bytes) = bytes else {
+        return Err(vec![format!("{stage}.metrics_file_missing: {path}")]);
+    };
     if bytes.len() > MAX_DOCUMENT {
-        return Err(vec![format!("{stage}.metrics_too_large: {path} has {} bytes of {MAX_DOCUMENT}", bytes.len())]);
+        return Err(vec![format!(
+            "{stage}.metrics_too_large: {path} has {} bytes of {MAX_DOCUMENT}",
+            bytes.len()
+        )]);
     }
     let value = match parse_json(bytes) {
         Ok(Value::Object(value)) => value,
@@ -40,8 +45,11 @@ pub fn validate_metrics(
         Err(why) => return Err(vec![format!("{stage}.invalid_json: {why}")]),
     };
     let mut findings = Vec::new();
-    let missing: Vec<String> =
-        required_keys.iter().filter(|key| lookup(&value, key).is_none()).map(|key| shown(key)).collect();
+    let missing: Vec<String> = required_keys
+        .iter()
+        .filter(|key| lookup(&value, key).is_none())
+        .map(|key| shown(key))
+        .collect();
     if !missing.is_empty() {
         findings.push(format!("{stage}.missing_keys: {}", missing.join(", ")));
     }
@@ -53,14 +61,20 @@ pub fn validate_metrics(
         }
         _ => {}
     }
-    let score = value.get("score").map(|score| score.as_f64().filter(|score| score.is_finite()));
+    let score = value
+        .get("score")
+        .map(|score| score.as_f64().filter(|score| score.is_finite()));
     if score == Some(None) {
         findings.push(format!("{stage}.score_not_number"));
     }
     if !findings.is_empty() {
         return Err(findings);
     }
-    Ok(Metrics { ok: ok.flatten(), score: score.flatten(), value })
+    Ok(Metrics {
+        ok: ok.flatten(),
+        score: score.flatten(),
+        value,
+    })
 }
 
 /// JSON as RFC 8259 has it: NaN, infinities and numbers beyond a double are
@@ -101,7 +115,10 @@ mod tests {
     #[test]
     fn good_metrics_give_ok_and_score() {
         let metrics = check(r#"{"ok": true, "score": 1, "extra": null}"#, &["ok", "score", "extra"]).unwrap();
-        assert_eq!((metrics.ok, metrics.score, metrics.value.len()), (Some(true), Some(1.0), 3));
+        assert_eq!(
+            (metrics.ok, metrics.score, metrics.value.len()),
+            (Some(true), Some(1.0), 3)
+        );
         let metrics = check("{}", &[]).unwrap();
         assert_eq!((metrics.ok, metrics.score), (None, None));
         assert_eq!(check(r#"{"ok": false}"#, &[]).unwrap().ok, Some(false));
@@ -140,7 +157,10 @@ mod tests {
             "{} {}",
             &"[".repeat(100_000),
         ] {
-            assert!(findings(json, &[]).starts_with("evaluation.invalid_json: "), "{json:.40}");
+            assert!(
+                findings(json, &[]).starts_with("evaluation.invalid_json: "),
+                "{json:.40}"
+            );
         }
         assert!(findings(&format!("{{\"a\": \"{}\"}}", "x".repeat(MAX_DOCUMENT)), &[]).contains("metrics_too_large"));
     }
@@ -149,8 +169,14 @@ mod tests {
     fn dotted_keys_descend_after_the_literal_key_was_tried() {
         assert!(check(r#"{"eval": {"score": 1}}"#, &["eval.score"]).is_ok());
         assert!(check(r#"{"eval.score": 1}"#, &["eval.score"]).is_ok());
-        assert_eq!(findings(r#"{"eval": 1}"#, &["eval.score"]), "evaluation.missing_keys: eval.score");
-        assert_eq!(findings(r#"{"eval": {}}"#, &["eval.", "."]), "evaluation.missing_keys: eval., .");
+        assert_eq!(
+            findings(r#"{"eval": 1}"#, &["eval.score"]),
+            "evaluation.missing_keys: eval.score"
+        );
+        assert_eq!(
+            findings(r#"{"eval": {}}"#, &["eval.", "."]),
+            "evaluation.missing_keys: eval., ."
+        );
     }
 
     proptest! {

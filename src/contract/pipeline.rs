@@ -16,7 +16,10 @@ const LATER_SECTIONS: [(&str, &str); 5] = [
     ("auth", "remove it or give the stages what they need through `env`"),
     ("deploy", "remove it or start what is needed inside a stage's commands"),
     ("benchmark", "remove it or move its commands into `evaluation`"),
-    ("artifacts", "remove it; the artifacts directory is chosen on the command line"),
+    (
+        "artifacts",
+        "remove it; the artifacts directory is chosen on the command line",
+    ),
     ("tooling", "remove it; it was deprecated and never had an effect"),
 ];
 
@@ -80,7 +83,9 @@ impl Pipeline {
     /// The declared stages in the order they run.
     pub fn stages(&self) -> impl Iterator<Item = &Stage> {
         let evaluation = self.evaluation.as_ref().map(|evaluation| &evaluation.stage);
-        [self.tests.as_ref(), self.rollout.as_ref(), evaluation].into_iter().flatten()
+        [self.tests.as_ref(), self.rollout.as_ref(), evaluation]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -96,7 +101,11 @@ fn read(path: &RelPath, text: &[u8]) -> Result<Pipeline, Fault> {
     for (name, remedy) in LATER_SECTIONS {
         root.unsupported(name, remedy)?;
     }
-    let security = root.section("security")?.map(read_security).transpose()?.unwrap_or_default();
+    let security = root
+        .section("security")?
+        .map(read_security)
+        .transpose()?
+        .unwrap_or_default();
     let tests = root.section("tests")?.map(read_tests).transpose()?;
     let rollout = root.section("rollout")?.map(read_rollout).transpose()?;
     let evaluation = root.section("evaluation")?.map(read_evaluation).transpose()?;
@@ -105,18 +114,28 @@ fn read(path: &RelPath, text: &[u8]) -> Result<Pipeline, Fault> {
     if tests.is_none() && rollout.is_none() && evaluation.is_none() {
         return Err(start.fault("no stage is declared; add `tests`, `rollout` or `evaluation`"));
     }
-    Ok(Pipeline { tests, rollout, evaluation, security, source: path.clone() })
+    Ok(Pipeline {
+        tests,
+        rollout,
+        evaluation,
+        security,
+        source: path.clone(),
+    })
 }
 
 /// `version` is the integer 1; when it is missing, 1 is meant.
 fn read_version(root: &mut Fields) -> Result<(), Fault> {
-    let Some(node) = root.present("version") else { return Ok(()) };
+    let Some(node) = root.present("version") else {
+        return Ok(());
+    };
     match &node.value {
         yaml::Value::Scalar { text, plain: true } if text == "1" => Ok(()),
-        yaml::Value::Scalar { text, .. } => {
-            Err(node.at.fault(format!("`version` must be the integer 1, found `{}`", shown(text))))
-        }
-        _ => Err(node.at.fault(format!("`version` must be the integer 1, found {}", node.kind()))),
+        yaml::Value::Scalar { text, .. } => Err(node
+            .at
+            .fault(format!("`version` must be the integer 1, found `{}`", shown(text)))),
+        _ => Err(node
+            .at
+            .fault(format!("`version` must be the integer 1, found {}", node.kind()))),
     }
 }
 
@@ -156,8 +175,12 @@ fn read_rollout(mut fields: Fields) -> Result<Stage, Fault> {
 fn read_evaluation(mut fields: Fields) -> Result<Evaluation, Fault> {
     let stage = Stage::read(StageName::Evaluation, &mut fields, "run_cmds", "run_cmd")?;
     let metrics_path = fields.path("metrics_path")?;
-    let required_keys: Vec<String> =
-        fields.strings("required_keys")?.unwrap_or_default().into_iter().map(|(key, _)| key).collect();
+    let required_keys: Vec<String> = fields
+        .strings("required_keys")?
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
     let at = fields.at;
     if metrics_path.is_none() {
         if !required_keys.is_empty() {
@@ -167,7 +190,11 @@ fn read_evaluation(mut fields: Fields) -> Result<Evaluation, Fault> {
     } else {
         fields.finish()?;
     }
-    Ok(Evaluation { stage, metrics_path, required_keys })
+    Ok(Evaluation {
+        stage,
+        metrics_path,
+        required_keys,
+    })
 }
 
 /// Refuses unknown keys first, because a misspelt key is the usual reason for missing commands.
@@ -175,7 +202,10 @@ fn finish_stage(fields: Fields, stage: &Stage, commands: &str) -> Result<(), Fau
     let (at, place) = (fields.at, fields.place(commands));
     fields.finish()?;
     if stage.cmds.is_empty() {
-        return Err(at.fault(format!("`{place}` must list at least one command, or remove `{}`", stage.name)));
+        return Err(at.fault(format!(
+            "`{place}` must list at least one command, or remove `{}`",
+            stage.name
+        )));
     }
     Ok(())
 }

@@ -74,12 +74,22 @@ impl Plan {
     pub fn parse(text: &[u8]) -> Result<Plan, PlanErrors> {
         let one = |code, line, message: String| Err(PlanErrors(vec![PlanError { code, line, message }]));
         if text.len() > MAX_DOCUMENT {
-            return one("plan_too_large", 1, format!("{} bytes; at most {MAX_DOCUMENT} are read", text.len()));
+            return one(
+                "plan_too_large",
+                1,
+                format!("{} bytes; at most {MAX_DOCUMENT} are read", text.len()),
+            );
         }
         let line_of = |offset: usize| text[..offset].iter().filter(|b| **b == b'\n').count() + 1;
         let text = match std::str::from_utf8(text) {
             Ok(text) => text,
-            Err(error) => return one("plan_not_utf8", line_of(error.valid_up_to()), "not UTF-8 text".to_owned()),
+            Err(error) => {
+                return one(
+                    "plan_not_utf8",
+                    line_of(error.valid_up_to()),
+                    "not UTF-8 text".to_owned(),
+                );
+            }
         };
         if let Some(offset) = text.find('\0') {
             return one("plan_has_nul", line_of(offset), "a NUL character".to_owned());
@@ -88,20 +98,31 @@ impl Plan {
         let mut errors = check(&lines);
         if let Some(line) = unclosed {
             let message = "this code fence is never closed and hides the rest of the plan".to_owned();
-            errors.push(PlanError { code: "unclosed_fence", line, message });
+            errors.push(PlanError {
+                code: "unclosed_fence",
+                line,
+                message,
+            });
         }
         if !errors.is_empty() {
             errors.sort_by_key(|error| error.line);
             errors.truncate(ERRORS_MAX);
             return Err(PlanErrors(errors));
         }
-        Ok(Plan { text: text.to_owned(), lines })
+        Ok(Plan {
+            text: text.to_owned(),
+            lines,
+        })
     }
 
     /// The first plan of a repository that has none. Its one step asks for a real plan.
     pub fn template(goal: &str, test_cmd: &str, pipeline: Option<&Pipeline>) -> String {
         let goal = one_line(goal);
-        let goal = if goal.is_empty() { "Make the acceptance commands pass." } else { &goal };
+        let goal = if goal.is_empty() {
+            "Make the acceptance commands pass."
+        } else {
+            &goal
+        };
         let mut accept = format!("- [ ] TEST_CMD passes: `{}`\n", one_line(test_cmd));
         if pipeline.is_some_and(|pipeline| pipeline.rollout.is_some()) {
             accept.push_str("- [ ] Rollout stage passes\n");
@@ -140,7 +161,11 @@ impl Plan {
             _ => false,
         };
         let done = self.lines.iter().filter(finished).filter_map(step_of).collect();
-        (self.open_steps(Section::Next).collect(), self.open_steps(Section::Backlog).collect(), done)
+        (
+            self.open_steps(Section::Next).collect(),
+            self.open_steps(Section::Backlog).collect(),
+            done,
+        )
     }
 
     /// The text as it was read.
@@ -149,7 +174,10 @@ impl Plan {
     }
 
     fn open_steps(&self, section: Section) -> impl Iterator<Item = Step> {
-        self.lines.iter().filter(move |line| is_open_step(line, section)).filter_map(step_of)
+        self.lines
+            .iter()
+            .filter(move |line| is_open_step(line, section))
+            .filter_map(step_of)
     }
 }
 
@@ -160,7 +188,10 @@ pub(super) fn is_open_step(line: &Line, section: Section) -> bool {
 
 fn step_of(line: &Line) -> Option<Step> {
     match &line.kind {
-        Kind::Step { id, text, .. } => Some(Step { id: id.clone(), text: text.clone() }),
+        Kind::Step { id, text, .. } => Some(Step {
+            id: id.clone(),
+            text: text.clone(),
+        }),
         _ => None,
     }
 }
@@ -189,27 +220,48 @@ fn check(lines: &[Line]) -> Vec<PlanError> {
         match &line.kind {
             Kind::Heading => {
                 if let Some(first) = headings.insert(name, number) {
-                    report("duplicate_section", number, format!("`## {name}` stands in line {first} already; join them"));
+                    report(
+                        "duplicate_section",
+                        number,
+                        format!("`## {name}` stands in line {first} already; join them"),
+                    );
                 }
             }
             Kind::BadStep if line.section != Section::Done => {
-                let code = if line.section == Section::Next { "bad_next_line" } else { "bad_backlog_line" };
-                report(code, number, format!("a step in {name} must read `- [ ] (STEP_ID=<digits>) <text>`"));
+                let code = if line.section == Section::Next {
+                    "bad_next_line"
+                } else {
+                    "bad_backlog_line"
+                };
+                report(
+                    code,
+                    number,
+                    format!("a step in {name} must read `- [ ] (STEP_ID=<digits>) <text>`"),
+                );
             }
             Kind::Step { id, ticked, .. } => {
                 if line.section == Section::Next {
                     next_steps += 1;
                     if next_steps > 1 {
-                        report("next_count_not_one", number, "Next holds more than one step; keep one".to_owned());
+                        report(
+                            "next_count_not_one",
+                            number,
+                            "Next holds more than one step; keep one".to_owned(),
+                        );
                     } else if *ticked {
-                        report("next_is_checked", number, "the step in Next is ticked; only the runner ticks".to_owned());
+                        report(
+                            "next_is_checked",
+                            number,
+                            "the step in Next is ticked; only the runner ticks".to_owned(),
+                        );
                     }
                 }
                 // `7` and `007` are the same step.
                 let significant = id.trim_start_matches('0');
                 if let Some(first) = ids.insert(significant, number) {
                     let shown = if id.len() > 20 { &id[..20] } else { id };
-                    let message = format!("STEP_ID={shown} stands in line {first} already; give this step its own number");
+                    let message =
+                        format!("STEP_ID={shown} stands in line {first} already; give this step its own number");
                     report("duplicate_step_id", number, message);
                 }
             }

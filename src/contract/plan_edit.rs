@@ -15,12 +15,10 @@ impl Plan {
     /// no other line changes. With an empty Next only the promotion happens.
     pub fn mark_done(&self) -> String {
         let mut draft = Draft::of(self);
-        let place = draft.take_next().map(|(place, mut step)| {
+        if let Some(mut step) = draft.advance() {
             tick(&mut step[0]);
             draft.append_step(Section::Done, "Done", step);
-            place
-        });
-        draft.promote(place);
+        }
         draft.text()
     }
 
@@ -30,16 +28,18 @@ impl Plan {
     /// happens.
     pub fn block(&self, why: &str) -> String {
         let mut draft = Draft::of(self);
-        let place = draft.take_next().map(|(place, mut step)| {
+        if let Some(mut step) = draft.advance() {
             if let Kind::Step { id, text, .. } = &step[0].kind {
                 let why: String = one_line(why).chars().take(WHY_MAX).collect();
-                let about = if text.is_empty() { String::new() } else { format!(" (step: {text})") };
+                let about = if text.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (step: {text})")
+                };
                 step[0].raw = format!("- Blocked (STEP_ID={id}): {why}{about}{}", draft.ending);
             }
             draft.append_note(step);
-            place
-        });
-        draft.promote(place);
+        }
         draft.text()
     }
 }
@@ -55,7 +55,11 @@ struct Draft {
 
 impl Draft {
     fn of(plan: &Plan) -> Self {
-        let ending = if plan.lines.first().is_some_and(|line| line.raw.ends_with("\r\n")) { "\r\n" } else { "\n" };
+        let ending = if plan.lines.first().is_some_and(|line| line.raw.ends_with("\r\n")) {
+            "\r\n"
+        } else {
+            "\n"
+        };
         let mut lines = plan.lines.clone();
         let mut ended = true;
         if let Some(last) = lines.last_mut()
@@ -67,11 +71,23 @@ impl Draft {
         Self { lines, ending, ended }
     }
 
-    /// Takes the step in Next out, with its continuation lines and the index where it stood.
-    fn take_next(&mut self) -> Option<(usize, Vec<Line>)> {
-        self.take_open(Section::Next)
+    /// Takes the step out of Next and puts the first open backlog item in its
+    /// place, or under the heading where Next was empty.
+    fn advance(&mut self) -> Option<Vec<Line>> {
+        let former = self.take_open(Section::Next);
+        if let Some((from, step)) = self.take_open(Section::Backlog) {
+            let at = match &former {
+                // The lines taken from the backlog shift what stands below them.
+                Some((place, _)) if from < *place => place - step.len(),
+                Some((place, _)) => *place,
+                None => self.heading(Section::Next, "Next") + 1,
+            };
+            self.insert(at, Section::Next, step);
+        }
+        former.map(|(_, step)| step)
     }
 
+    /// Takes the first open step of a section out, with its continuation lines and the index where it stood.
     fn take_open(&mut self, section: Section) -> Option<(usize, Vec<Line>)> {
         let start = self.lines.iter().position(|line| is_open_step(line, section))?;
         let end = self.end_of_step(start);
@@ -87,7 +103,10 @@ impl Draft {
     /// Puts a step behind the last step of a section, or directly under its heading.
     fn append_step(&mut self, section: Section, name: &str, step: Vec<Line>) {
         let heading = self.heading(section, name);
-        let last = self.lines.iter().rposition(|line| line.section == section && matches!(line.kind, Kind::Step { .. }));
+        let last = self
+            .lines
+            .iter()
+            .rposition(|line| line.section == section && matches!(line.kind, Kind::Step { .. }));
         let at = last.map_or(heading + 1, |last| self.end_of_step(last));
         self.insert(at, section, step);
     }
@@ -102,25 +121,27 @@ impl Draft {
 
     /// The index of a section's heading, added at the end of the document where it is missing.
     fn heading(&mut self, section: Section, name: &str) -> usize {
-        let found = self.lines.iter().position(|line| line.section == section && line.kind == Kind::Heading);
+        let found = self
+            .lines
+            .iter()
+            .position(|line| line.section == section && line.kind == Kind::Heading);
         found.unwrap_or_else(|| {
-            let blank = Line { raw: self.ending.to_owned(), section: Section::Other, kind: Kind::Text };
+            let blank = Line {
+                raw: self.ending.to_owned(),
+                section: Section::Other,
+                kind: Kind::Text,
+            };
             let raw = format!("## {name}{}", self.ending);
-            self.lines.extend([blank, Line { raw, section, kind: Kind::Heading }]);
+            self.lines.extend([
+                blank,
+                Line {
+                    raw,
+                    section,
+                    kind: Kind::Heading,
+                },
+            ]);
             self.lines.len() - 1
         })
-    }
-
-    /// Moves the first open backlog item to Next: where the former step stood, or under the heading.
-    fn promote(&mut self, place: Option<usize>) {
-        let place = place.filter(|place| *place > 0);
-        let Some((from, step)) = self.take_open(Section::Backlog) else { return };
-        let under_heading = || {
-            self.lines.iter().position(|line| line.section == Section::Next && line.kind == Kind::Heading)
-        };
-        let Some(at) = place.or_else(|| under_heading().map(|heading| heading + 1)) else { return };
-        let at = if from < at { at - step.len() } else { at };
-        self.insert(at, Section::Next, step);
     }
 
     fn insert(&mut self, at: usize, section: Section, mut lines: Vec<Line>) {

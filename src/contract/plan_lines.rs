@@ -17,7 +17,12 @@ pub(super) enum Kind {
     /// A second-level heading that opens its section.
     Heading,
     /// A well-formed step.
-    Step { id: String, text: String, ticked: bool, tick_at: std::ops::Range<usize> },
+    Step {
+        id: String,
+        text: String,
+        ticked: bool,
+        tick_at: std::ops::Range<usize>,
+    },
     /// It begins like a step (`- [`) and is none.
     BadStep,
     /// A line that belongs to the step or note above: deeper indented, or in a fence that such a line opened.
@@ -64,7 +69,12 @@ pub(super) fn scan(text: &str) -> (Vec<Line>, Option<usize>) {
             }
             kind
         } else if let Some((mark, length)) = opens_fence(body) {
-            fence = Some(Fence { mark, length, line: index + 1, continues });
+            fence = Some(Fence {
+                mark,
+                length,
+                line: index + 1,
+                continues,
+            });
             if continues {
                 Kind::Continuation
             } else {
@@ -84,7 +94,11 @@ pub(super) fn scan(text: &str) -> (Vec<Line>, Option<usize>) {
             step_indent = None;
             Kind::Text
         };
-        lines.push(Line { raw: raw.to_owned(), section, kind });
+        lines.push(Line {
+            raw: raw.to_owned(),
+            section,
+            kind,
+        });
     }
     (lines, fence.map(|open| open.line))
 }
@@ -96,7 +110,10 @@ fn heading(body: &str) -> Option<Section> {
         return None;
     }
     let rest = rest.trim_start();
-    let word = rest.split(|c: char| c.is_whitespace() || c == '(' || c == ':').next().unwrap_or_default();
+    let word = rest
+        .split(|c: char| c.is_whitespace() || c == '(' || c == ':')
+        .next()
+        .unwrap_or_default();
     Some(match word {
         "Next" => Section::Next,
         "Backlog" => Section::Backlog,

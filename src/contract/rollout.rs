@@ -14,10 +14,15 @@ use super::{MAX_DOCUMENT, metrics::parse_json};
 /// `paths_not_object` and `path_not_string`.
 pub fn validate_rollout(bytes: &[u8]) -> Result<Value, Vec<String>> {
     if bytes.len() > MAX_DOCUMENT {
-        return Err(vec![format!("rollout.too_large: {} bytes of {MAX_DOCUMENT}", bytes.len())]);
+        return Err(vec![format!(
+            "rollout.too_large: {} bytes of {MAX_DOCUMENT}",
+            bytes.len()
+        )]);
     }
     let value = parse_json(bytes).map_err(|why| vec![format!("rollout.invalid_json: {why}")])?;
-    let Value::Object(object) = &value else { return Err(vec!["rollout.json_not_object".to_owned()]) };
+    let Value::Object(object) = &value else {
+        return Err(vec!["rollout.json_not_object".to_owned()]);
+    };
     let mut findings = Vec::new();
     match object.get("ok").map(Value::as_bool) {
         Some(None) => findings.push("rollout.ok_not_boolean".to_owned()),
@@ -37,7 +42,10 @@ pub fn validate_rollout(bytes: &[u8]) -> Result<Value, Vec<String>> {
     }
     match object.get("paths") {
         Some(Value::Object(paths)) => {
-            if paths.get("samples_jsonl").is_some_and(|path| path.as_str().is_none_or(str::is_empty)) {
+            if paths
+                .get("samples_jsonl")
+                .is_some_and(|path| path.as_str().is_none_or(str::is_empty))
+            {
                 findings.push("rollout.path_not_string: paths.samples_jsonl".to_owned());
             }
         }
@@ -69,8 +77,10 @@ mod tests {
             "rollout.ok_not_boolean; rollout.count_not_whole: counts.samples; \
              rollout.count_not_whole: counts.errors; rollout.path_not_string: paths.samples_jsonl"
         );
-        assert_eq!(findings(r#"{"ok": false, "counts": [], "paths": 1}"#),
-            "rollout.ok_not_true; rollout.counts_not_object; rollout.paths_not_object");
+        assert_eq!(
+            findings(r#"{"ok": false, "counts": [], "paths": 1}"#),
+            "rollout.ok_not_true; rollout.counts_not_object; rollout.paths_not_object"
+        );
         assert_eq!(findings("null"), "rollout.json_not_object");
         assert!(findings("{\"a\": NaN}").starts_with("rollout.invalid_json: "));
         assert!(findings(&" ".repeat(MAX_DOCUMENT + 1)).starts_with("rollout.too_large: "));

@@ -67,7 +67,14 @@ pub struct Stage {
 impl Stage {
     /// A stage of one command and nothing else.
     pub(super) fn of_command(name: StageName, cmd: &str) -> Self {
-        Self { name, cmds: vec![cmd.to_owned()], timeout: None, retries: 0, env: Vec::new(), workdir: None }
+        Self {
+            name,
+            cmds: vec![cmd.to_owned()],
+            timeout: None,
+            retries: 0,
+            env: Vec::new(),
+            workdir: None,
+        }
     }
 
     /// Reads the commands (from the list `many`, else the single `one`) and the fields that all stages share.
@@ -82,10 +89,15 @@ impl Stage {
         let commands = list.unwrap_or_else(|| single.into_iter().collect());
         for (command, at) in &commands {
             if command.len() > ARGUMENT_MAX {
-                return Err(at.fault(format!("a command of {} bytes; the kernel takes {ARGUMENT_MAX}", command.len())));
+                return Err(at.fault(format!(
+                    "a command of {} bytes; the kernel takes {ARGUMENT_MAX}",
+                    command.len()
+                )));
             }
         }
-        let retries = fields.whole_number("retries", RETRIES_MAX)?.map_or(0, |(number, _)| number);
+        let retries = fields
+            .whole_number("retries", RETRIES_MAX)?
+            .map_or(0, |(number, _)| number);
         Ok(Self {
             name,
             cmds: commands.into_iter().map(|(command, _)| command).collect(),
@@ -112,7 +124,9 @@ fn read_env(fields: &mut Fields) -> Result<Vec<(String, String)>, Fault> {
 fn check_variable(place: &str, name: &str, name_at: Position, value: &str, value_at: Position) -> Result<(), Fault> {
     if !is_variable_name(name) {
         let shown = shown(name);
-        return Err(name_at.fault(format!("`{place}`: `{shown}` is no variable name (letters, digits, `_`)")));
+        return Err(name_at.fault(format!(
+            "`{place}`: `{shown}` is no variable name (letters, digits, `_`)"
+        )));
     }
     if RESERVED.contains(&name) {
         return Err(name_at.fault(format!("`{place}.{name}` is set by the runner; remove it")));

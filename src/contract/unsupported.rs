@@ -5,8 +5,14 @@ use crate::names::RelPath;
 
 /// The files, and what to do instead.
 const LATER_FILES: [(&str, &str); 2] = [
-    (".aider_fsm/bootstrap.yml", "remove it and do the setup in the first stage's commands"),
-    (".aider_fsm/actions.yml", "remove it; the agent runs what it needs inside its sandbox"),
+    (
+        ".aider_fsm/bootstrap.yml",
+        "remove it and do the setup in the first stage's commands",
+    ),
+    (
+        ".aider_fsm/actions.yml",
+        "remove it; the agent runs what it needs inside its sandbox",
+    ),
 ];
 
 /// Refuses a tree that holds a file which this version would have to ignore.

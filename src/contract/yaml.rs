@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, Span, options};
+use serde_yaml::granit_parser::{Event, Marker, Parser, ScalarStyle, Span, options};
 
 use super::{
     MAX_DOCUMENT,
@@ -87,8 +87,16 @@ fn plain_kind(text: &str) -> &'static str {
 
 /// A collection that is still open while its events arrive.
 enum Open {
-    Sequence { at: Position, items: Vec<Node> },
-    Mapping { at: Position, pairs: Vec<(Key, Node)>, seen: HashMap<String, usize>, key: Option<Key> },
+    Sequence {
+        at: Position,
+        items: Vec<Node>,
+    },
+    Mapping {
+        at: Position,
+        pairs: Vec<(Key, Node)>,
+        seen: HashMap<String, usize>,
+        key: Option<Key>,
+    },
 }
 
 /// Parses one document.
@@ -117,17 +125,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     let mut nodes = 0;
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|error| {
-            let mark = error.marker();
-            let at = Position { line: mark.line().max(1), column: mark.col() + 1 };
-            at.fault(format!("not valid YAML: {}", shown(&error.kind().to_string())))
+            place_of(error.marker()).fault(format!("not valid YAML: {}", shown(&error.kind().to_string())))
         })?;
-        let at = begin(&span);
+        let at = place_of(&span.start);
         if event.is_node() {
             nodes += 1;
             if nodes > MAX_NODES {
                 return Err(at.fault(format!("the file has more than {MAX_NODES} values")));
             }
-            refuse_tag(&event, at)?;
+            refuse_tag(&event, &span)?;
         }
         let node = match event {
             Event::DocumentStart(..) => {
@@ -142,19 +148,40 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, Fault> {
             }
             Event::Scalar(text, style, _, ref tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
-                Node { at, value: Value::Scalar { text: text.into_owned(), plain } }
+                Node {
+                    at,
+                    value: Value::Scalar {
+                        text: text.into_owned(),
+                        plain,
+                    },
+                }
             }
             Event::SequenceStart(..) => {
                 push(&mut open, Open::Sequence { at, items: Vec::new() }, at)?;
                 continue;
             }
             Event::MappingStart(..) => {
-                push(&mut open, Open::Mapping { at, pairs: Vec::new(), seen: HashMap::new(), key: None }, at)?;
+                push(
+                    &mut open,
+                    Open::Mapping {
+                        at,
+                        pairs: Vec::new(),
+                        seen: HashMap::new(),
+                        key: None,
+                    },
+                    at,
+                )?;
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                Some(Open::Sequence { at, items }) => Node { at, value: Value::Sequence(items) },
-                Some(Open::Mapping { at, pairs, .. }) => Node { at, value: Value::Mapping(pairs) },
+                Some(Open::Sequence { at, items }) => Node {
+                    at,
+                    value: Value::Sequence(items),
+                },
+                Some(Open::Mapping { at, pairs, .. }) => Node {
+                    at,
+                    value: Value::Mapping(pairs),
+                },
                 None => continue,
             },
             _ => continue,
@@ -170,9 +197,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     }
 }
 
-/// Where a span begins, counted from 1.
-fn begin(span: &Span) -> Position {
-    Position { line: span.start.line().max(1), column: span.start.col() + 1 }
+/// The parser's mark, whose columns count from 0, as a position.
+fn place_of(mark: &Marker) -> Position {
+    Position {
+        line: mark.line().max(1),
+        column: mark.col() + 1,
+    }
 }
 
 /// Opens a collection within the depth limit.
@@ -188,10 +218,14 @@ fn push(open: &mut Vec<Open>, collection: Open, at: Position) -> Result<(), Faul
 }
 
 /// Only `!!str` is known; it makes a scalar a string as quotes do.
-fn refuse_tag(event: &Event<'_>, at: Position) -> Result<(), Fault> {
+fn refuse_tag(event: &Event<'_>, span: &Span) -> Result<(), Fault> {
     match event.tag() {
         Some(tag) if !(tag.is_yaml_core_schema_tag("str") && event.scalar().is_some()) => {
-            Err(at.fault(format!("the tag `{}` is not supported; remove it", shown(&tag.original()))))
+            let mark = span.tag_start().unwrap_or(span.start);
+            Err(place_of(&mark).fault(format!(
+                "the tag `{}` is not supported; remove it",
+                shown(&tag.original())
+            )))
         }
         _ => Ok(()),
     }
@@ -208,7 +242,9 @@ fn place(parent: &mut Open, node: Node) -> Result<(), Fault> {
                     return Err(node.at.fault("merge keys (`<<`) are not supported; write the keys out"));
                 }
                 if let Some(line) = seen.insert(text.clone(), node.at.line) {
-                    return Err(node.at.fault(format!("duplicate key `{}`, first given in line {line}", shown(&text))));
+                    return Err(node
+                        .at
+                        .fault(format!("duplicate key `{}`, first given in line {line}", shown(&text))));
                 }
                 *key = Some(Key { text, at: node.at });
             }
@@ -232,12 +268,24 @@ mod tests {
     #[test]
     fn keys_and_values_keep_their_places_and_spelling() {
         let root = parse(b"# c\na:\n  b: yes\n  c: ['1', 2]\n").unwrap();
-        let Value::Mapping(pairs) = &root.value else { panic!("{root:?}") };
+        let Value::Mapping(pairs) = &root.value else {
+            panic!("{root:?}")
+        };
         assert_eq!(pairs[0].0.at, Position { line: 2, column: 1 });
-        let Value::Mapping(inner) = &pairs[0].1.value else { panic!("{root:?}") };
+        let Value::Mapping(inner) = &pairs[0].1.value else {
+            panic!("{root:?}")
+        };
         assert_eq!(inner[0].1.at, Position { line: 3, column: 6 });
-        assert_eq!(inner[0].1.value, Value::Scalar { text: "yes".into(), plain: true });
-        let Value::Sequence(items) = &inner[1].1.value else { panic!("{root:?}") };
+        assert_eq!(
+            inner[0].1.value,
+            Value::Scalar {
+                text: "yes".into(),
+                plain: true
+            }
+        );
+        let Value::Sequence(items) = &inner[1].1.value else {
+            panic!("{root:?}")
+        };
         assert_eq!((items[0].kind(), items[1].kind()), ("a string", "a number"));
     }
 
@@ -264,13 +312,22 @@ mod tests {
 
     #[test]
     fn what_is_not_one_plain_document_is_refused_with_its_place() {
-        assert_eq!(message("a: 1\nb: 2\na: 3\n"), "3:1: duplicate key `a`, first given in line 1");
-        assert_eq!(message("a: &x 1\nb: *x\n"), "2:4: aliases (`*name`) are not supported; write the value out");
+        assert_eq!(
+            message("a: 1\nb: 2\na: 3\n"),
+            "3:1: duplicate key `a`, first given in line 1"
+        );
+        assert_eq!(
+            message("a: &x 1\nb: *x\n"),
+            "2:4: aliases (`*name`) are not supported; write the value out"
+        );
         assert_eq!(
             message("a: {b: 1}\nc:\n  <<: {d: 1}\n"),
             "3:3: merge keys (`<<`) are not supported; write the keys out"
         );
-        assert_eq!(message("a: !!python/object:os.system x\n"), "1:32: the tag `!!python/object:os.system` is not supported; remove it");
+        assert_eq!(
+            message("a: !!python/object:os.system x\n"),
+            "1:4: the tag `!!python/object:os.system` is not supported; remove it"
+        );
         assert!(message("a: 1\n---\nb: 2\n").contains("second document"));
         assert!(message("? [a]\n: 1\n").contains("a key must be a plain word"));
         assert_eq!(message(""), "1:1: the file is empty");
@@ -291,12 +348,18 @@ mod tests {
             "? ".repeat(MAX_DOCUMENT / 2),
             "- a\n".repeat(MAX_DOCUMENT / 4),
             (0..MAX_DOCUMENT / 16).map(|n| format!("k{n}: 1\n")).collect(),
-            (0..10_000).map(|n| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1)).collect(),
+            (0..10_000)
+                .map(|n| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1))
+                .collect(),
         ] {
             let shown = message(&hostile);
             assert!(shown.len() < 300, "{shown}");
         }
-        assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < std::time::Duration::from_secs(10),
+            "{:?}",
+            started.elapsed()
+        );
     }
 
     proptest! {
