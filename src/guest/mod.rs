@@ -1,1 +1,75 @@
-//! The supervisor inside.
+//! The supervisor inside every sandbox.
+//!
+//! Single-threaded and synchronous: it forks, and a fork of a threaded process
+//! may not do much. One file a concern:
+//!
+//! - `supervisor`: the loop over the host's socket; forks one warden a stage;
+//! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
+//! - `payload`: the ordered list of walls between a warden and `execve`;
+//! - `process`: what runs below a process (`/proc`), stopping and killing it;
+//! - `doors`: sockets of the inside's network;
+//! - `tree`: the workspace changed and read as its owner.
+
+mod doors;
+mod payload;
+mod process;
+mod supervisor;
+mod tree;
+mod warden;
+
+use std::os::fd::OwnedFd;
+
+use crate::wire::Confinement;
+
+/// What a guest starts with; all of it was made before anything hostile runs.
+pub struct GuestStart {
+    /// The host's SEQPACKET socket.
+    pub socket: OwnedFd,
+    /// What every command is confined by.
+    pub confinement: Confinement,
+    /// `/proc/sys/user`, opened while it was still writable, for the nested user namespace.
+    pub sysctl_user: Option<OwnedFd>,
+}
+
+/// Serves the host until it asks for a shutdown or goes away; then everything
+/// inside is dead. Returns the process's exit code.
+pub fn supervise(start: GuestStart) -> u8 {
+    match supervisor::Supervisor::new(start) {
+        Ok(supervisor) => supervisor.serve(),
+        Err(_) => 70,
+    }
+}
+
+/// A step that failed, with what the kernel said.
+#[derive(Debug)]
+struct Failure {
+    step: String,
+    errno: Option<i32>,
+    why: String,
+}
+
+impl Failure {
+    fn new(step: &str, errno: nix::Error) -> Self {
+        Self {
+            step: step.to_owned(),
+            errno: Some(errno as i32),
+            why: errno.desc().to_owned(),
+        }
+    }
+
+    fn plain(step: &str, why: impl ToString) -> Self {
+        Self {
+            step: step.to_owned(),
+            errno: None,
+            why: why.to_string(),
+        }
+    }
+
+    fn io(step: &str, error: &std::io::Error) -> Self {
+        Self {
+            step: step.to_owned(),
+            errno: error.raw_os_error(),
+            why: error.to_string(),
+        }
+    }
+}

@@ -1,47 +1,192 @@
 //! The host's end of a guest's socket.
 
-use tokio::net::{TcpListener, TcpStream};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::unix::AsyncFd,
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::Mutex,
+};
 
 use crate::{
     names::RelPath,
-    sandbox::{ExecSpec, Running, SandboxError, WallReport},
-    wire::LeakedProcess,
+    sandbox::{
+        ExecSpec, Running, SandboxError, WallReport,
+        exec::{async_fd, nonblocking},
+    },
+    wire::{self, ExecRequest, FrameError, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
 };
+
+/// Longest wait for an answer of the guest.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// How a back end ends a sandbox that it made.
+pub trait Teardown: Send + Sync {
+    /// Kills everything inside at once, without waiting.
+    fn kill(&mut self);
+    /// Waits (boundedly, blocking) until nothing is left and removes what was made for it.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn finish(&mut self) -> Result<(), SandboxError>;
+}
+
+/// The cap on what a sandbox writes to its workspace.
+#[derive(Clone, Debug)]
+pub struct DiskCap {
+    /// The directory whose contents count.
+    pub dir: PathBuf,
+    /// Bytes.
+    pub max_bytes: u64,
+    /// Inodes.
+    pub max_inodes: u64,
+}
 
 /// A live sandbox. Dropping it kills everything inside; [`Sandbox::destroy`]
 /// does so and waits until nothing is left.
 pub struct Sandbox {
-    _private: (),
+    socket: Mutex<AsyncFd<OwnedFd>>,
+    walls: WallReport,
+    disk: Option<DiskCap>,
+    stages: AtomicU64,
+    /// Control sockets of stages whose leftovers live on: closing one ends them.
+    kept: Arc<std::sync::Mutex<Vec<OwnedFd>>>,
+    teardown: Option<Box<dyn Teardown>>,
 }
 
 impl Sandbox {
+    /// Takes over a guest's socket and agrees on the protocol.
+    ///
+    /// # Errors
+    /// When the guest is of another version or gone.
+    pub async fn connect(
+        socket: OwnedFd,
+        walls: WallReport,
+        disk: Option<DiskCap>,
+        teardown: Box<dyn Teardown>,
+    ) -> Result<Self, SandboxError> {
+        let io = |source| SandboxError::Io {
+            what: "take over the guest's socket".to_owned(),
+            source,
+        };
+        nonblocking(socket.as_fd()).map_err(io)?;
+        let socket = Mutex::new(async_fd(socket).map_err(io)?);
+        let sandbox = Self {
+            socket,
+            walls,
+            disk,
+            stages: AtomicU64::new(1),
+            kept: Arc::default(),
+            teardown: Some(teardown),
+        };
+        match sandbox.ask(&Request::Hello { protocol: PROTOCOL }, &[]).await? {
+            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => Ok(sandbox),
+            (other, _) => Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}"))),
+        }
+    }
+
     /// The walls that stand.
     pub fn walls(&self) -> &WallReport {
-        unimplemented!()
+        &self.walls
+    }
+
+    async fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
+        let socket = self.socket.lock().await;
+        wire::send(socket.as_fd(), request, fds).map_err(gone)?;
+        let answer = async {
+            loop {
+                let mut ready = socket.readable().await.map_err(|e| SandboxError::Gone(e.to_string()))?;
+                match wire::recv::<Reply>(socket.as_fd()) {
+                    Ok(answer) => return Ok(answer),
+                    Err(FrameError::WouldBlock) => ready.clear_ready(),
+                    Err(why) => return Err(gone(why)),
+                }
+            }
+        };
+        match tokio::time::timeout(ANSWER, answer).await {
+            Ok(Ok((Reply::Failed { step, errno, why }, _))) => Err(SandboxError::Guest { step, errno, why }),
+            Ok(answer) => answer,
+            Err(_) => Err(SandboxError::Gone("it did not answer in time".to_owned())),
+        }
     }
 
     /// Starts a command.
     ///
     /// # Errors
     /// When the guest is gone or refuses.
-    pub async fn exec(&self, _spec: ExecSpec) -> Result<Running, SandboxError> {
-        unimplemented!()
+    pub async fn exec(&self, spec: ExecSpec) -> Result<Running, SandboxError> {
+        let io = |source| SandboxError::Io {
+            what: "prepare a command".to_owned(),
+            source,
+        };
+        let stage = self.stages.fetch_add(1, Ordering::Relaxed);
+        let (control, theirs) = wire::pair().map_err(io)?;
+        let null = std::fs::File::open("/dev/null").map_err(io)?;
+        let (stdout, out) = std::io::pipe().map_err(io)?;
+        let (stderr, err) = std::io::pipe().map_err(io)?;
+        let kept = (spec.leftovers == Leftovers::Keep).then(|| self.kept.clone());
+        let mut running = Running::new(stage, &spec, control, stdout, stderr, kept).map_err(io)?;
+        let request = Request::Exec(Box::new(ExecRequest {
+            stage,
+            argv: spec.argv,
+            env: spec.env,
+            cwd: spec.cwd,
+            wall_ms: u64::try_from(spec.wall.as_millis()).unwrap_or(u64::MAX),
+            leftovers: spec.leftovers,
+        }));
+        self.ask(&request, &[theirs.as_fd(), null.as_fd(), out.as_fd(), err.as_fd()])
+            .await?;
+        if let Some(cap) = self.disk.clone() {
+            // What an earlier command left above the cap may still be removed,
+            // so only growth beyond it counts.
+            let mut allowed = None;
+            running.watch(move || {
+                let (bytes, inodes) = crate::tree::usage(&cap.dir, u64::MAX).ok()?;
+                let (most, nodes) = *allowed.get_or_insert((bytes.max(cap.max_bytes), inodes.max(cap.max_inodes)));
+                (bytes > most || inodes > nodes).then_some("disk")
+            });
+        }
+        Ok(running)
     }
 
     /// A listener on 127.0.0.1:`port` inside, accepted on by the host.
     ///
     /// # Errors
     /// When the port is taken inside or the guest is gone.
-    pub async fn listen(&self, _port: u16) -> Result<TcpListener, SandboxError> {
-        unimplemented!()
+    pub async fn listen(&self, port: u16) -> Result<TcpListener, SandboxError> {
+        let (_, fds) = self.ask(&Request::Listen { port }, &[]).await?;
+        let io = |source| SandboxError::Io {
+            what: format!("listen on port {port} inside"),
+            source,
+        };
+        let listener = std::net::TcpListener::from(only(fds)?);
+        listener.set_nonblocking(true).map_err(io)?;
+        TcpListener::from_std(listener).map_err(io)
     }
 
     /// A connection to 127.0.0.1:`port` inside.
     ///
     /// # Errors
     /// When nothing listens there (`Io`, connection refused) or the guest is gone.
-    pub async fn dial(&self, _port: u16) -> Result<TcpStream, SandboxError> {
-        unimplemented!()
+    pub async fn dial(&self, port: u16) -> Result<TcpStream, SandboxError> {
+        let (_, fds) = self.ask(&Request::Socket, &[]).await?;
+        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(only(fds)?));
+        socket
+            .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .await
+            .map_err(|source| SandboxError::Io {
+                what: format!("connect to port {port} inside"),
+                source,
+            })
     }
 
     /// Stops every process inside; the tree holds still until [`Sandbox::thaw`].
@@ -49,7 +194,7 @@ impl Sandbox {
     /// # Errors
     /// When the guest is gone.
     pub async fn freeze(&self) -> Result<(), SandboxError> {
-        unimplemented!()
+        self.ask(&Request::Freeze, &[]).await.map(|_| ())
     }
 
     /// Continues what [`Sandbox::freeze`] stopped.
@@ -57,15 +202,27 @@ impl Sandbox {
     /// # Errors
     /// When the guest is gone.
     pub async fn thaw(&self) -> Result<(), SandboxError> {
-        unimplemented!()
+        self.ask(&Request::Thaw, &[]).await.map(|_| ())
     }
 
     /// Kills every process that is not the main process of a stage in `keep`.
     ///
     /// # Errors
     /// When the guest is gone.
-    pub async fn sweep(&self, _keep: &[u64]) -> Result<Vec<LeakedProcess>, SandboxError> {
-        unimplemented!()
+    pub async fn sweep(&self, keep: &[u64]) -> Result<Vec<LeakedProcess>, SandboxError> {
+        match self
+            .ask(
+                &Request::Sweep {
+                    keep: keep.to_vec(),
+                    mains_only: true,
+                },
+                &[],
+            )
+            .await?
+        {
+            (Reply::Swept { leaked }, _) => Ok(leaked),
+            (other, _) => Err(SandboxError::Gone(format!("an answer out of turn: {other:?}"))),
+        }
     }
 
     /// Changes the workspace through the guest: removals first, then a tar stream.
@@ -73,15 +230,59 @@ impl Sandbox {
     /// # Errors
     /// When an entry cannot be written; the workspace may then be half changed
     /// and the caller drops the layer.
-    pub async fn put(&self, _removals: &[RelPath], _tar: Vec<u8>) -> Result<(), SandboxError> {
-        unimplemented!()
+    pub async fn put(&self, removals: &[RelPath], tar: Vec<u8>) -> Result<(), SandboxError> {
+        let removals = removals.iter().map(|path| Removal { path: path.clone() }).collect();
+        let io = |source| SandboxError::Io {
+            what: "send a tree".to_owned(),
+            source,
+        };
+        let mut stream = tempfile::tempfile().map_err(io)?;
+        std::io::Write::write_all(&mut stream, &tar).map_err(io)?;
+        std::io::Seek::rewind(&mut stream).map_err(io)?;
+        self.ask(&Request::Put { removals }, &[stream.as_fd()])
+            .await
+            .map(|_| ())
     }
 
     /// Kills everything, waits until nothing is left, removes what was made for it.
     ///
     /// # Errors
     /// When something could not be removed; it names it.
-    pub async fn destroy(self) -> Result<(), SandboxError> {
-        unimplemented!()
+    pub async fn destroy(mut self) -> Result<(), SandboxError> {
+        let Some(mut teardown) = self.teardown.take() else {
+            return Ok(());
+        };
+        teardown.kill();
+        drop(self);
+        tokio::task::spawn_blocking(move || teardown.finish())
+            .await
+            .unwrap_or_else(|why| Err(SandboxError::Gone(why.to_string())))
     }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some(mut teardown) = self.teardown.take() {
+            teardown.kill();
+            // Dropped on an error path: what is left is removed off the hot path.
+            std::thread::spawn(move || teardown.finish());
+        }
+    }
+}
+
+fn gone(why: FrameError) -> SandboxError {
+    match why {
+        FrameError::TooLarge => SandboxError::Guest {
+            step: "take the request".to_owned(),
+            errno: None,
+            why: FrameError::TooLarge.to_string(),
+        },
+        why => SandboxError::Gone(why.to_string()),
+    }
+}
+
+fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, SandboxError> {
+    fds.into_iter()
+        .next()
+        .ok_or_else(|| SandboxError::Gone("a socket was promised and none came".to_owned()))
 }

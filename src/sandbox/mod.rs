@@ -8,9 +8,10 @@ mod error;
 mod exec;
 mod guest_link;
 pub mod jail;
+pub mod seccomp;
 mod wall;
 
 pub use error::SandboxError;
 pub use exec::{Captured, ExecOutcome, ExecSpec, OutputCaps, OutputSink, Running};
-pub use guest_link::Sandbox;
+pub use guest_link::{DiskCap, Sandbox, Teardown};
 pub use wall::{Wall, WallReport, WallState};

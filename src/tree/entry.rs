@@ -20,6 +20,55 @@ pub struct Entry {
     pub mode: u32,
 }
 
+/// The setuid and setgid bits of a file.
+const SET_ID_BITS: u32 = 0o6000;
+
+impl Entry {
+    /// A directory with these permission bits.
+    pub fn dir(mode: u32) -> Self {
+        let kind = EntryKind::Dir;
+        Self { kind, mode }
+    }
+
+    /// A regular file that holds `bytes`.
+    pub fn file(bytes: &[u8], mode: u32) -> Self {
+        let kind = EntryKind::File {
+            content: Content::of(bytes),
+            size: bytes.len() as u64,
+        };
+        Self { kind, mode }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == EntryKind::Dir
+    }
+
+    /// Whether it is a file with a setuid or setgid bit.
+    pub fn has_set_id(&self) -> bool {
+        self.mode & SET_ID_BITS != 0
+    }
+
+    /// Mode bits as this room keeps them. The owner can always read, and enter
+    /// directories, or nobody could copy or remove them; the sticky bit goes, and
+    /// set-id bits stay only on files, where the guard wants to see them.
+    pub(super) fn kept_mode(kind: &EntryKind, mode: u32) -> u32 {
+        match kind {
+            EntryKind::File { .. } => mode & (0o777 | SET_ID_BITS) | 0o400,
+            EntryKind::Dir => mode & 0o777 | 0o700,
+            EntryKind::Symlink { .. } | EntryKind::Special => 0,
+        }
+    }
+
+    /// This entry as a frozen layer holds it: no set-id bits; specials are nothing.
+    pub(super) fn carried(&self) -> Option<Entry> {
+        (self.kind != EntryKind::Special).then(|| Entry {
+            kind: self.kind.clone(),
+            mode: self.mode & 0o777,
+        })
+    }
+}
+
 /// Kinds of entry that a tree may hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

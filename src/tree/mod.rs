@@ -2,9 +2,49 @@
 //!
 //! Nothing here runs anything it finds, follows a link, or trusts a name; every
 //! walk goes descriptor by descriptor (openat(2), `O_NOFOLLOW`) and is bounded.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `entry`, `manifest`, `state` | what a tree holds, its encoding, and differences as arithmetic |
+//! | `at`, `walk`, `content`, `remove` | file calls without links, the bounded walk, bytes, removal |
+//! | `cache`, `survey`, `ingest` | the pristine copy: remembered, looked over, copied |
+//! | `checkpoint`, `freeze`, `layer`, `edits` | frozen states: read, made, written, taken back |
+//! | `patch`, `export`, `apply` | what comes out |
+//! | `tar_reader` | hostile archives |
 
+mod apply;
+mod at;
+mod cache;
+mod checkpoint;
+mod content;
+mod edits;
 mod entry;
-mod stub;
+mod error;
+mod export;
+mod freeze;
+mod ingest;
+mod layer;
+mod limits;
+mod link;
+mod manifest;
+mod patch;
+mod remove;
+mod state;
+mod survey;
+pub mod tar_reader;
+mod walk;
 
+#[cfg(test)]
+mod tests;
+
+pub use apply::apply_to;
+pub use cache::{Cache, Pristine};
+pub use checkpoint::Checkpoint;
+pub use edits::TreeEdits;
 pub use entry::{Change, ChangeKind, Content, Entry, EntryKind, Manifest};
-pub use stub::*;
+pub use error::TreeError;
+pub use export::export;
+pub use layer::mask_layer;
+pub use limits::{CopyLimits, CopyProgress};
+pub use patch::patch;
+pub use remove::{remove_all, usage};

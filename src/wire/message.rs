@@ -79,10 +79,6 @@ pub struct Hello {
     pub pid: u32,
     /// Landlock ABI found inside; 0 is none.
     pub landlock_abi: u32,
-    /// Walls that this guest will put around every command, as the plan asked.
-    pub enforced: Vec<String>,
-    /// Walls that were asked for and cannot be built here, each with its reason.
-    pub absent: Vec<String>,
 }
 
 /// A program to run.
@@ -147,10 +143,17 @@ pub enum Progress {
     },
     /// The main process ended and (under [`Leftovers::Kill`]) nothing of its tree is left.
     Ended {
+        /// How the main process ended.
         end: Termination,
+        /// The wall cap ended it.
         timed_out: bool,
+        /// Another cap ended it: `memory`, or `killed` when the host asked.
+        cap_hit: Option<String>,
+        /// Resources of the whole stage.
         usage: ResourceUse,
+        /// The first leftovers.
         leaked: Vec<LeakedProcess>,
+        /// How many leftovers there were.
         leaked_total: u64,
     },
 }
@@ -210,6 +213,8 @@ pub struct Confinement {
     pub nested_userns: bool,
     /// The guest is PID 1 of a pid namespace; otherwise it is a subreaper.
     pub pid1: bool,
+    /// Private memory of one stage, bytes, watched by its warden where no cgroup does it.
+    pub memory_bytes: Option<u64>,
 }
 
 /// One `setrlimit(2)` value, soft and hard alike.

@@ -10,7 +10,7 @@
 mod frame;
 mod message;
 
-pub use frame::{FrameError, MAX_FDS, MAX_FRAME, recv, send};
+pub use frame::{FrameError, MAX_FDS, MAX_FRAME, pair, recv, send};
 pub use message::{
     Argv, Confinement, Control, ExecRequest, Hello, LandlockRules, LeakedProcess, Leftovers, PROTOCOL, PathAccess,
     Progress, Removal, Reply, Request, ResourceUse, Rlimit, Termination,

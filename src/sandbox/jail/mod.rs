@@ -1,30 +1,23 @@
 //! The jail: namespaces, landlock, seccomp and cgroups, without Docker.
+//!
+//! - `spec`: a plan compiled for the launcher;
+//! - `launcher`: the single-threaded process that forks jails;
+//! - `init`: the ordered way from there to PID 1;
+//! - `root`: the new root file system; `mount`: the calls it needs;
+//! - `cgroup`: limits for all processes of a jail together;
+//! - `host`: the host's side, [`Jail`];
+//! - `probe`: what this host can give, for `doctor`.
 
-use crate::{
-    policy::SandboxPlan,
-    sandbox::{Sandbox, SandboxError},
-};
+mod cgroup;
+mod host;
+mod init;
+mod launcher;
+mod mount;
+mod probe;
+mod root;
+mod spec;
 
-/// Builds jails. One launcher serves a whole process: it owns the
-/// single-threaded helper that clones namespaces, and dies with it.
-pub struct Jail {
-    _private: (),
-}
-
-impl Jail {
-    /// Starts the helper and finds out, by doing, what this host can give.
-    ///
-    /// # Errors
-    /// When the helper cannot be started.
-    pub async fn new() -> Result<Self, SandboxError> {
-        unimplemented!()
-    }
-
-    /// Builds one sandbox.
-    ///
-    /// # Errors
-    /// [`SandboxError::TierTooLow`], or the step that failed.
-    pub async fn create(&self, _plan: &SandboxPlan) -> Result<Sandbox, SandboxError> {
-        unimplemented!()
-    }
-}
+pub use host::{Jail, Layer};
+pub use launcher::launcher_main;
+pub use probe::{Probe, ProbeRow, ProbeState};
+pub use spec::JAIL_UID;

@@ -1,0 +1,54 @@
+//! Why the engine stopped.
+
+use crate::{agent::AgentError, broker::BrokerError, record::RecordError, sandbox::SandboxError, tree::TreeError};
+
+/// Everything that ends a run from outside the machine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The user asked for something that cannot be (exit 2).
+    #[error("{0}")]
+    Usage(String),
+    /// The contract is malformed (exit 2).
+    #[error("{0}")]
+    Contract(String),
+    /// The sandbox (exit 7, or 5 when the walls are too weak).
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The tree on the host (exit 7).
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The agent (exit 8).
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The model door (exit 2 for its configuration, else 8).
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The record (exit 7).
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A prompt template (a bug; exit 7).
+    #[error(transparent)]
+    Prompt(#[from] crate::fsm::PromptError),
+    /// The host (exit 7).
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The error.
+        source: std::io::Error,
+    },
+}
+
+impl EngineError {
+    /// The exit code (README, table of exit codes).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            EngineError::Usage(_) | EngineError::Contract(_) => 2,
+            EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
+            EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,
+            EngineError::Agent(AgentError::NotFound(_)) => 2,
+            EngineError::Agent(_) | EngineError::Broker(_) => 8,
+            _ => 7,
+        }
+    }
+}

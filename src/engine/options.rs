@@ -1,0 +1,83 @@
+//! What the user asked for, as plain values.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier};
+
+/// Where model calls go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// `provider/model` at an OpenAI-compatible endpoint.
+    Endpoint {
+        /// The model id that the endpoint is asked for.
+        model: String,
+    },
+    /// `cassette:FILE`: recorded answers.
+    Cassette(PathBuf),
+}
+
+/// Options that `run` and `verify` share.
+#[derive(Clone, Debug)]
+pub struct TargetOptions {
+    /// The repository: a local directory.
+    pub target: PathBuf,
+    /// Acceptance command; wins over the contract's tests.
+    pub test_cmd: Option<String>,
+    /// The contract's path in the tree.
+    pub pipeline: RelPath,
+    /// Whether a missing contract is an error.
+    pub require_pipeline: bool,
+    /// Directory that holds run directories; `None` is the XDG state directory.
+    pub artifacts_dir: Option<PathBuf>,
+    /// The weakest acceptable walls.
+    pub min_tier: Tier,
+    /// Memory of one sandbox, bytes.
+    pub memory_bytes: u64,
+    /// Processes of one sandbox.
+    pub processes: u64,
+    /// What a sandbox may write to its workspace, bytes.
+    pub disk_bytes: u64,
+}
+
+/// Options of `run`.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The shared ones.
+    pub target: TargetOptions,
+    /// Goal text, used when the plan must be created.
+    pub goal: String,
+    /// The plan's path in the tree.
+    pub plan: RelPath,
+    /// The model.
+    pub model: ModelChoice,
+    /// Base URL of the model endpoint.
+    pub base_url: Option<String>,
+    /// Its key.
+    pub api_key: Option<crate::record::Secret>,
+    /// Record the model traffic as a cassette here.
+    pub record_cassette: Option<PathBuf>,
+    /// The OpenCode binary, if named.
+    pub opencode_bin: Option<PathBuf>,
+    /// An existing server outside the sandbox.
+    pub opencode_url: Option<String>,
+    /// Shell permission of the agent.
+    pub bash: BashMode,
+    /// Wall cap of one turn.
+    pub turn_wall: Duration,
+    /// Silence after which a turn is aborted.
+    pub stall: Duration,
+    /// Iterations.
+    pub max_iters: u64,
+    /// Fix turns for one failing step.
+    pub max_fix: u32,
+    /// Text files for every snapshot.
+    pub seeds: Vec<PathBuf>,
+    /// Withheld paths that the user allows by name.
+    pub allow_repo_config: Vec<RelPath>,
+    /// Model budget of the run; its wall is the whole run's wall.
+    pub run_budget: Budget,
+    /// Model budget of one turn.
+    pub turn_budget: Budget,
+    /// Bring the changes to the target when the run ends as `DONE`.
+    pub apply: bool,
+}

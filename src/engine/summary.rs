@@ -1,0 +1,77 @@
+//! `summary.json`: what a run came to, in one document.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{broker::Usage, names::RelPath, sandbox::WallReport, tree::Change};
+
+/// Version of [`Summary`].
+pub const SUMMARY_VERSION: u32 = 1;
+
+/// The outcome of one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`SUMMARY_VERSION`].
+    pub version: u32,
+    /// The run.
+    pub run_id: String,
+    /// What was asked for, as given.
+    pub target: String,
+    /// `DONE`, `MAX_ITERS`, … (see docs/overview.md).
+    pub exit_reason: String,
+    /// One line about it.
+    pub detail: String,
+    /// The process exit code.
+    pub exit_code: u8,
+    /// Iterations begun.
+    pub iterations: u64,
+    /// Agent turns taken.
+    pub turns: u64,
+    /// Phases in which the guard took something back.
+    pub guard_events: u64,
+    /// The plan's steps at the end.
+    pub plan: PlanSummary,
+    /// Accepted changes.
+    pub changes: Vec<ChangeLine>,
+    /// Changes that could not be copied out, each with its reason.
+    pub refused: Vec<(RelPath, String)>,
+    /// The last verification passed.
+    pub verified: bool,
+    /// Its metrics.
+    pub metrics: Option<serde_json::Value>,
+    /// Model usage, where the door counted it.
+    pub usage: Option<Usage>,
+    /// The walls that stood.
+    pub walls: Option<WallReport>,
+    /// Digest of the target as copied.
+    pub target_digest: String,
+    /// The engine's own time per iteration, milliseconds: median and largest.
+    pub own_ms: Option<(u64, u64)>,
+    /// Wall time of the run, milliseconds.
+    pub wall_ms: u64,
+}
+
+/// The steps of a plan, as lines `ID text`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// Done.
+    pub done: Vec<String>,
+    /// Next.
+    pub next: Vec<String>,
+    /// Backlog.
+    pub backlog: Vec<String>,
+}
+
+/// One changed path.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChangeLine {
+    /// The path.
+    pub path: RelPath,
+    /// `added`, `modified` or `deleted`.
+    pub kind: crate::tree::ChangeKind,
+}
+
+impl From<&Change> for ChangeLine {
+    fn from(change: &Change) -> Self {
+        Self { path: change.path.clone(), kind: change.kind }
+    }
+}

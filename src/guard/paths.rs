@@ -1,0 +1,53 @@
+//! The paths that the guard knows by name.
+
+use crate::{names::RelPath, tree::Manifest};
+
+/// Where OpenCode loads code, configuration, agents, commands or skills from in the
+/// directory of a session. All at the top: it looks for them from the session's
+/// directory upwards, and the session is at the root of the workspace. Plugins and
+/// `plugin` entries are loaded at the first prompt whatever flags are set.
+const WITHHELD: [&str; 5] = [".opencode", "opencode.json", "opencode.jsonc", ".claude", ".agents"];
+/// Stage scripts that a contract calls by habit.
+const STAGES: &[u8] = b".aider_fsm/stages";
+/// What an agent may ask the runner to do, once, after a failure.
+const ACTIONS: &[u8] = b".aider_fsm/actions.yml";
+
+/// The paths that matter to the guard.
+#[derive(Clone, Debug)]
+pub struct WriteSets {
+    /// The plan, usually `PLAN.md`.
+    pub plan: RelPath,
+    /// Contract paths (see [`contract_paths`]); they need not exist.
+    pub contract: Vec<RelPath>,
+    /// Paths hidden from the agent (see [`withheld`]); nothing may appear there.
+    pub withheld: Vec<RelPath>,
+}
+
+/// The paths that OpenCode would load code or configuration from, whether they exist or not.
+pub fn withheld() -> Vec<RelPath> {
+    WITHHELD.iter().filter_map(|name| RelPath::new(name).ok()).collect()
+}
+
+/// What decides whether work is accepted, and so is not the agent's to change:
+/// the pipeline, the bootstrap (both even where they do not exist yet: one that
+/// appears would become contract), and every stage script that is there at the start.
+pub fn contract_paths(manifest: &Manifest, pipeline: &RelPath, bootstrap: &RelPath) -> Vec<RelPath> {
+    let is_stage = |path: &RelPath| {
+        path.as_bytes()
+            .strip_prefix(STAGES)
+            .is_some_and(|rest| rest.first() == Some(&b'/'))
+    };
+    let stages = manifest
+        .iter()
+        .filter(|(path, entry)| !entry.is_dir() && is_stage(path))
+        .map(|(path, _)| path);
+    let mut paths: Vec<RelPath> = stages.chain([pipeline, bootstrap]).cloned().collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+/// Whether this is the actions file, or something below a directory in its place.
+pub(super) fn is_actions(path: &RelPath) -> bool {
+    RelPath::new(ACTIONS).is_ok_and(|actions| path.starts_with(&actions))
+}

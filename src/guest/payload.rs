@@ -1,0 +1,300 @@
+//! The walls between a warden and the command: this order is the documentation.
+//!
+//!  1. `setsid(2)`: no terminal, a process group of its own
+//!  2. descriptors: stdio in place, everything else close-on-exec
+//!  3. `setns(2)` into the nested user namespace: no capability outside it
+//!  4. ids (`setresgid`, `setresuid`): one mapped pair
+//!  5. rlimits (`setrlimit(2)`), counted in the nested namespace
+//!  6. `PR_SET_PDEATHSIG`, after the ids because changing them clears it
+//!  7. capabilities: ambient, bounding, permitted and effective sets emptied, and read back as empty
+//!  8. `PR_SET_NO_NEW_PRIVS`
+//!  9. `chdir(2)`
+//! 10. landlock(7)
+//! 11. seccomp(2)
+//! 12. `execve(2)`
+#![allow(unsafe_code)]
+
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+    sys::{prctl, signal::Signal},
+    unistd::{Gid, Uid, chdir, execve, setresgid, setresuid, setsid},
+};
+
+use super::Failure;
+use crate::wire::{Argv, Confinement, LandlockRules, PathAccess};
+
+/// A command with all that allocates done beforehand.
+pub(super) struct Payload {
+    programs: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+}
+
+impl Payload {
+    /// Checks and prepares a command.
+    pub fn new(argv: &Argv, env: &[(String, String)], cwd: &str) -> Result<Self, Failure> {
+        let c = |text: &str| CString::new(text).map_err(|_| Failure::plain("read the request", "a NUL byte in it"));
+        let words: Vec<&str> = match argv {
+            Argv::Shell(script) => vec!["/bin/sh", "-c", script],
+            Argv::Direct(words) => words.iter().map(String::as_str).collect(),
+        };
+        let program = *words
+            .first()
+            .ok_or_else(|| Failure::plain("read the request", "an empty command"))?;
+        let path = env
+            .iter()
+            .find(|(k, _)| k == "PATH")
+            .map_or("/usr/bin:/bin", |(_, v)| v);
+        let programs = if program.contains('/') {
+            vec![c(program)?]
+        } else {
+            path.split(':')
+                .filter(|d| !d.is_empty())
+                .map(|d| c(&format!("{d}/{program}")))
+                .collect::<Result<_, _>>()?
+        };
+        Ok(Self {
+            programs,
+            argv: words.into_iter().map(c).collect::<Result<_, _>>()?,
+            env: env
+                .iter()
+                .map(|(k, v)| c(&format!("{k}={v}")))
+                .collect::<Result<_, _>>()?,
+            cwd: c(cwd)?,
+        })
+    }
+
+    /// Builds the walls around the calling process and becomes the command.
+    pub fn become_it(
+        self,
+        confinement: &Confinement,
+        nested: Option<BorrowedFd<'_>>,
+        stdio: [BorrowedFd<'_>; 3],
+    ) -> Result<Infallible, Failure> {
+        setsid().map_err(|e| Failure::new("setsid", e))?;
+        place(stdio)?;
+        drop_identity(confinement, nested)?;
+        for limit in &confinement.rlimits {
+            let value = libc::rlimit {
+                rlim_cur: limit.value,
+                rlim_max: limit.value,
+            };
+            // SAFETY: `value` outlives the call (setrlimit(2)).
+            Errno::result(unsafe { libc::setrlimit(limit.resource as _, &value) })
+                .map_err(|e| Failure::new(&format!("setrlimit {}", limit.resource), e))?;
+        }
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
+        drop_capabilities()?;
+        prctl::set_no_new_privs().map_err(|e| Failure::new("PR_SET_NO_NEW_PRIVS", e))?;
+        chdir(self.cwd.as_c_str()).map_err(|e| Failure::new(&format!("chdir {:?}", self.cwd), e))?;
+        if let Some(rules) = &confinement.landlock {
+            restrict(rules)?;
+        }
+        if let Some(program) = &confinement.seccomp {
+            install_filter(program)?;
+        }
+        let mut last = Errno::ENOENT;
+        for program in &self.programs {
+            match execve(program.as_c_str(), &self.argv, &self.env) {
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => last = errno,
+                Ok(never) => return Ok(never),
+            }
+        }
+        let name = self.argv.first().map(|c| c.as_c_str()).unwrap_or(c"");
+        Err(Failure::new(&format!("execve {name:?}"), last))
+    }
+}
+
+/// Steps 3 and 4; also what the workspace's owner is.
+pub(super) fn drop_identity(confinement: &Confinement, nested: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+    if let Some(nested) = nested {
+        setns(nested, CloneFlags::CLONE_NEWUSER).map_err(|e| Failure::new("setns user", e))?;
+        let (uid, gid) = (Uid::from_raw(confinement.uid), Gid::from_raw(confinement.gid));
+        setresgid(gid, gid, gid).map_err(|e| Failure::new("setresgid", e))?;
+        setresuid(uid, uid, uid).map_err(|e| Failure::new("setresuid", e))?;
+    }
+    Ok(())
+}
+
+/// Everything above stdio becomes close-on-exec; stdio itself is put in place.
+fn place(stdio: [BorrowedFd<'_>; 3]) -> Result<(), Failure> {
+    for (target, fd) in (0..).zip(stdio) {
+        // SAFETY: both are descriptor numbers; 0 to 2 are replaced on purpose (dup2(2)).
+        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), target) }).map_err(|e| Failure::new("dup2 stdio", e))?;
+    }
+    // SAFETY: plain numbers (close_range(2)).
+    let closed = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC as libc::c_uint,
+        )
+    };
+    Errno::result(closed).map_err(|e| Failure::new("close_range", e))?;
+    Ok(())
+}
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct CapSet {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`, capget(2).
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// Empties every capability set and reads them back (capabilities(7)).
+fn drop_capabilities() -> Result<(), Failure> {
+    // SAFETY: numbers only (PR_CAP_AMBIENT(2const)).
+    let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    Errno::result(cleared).map_err(|e| Failure::new("clear ambient capabilities", e))?;
+    for cap in 0..64 {
+        // SAFETY: numbers only; EINVAL says that the last capability is passed.
+        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap, 0, 0, 0) }) {
+            Ok(_) => {}
+            Err(Errno::EINVAL) => break,
+            // Without CAP_SETPCAP (no user namespace of our own) the bounding
+            // set stays; NO_NEW_PRIVS makes it void.
+            Err(Errno::EPERM) => break,
+            Err(e) => return Err(Failure::new("drop the bounding set", e)),
+        }
+    }
+    let mut header = CapHeader {
+        version: CAPABILITY_VERSION,
+        pid: 0,
+    };
+    let none = [CapSet::default(); 2];
+    // SAFETY: header and sets are laid out as capset(2) asks and outlive the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &mut header, none.as_ptr()) })
+        .map_err(|e| Failure::new("capset", e))?;
+    let mut now = [CapSet {
+        effective: 1,
+        permitted: 1,
+        inheritable: 1,
+    }; 2];
+    // SAFETY: as above; `now` is written by the kernel.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &mut header, now.as_mut_ptr()) })
+        .map_err(|e| Failure::new("capget", e))?;
+    if now != none {
+        return Err(Failure::plain("drop capabilities", "some are left"));
+    }
+    Ok(())
+}
+
+/// Landlock with the best ABI that kernel and crate share; `min_abi` is hard.
+fn restrict(rules: &LandlockRules) -> Result<(), Failure> {
+    let failed = |why: landlock::RulesetError| Failure::plain("landlock", why);
+    let found = landlock_abi();
+    if found < rules.min_abi {
+        return Err(Failure::plain(
+            "landlock",
+            format!("ABI {found} found, {} needed", rules.min_abi),
+        ));
+    }
+    let abi = ABI::V6;
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))
+        .map_err(failed)?
+        .scope(Scope::from_all(abi))
+        .map_err(failed)?;
+    if rules.restrict_tcp {
+        ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(failed)?;
+    }
+    let mut created = ruleset.create().map_err(failed)?;
+    for (path, access) in &rules.paths {
+        let Ok(fd) = PathFd::new(path) else { continue };
+        created = created
+            .add_rule(PathBeneath::new(fd, bits(*access, abi)))
+            .map_err(failed)?;
+    }
+    if rules.restrict_tcp {
+        for port in &rules.bind_ports {
+            created = created
+                .add_rule(NetPort::new(*port, AccessNet::BindTcp))
+                .map_err(failed)?;
+        }
+        for port in &rules.connect_ports {
+            created = created
+                .add_rule(NetPort::new(*port, AccessNet::ConnectTcp))
+                .map_err(failed)?;
+        }
+    }
+    let status = created.restrict_self().map_err(failed)?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return Err(Failure::plain("landlock", "the kernel enforces none of it"));
+    }
+    Ok(())
+}
+
+fn bits(access: PathAccess, abi: ABI) -> BitFlags<AccessFs> {
+    match access {
+        PathAccess::ReadExecute => AccessFs::from_read(abi),
+        PathAccess::Read => AccessFs::ReadFile | AccessFs::ReadDir,
+        PathAccess::ReadWrite => {
+            AccessFs::from_all(abi) & !(AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev)
+        }
+        PathAccess::Device => {
+            AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
+        }
+    }
+}
+
+/// The kernel's landlock ABI; 0 is none (landlock_create_ruleset(2)).
+pub(super) fn landlock_abi() -> u32 {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with the version flag the kernel wants a null pointer and size 0.
+    let abi = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0usize,
+            VERSION,
+        )
+    };
+    u32::try_from(abi).unwrap_or(0)
+}
+
+/// Installs `struct sock_filter[]` given as bytes (seccomp(2)).
+fn install_filter(program: &[u8]) -> Result<(), Failure> {
+    let filters: Vec<libc::sock_filter> = program
+        .chunks_exact(8)
+        .map(|b| libc::sock_filter {
+            code: u16::from_ne_bytes([b[0], b[1]]),
+            jt: b[2],
+            jf: b[3],
+            k: u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+        })
+        .collect();
+    let length = u16::try_from(filters.len()).map_err(|_| Failure::plain("seccomp", "the program is too long"))?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: filters.as_ptr().cast_mut(),
+    };
+    // SAFETY: `program` and `filters` outlive the call; the kernel copies them.
+    let set = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0u32, &program) };
+    Errno::result(set).map_err(|e| Failure::new("seccomp", e))?;
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! What runs below a process, as `/proc` tells it (proc_pid_stat(5)).
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use crate::wire::LeakedProcess;
+
+/// Passes over `/proc` before a tree that keeps changing is given up on.
+const MAX_PASSES: u32 = 1_000;
+
+/// One line of `/proc`.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    pub pid: i32,
+    parent: i32,
+    state: u8,
+    comm: String,
+}
+
+impl Process {
+    /// Dead, or about to be.
+    pub fn gone(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
+    fn stopped(&self) -> bool {
+        matches!(self.state, b'T' | b't') || self.gone()
+    }
+
+    /// For the report.
+    pub fn leaked(&self) -> LeakedProcess {
+        LeakedProcess {
+            pid: self.pid.unsigned_abs(),
+            comm: self.comm.clone(),
+        }
+    }
+}
+
+fn all() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: i32| parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?))
+        .collect()
+}
+
+/// `comm` may hold anything, parentheses included: the last `)` ends it.
+fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
+    let open = stat.iter().position(|b| *b == b'(')?;
+    let close = stat.iter().rposition(|b| *b == b')')?;
+    let comm = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
+    let mut rest = stat.get(close + 2..)?.split(|b| *b == b' ');
+    let state = *rest.next()?.first()?;
+    let parent = std::str::from_utf8(rest.next()?).ok()?.parse().ok()?;
+    Some(Process {
+        pid,
+        parent,
+        state,
+        comm,
+    })
+}
+
+/// Every process below `root` (not itself), those below a pid in `spare` left
+/// out together with it.
+pub(super) fn below(root: Pid, spare: &HashSet<i32>) -> Vec<Process> {
+    let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
+    for process in all() {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found = Vec::new();
+    let mut roots = vec![root.as_raw()];
+    while let Some(parent) = roots.pop() {
+        for process in children.remove(&parent).unwrap_or_default() {
+            if !spare.contains(&process.pid) {
+                roots.push(process.pid);
+                found.push(process);
+            }
+        }
+    }
+    found
+}
+
+/// Kills everything below `root` that is not in `spare`, however it forks,
+/// detaches or ignores: each pass takes away the right to fork, stops, kills;
+/// the loop ends when a pass finds nothing alive. Reaps our own children,
+/// handing every status to `reaped`. Returns what was alive in the first pass.
+pub(super) fn kill_below(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(Pid, WaitStatus)) -> Vec<Process> {
+    let mut first = None;
+    let give_up = Instant::now() + Duration::from_secs(10);
+    for _ in 0..MAX_PASSES {
+        let alive: Vec<Process> = below(root, spare).into_iter().filter(|p| !p.gone()).collect();
+        for process in &alive {
+            forbid_forks(process.pid);
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGSTOP);
+        }
+        for process in &alive {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+        reap(reaped);
+        let done = alive.is_empty();
+        first.get_or_insert(alive);
+        if done || Instant::now() > give_up {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    first.unwrap_or_default()
+}
+
+/// Stops everything below `root` but `spare` and proves it: returns `false` if
+/// something still ran after many passes.
+pub(super) fn stop_below(root: Pid, spare: &HashSet<i32>) -> bool {
+    for _ in 0..MAX_PASSES {
+        let running: Vec<Process> = all_below_but(root, spare)
+            .into_iter()
+            .filter(|p| !p.stopped())
+            .collect();
+        if running.is_empty() {
+            return true;
+        }
+        for process in running {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGSTOP);
+        }
+        std::thread::yield_now();
+    }
+    false
+}
+
+/// Continues everything below `root` but `spare`.
+pub(super) fn continue_below(root: Pid, spare: &HashSet<i32>) {
+    for process in all_below_but(root, spare) {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGCONT);
+    }
+}
+
+/// Unlike [`below`], looks below the spared ones too: wardens are spared, their stages not.
+fn all_below_but(root: Pid, spare: &HashSet<i32>) -> Vec<Process> {
+    below(root, &HashSet::new())
+        .into_iter()
+        .filter(|p| !spare.contains(&p.pid))
+        .collect()
+}
+
+/// Reaps every dead child without waiting; `false` when none is left at all.
+pub(super) fn reap(reaped: &mut dyn FnMut(Pid, WaitStatus)) -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return true,
+            Ok(status) => {
+                if let Some(pid) = status.pid() {
+                    reaped(pid, status);
+                }
+            }
+            Err(nix::Error::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Resident bytes of everything below `root` (`statm`, proc_pid_statm(5)).
+pub(super) fn resident_below(root: Pid) -> u64 {
+    let pages: u64 = below(root, &HashSet::new())
+        .iter()
+        .filter_map(|p| fs::read_to_string(format!("/proc/{}/statm", p.pid)).ok())
+        .filter_map(|statm| {
+            let mut fields = statm.split(' ').skip(1).map(|n| n.parse::<u64>().unwrap_or(0));
+            // Shared pages are counted once a process otherwise: leave them out.
+            Some(fields.next()?.saturating_sub(fields.next()?))
+        })
+        .sum();
+    pages * 4096
+}
+
+#[allow(unsafe_code)]
+fn forbid_forks(pid: i32) {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `none` outlives the call and the old limit is not asked for (prlimit(2)).
+    unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &none, std::ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_comm_does_not_shift_the_fields() {
+        let process = parse(7, b"7 (a) S 1 (b) R 42 7 7 0").expect("parses");
+        assert_eq!(
+            (process.state, process.parent, process.comm.as_str()),
+            (b'R', 42, "a) S 1 (b")
+        );
+        assert!(parse(7, b"7 (x").is_none());
+    }
+}

@@ -1,0 +1,370 @@
+//! The loop over the host's socket.
+#![allow(unsafe_code)]
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, Pid, fork, getegid, geteuid, getpid},
+};
+
+use super::{
+    Failure, GuestStart, doors, payload,
+    process::{self, Process},
+    tree,
+    warden::{self, Stage},
+};
+use crate::wire::{self, Confinement, ExecRequest, FrameError, Hello, PROTOCOL, Reply, Request};
+
+/// A stage under way: its warden and its main process.
+struct Watched {
+    stage: u64,
+    main: i32,
+}
+
+pub(super) struct Supervisor {
+    socket: OwnedFd,
+    confinement: Confinement,
+    nested: Option<OwnedFd>,
+    signals: SignalFd,
+    wardens: HashMap<i32, Watched>,
+}
+
+impl Supervisor {
+    pub fn new(start: GuestStart) -> Result<Self, Failure> {
+        let GuestStart {
+            socket,
+            confinement,
+            sysctl_user,
+        } = start;
+        let mask = SigSet::all();
+        mask.thread_set_mask().map_err(|e| Failure::new("sigprocmask", e))?;
+        let mut children = SigSet::empty();
+        children.add(Signal::SIGCHLD);
+        let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(|e| Failure::new("signalfd", e))?;
+        if !confinement.pid1 {
+            prctl::set_child_subreaper(true).map_err(|e| Failure::new("PR_SET_CHILD_SUBREAPER", e))?;
+        }
+        let nested = if confinement.nested_userns {
+            Some(nested_namespace(&confinement, sysctl_user)?)
+        } else {
+            None
+        };
+        // Nobody inside may look into the supervisor (ptrace(2), "dumpable").
+        prctl::set_dumpable(false).map_err(|e| Failure::new("PR_SET_DUMPABLE", e))?;
+        Ok(Self {
+            socket,
+            confinement,
+            nested,
+            signals,
+            wardens: HashMap::new(),
+        })
+    }
+
+    pub fn serve(mut self) -> u8 {
+        loop {
+            let mut fds = [
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            let (asked, died) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
+            if died {
+                while let Ok(Some(_)) = self.signals.read_signal() {}
+                self.reap();
+            }
+            if asked {
+                match wire::recv::<Request>(self.socket.as_fd()) {
+                    Ok((Request::Shutdown, _)) => {
+                        self.end();
+                        let _ = wire::send(self.socket.as_fd(), &Reply::Done, &[]);
+                        return 0;
+                    }
+                    Ok((request, fds)) => self.answer(request, fds),
+                    Err(FrameError::WouldBlock) => {}
+                    Err(_) => {
+                        self.end();
+                        return 0;
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) {
+        let (reply, attached) = match self.perform(request, fds) {
+            Ok(answer) => answer,
+            Err(Failure { step, errno, why }) => (Reply::Failed { step, errno, why }, None),
+        };
+        let attached: Vec<BorrowedFd<'_>> = attached.iter().map(AsFd::as_fd).collect();
+        let _ = wire::send(self.socket.as_fd(), &reply, &attached);
+    }
+
+    fn perform(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(Reply, Option<OwnedFd>), Failure> {
+        let done = (Reply::Done, None);
+        match request {
+            Request::Hello { protocol } => {
+                if protocol != PROTOCOL {
+                    return Err(Failure::plain(
+                        "agree on a protocol",
+                        format!("{protocol} is not {PROTOCOL}"),
+                    ));
+                }
+                Ok((Reply::Hello(self.hello()), None))
+            }
+            Request::Exec(request) => self.exec(&request, fds).map(|()| done),
+            Request::Listen { port } => {
+                let (port, fd) = doors::listener(port)?;
+                Ok((Reply::Listening { port }, Some(fd)))
+            }
+            Request::Socket => Ok((Reply::Done, Some(doors::stream()?))),
+            Request::Freeze => {
+                if process::stop_below(getpid(), &self.supervisors()) {
+                    Ok(done)
+                } else {
+                    Err(Failure::plain("stop every process", "they keep coming"))
+                }
+            }
+            Request::Thaw => {
+                process::continue_below(getpid(), &self.supervisors());
+                Ok(done)
+            }
+            Request::Sweep { keep, mains_only } => Ok((self.sweep(&keep, mains_only), None)),
+            Request::Put { removals } => {
+                let stream = one(fds)?;
+                self.as_owner(|workspace| tree::put(workspace, &removals, stream))
+                    .map(|()| done)
+            }
+            Request::Get { paths } => {
+                let stream = one(fds)?;
+                self.as_owner(|workspace| tree::get(workspace, &paths, stream))
+                    .map(|()| done)
+            }
+            Request::Shutdown => Ok(done),
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            landlock_abi: payload::landlock_abi(),
+        }
+    }
+
+    fn supervisors(&self) -> HashSet<i32> {
+        self.wardens.keys().copied().collect()
+    }
+
+    fn exec(&mut self, request: &ExecRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+        let [control, stdin, stdout, stderr]: [OwnedFd; 4] = fds
+            .try_into()
+            .map_err(|_| Failure::plain("read the request", "four descriptors are needed"))?;
+        let (mut pid_from, pid_to) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
+        // SAFETY: this process is single-threaded, so the child may do anything.
+        match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
+            ForkResult::Child => {
+                drop(pid_from);
+                // The host's socket is the supervisor's alone.
+                let _ = nix::unistd::close(self.socket.as_raw_fd());
+                warden::live(Stage {
+                    request,
+                    confinement: &self.confinement,
+                    nested: self.nested.as_ref().map(AsFd::as_fd),
+                    control,
+                    stdio: [stdin, stdout, stderr],
+                    pid_to,
+                });
+                // SAFETY: leaves without running anything of the parent's.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => {
+                drop(pid_to);
+                let mut main = [0; 4];
+                let main = pid_from
+                    .read_exact(&mut main)
+                    .map(|()| i32::from_ne_bytes(main))
+                    .unwrap_or(0);
+                self.wardens.insert(
+                    child.as_raw(),
+                    Watched {
+                        stage: request.stage,
+                        main,
+                    },
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        let mut died = Vec::new();
+        process::reap(&mut |pid, status| died.push((pid.as_raw(), status)));
+        let mut orphaned = false;
+        for (pid, status) in died {
+            orphaned |= self.wardens.remove(&pid).is_some() && !matches!(status, WaitStatus::Exited(_, 0));
+        }
+        if orphaned {
+            // A warden that was killed leaves its stage to us: nobody answers for it any more.
+            let spare = self.supervisors();
+            process::kill_below(getpid(), &spare, &mut |_, _| {});
+        }
+    }
+
+    /// Kills what belongs to no kept stage; the wardens see to their own dead.
+    fn sweep(&mut self, keep: &[u64], mains_only: bool) -> Reply {
+        let mut first: Option<Vec<Process>> = None;
+        for _ in 0..1_000 {
+            let victims = self.victims(keep, mains_only);
+            for victim in &victims {
+                for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+                    let _ = nix::sys::signal::kill(Pid::from_raw(victim.pid), signal);
+                }
+            }
+            let done = victims.is_empty();
+            first.get_or_insert(victims);
+            if done {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Reply::Swept {
+            leaked: first.unwrap_or_default().iter().take(32).map(Process::leaked).collect(),
+        }
+    }
+
+    fn victims(&self, keep: &[u64], mains_only: bool) -> Vec<Process> {
+        let mut spare = HashSet::new();
+        let mut victims = Vec::new();
+        for (warden, watched) in &self.wardens {
+            spare.insert(*warden);
+            if keep.contains(&watched.stage) && !mains_only {
+                continue;
+            }
+            let mut below = process::below(Pid::from_raw(*warden), &HashSet::new());
+            if keep.contains(&watched.stage) {
+                below.retain(|p| p.pid != watched.main);
+            }
+            victims.append(&mut below);
+        }
+        victims.append(&mut process::below(getpid(), &spare));
+        victims.retain(|p| !p.gone());
+        victims
+    }
+
+    /// Runs `work` in a child with the identity of the workspace's owner.
+    fn as_owner(&self, work: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
+        let (mut status, told) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
+        // SAFETY: this process is single-threaded, so the child may do anything.
+        match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
+            ForkResult::Child => {
+                drop(status);
+                let result = payload::drop_identity(&self.confinement, self.nested.as_ref().map(AsFd::as_fd))
+                    .and_then(|()| work(Path::new(&self.confinement.workspace)));
+                if let Err(Failure { step, errno, why }) = result {
+                    let _ = serde_json::to_writer(told, &(step, errno, why));
+                }
+                // SAFETY: leaves without running anything of the parent's.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => {
+                drop(told);
+                let mut report = Vec::new();
+                let _ = status.by_ref().take(16_384).read_to_end(&mut report);
+                let ended = waitpid(child, None).map_err(|e| Failure::new("waitpid", e))?;
+                match serde_json::from_slice::<(String, Option<i32>, String)>(&report) {
+                    Ok((step, errno, why)) => Err(Failure { step, errno, why }),
+                    Err(_) if ended == WaitStatus::Exited(child, 0) && report.is_empty() => Ok(()),
+                    Err(_) => Err(Failure::plain(
+                        "change the workspace",
+                        format!("its child ended as {ended:?}"),
+                    )),
+                }
+            }
+        }
+    }
+
+    /// Everything inside dies.
+    fn end(&mut self) {
+        if self.confinement.pid1 {
+            // SAFETY: plain numbers; as PID 1 this is every process of the namespace but us (kill(2)).
+            unsafe { libc::kill(-1, libc::SIGKILL) };
+        }
+        process::kill_below(getpid(), &HashSet::new(), &mut |_, _| {});
+    }
+}
+
+fn one(fds: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
+    let [fd]: [OwnedFd; 1] = fds
+        .try_into()
+        .map_err(|_| Failure::plain("read the request", "one descriptor is needed"))?;
+    Ok(fd)
+}
+
+/// Makes the user namespace that every command enters: one id pair mapped, no
+/// further namespaces allowed (user_namespaces(7)). It lives as long as the
+/// descriptor; the child that made it is gone when this returns.
+fn nested_namespace(confinement: &Confinement, sysctl_user: Option<OwnedFd>) -> Result<OwnedFd, Failure> {
+    let (mut made, made_tell) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
+    let (done, done_tell) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
+    let (uid, gid) = (geteuid(), getegid());
+    // SAFETY: this process is single-threaded, so the child may do anything.
+    match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
+        ForkResult::Child => {
+            drop((made, done_tell));
+            let forbidden = unshare(CloneFlags::CLONE_NEWUSER).is_ok() && forbid_namespaces(sysctl_user).is_ok();
+            let _ = std::io::Write::write_all(&mut &made_tell, &[u8::from(forbidden)]);
+            let _ = { done }.read(&mut [0]);
+            // SAFETY: leaves without running anything of the parent's.
+            unsafe { libc::_exit(0) }
+        }
+        ForkResult::Parent { child } => {
+            drop((made_tell, done));
+            let mut forbidden = [0];
+            let _ = made.read(&mut forbidden);
+            let mapped = map(child, confinement, uid.as_raw(), gid.as_raw());
+            drop(done_tell);
+            let _ = waitpid(child, None);
+            if forbidden != [1] {
+                return Err(Failure::plain(
+                    "nest a user namespace",
+                    "unshare or user.max_user_namespaces failed",
+                ));
+            }
+            mapped
+        }
+    }
+}
+
+fn map(child: Pid, confinement: &Confinement, uid: u32, gid: u32) -> Result<OwnedFd, Failure> {
+    let write = |name: &str, text: String| {
+        std::fs::write(format!("/proc/{child}/{name}"), text).map_err(|e| Failure::io(&format!("write {name}"), &e))
+    };
+    write("setgroups", "deny".to_owned())?;
+    write("uid_map", format!("{} {uid} 1", confinement.uid))?;
+    write("gid_map", format!("{} {gid} 1", confinement.gid))?;
+    let namespace = std::fs::File::open(format!("/proc/{child}/ns/user"))
+        .map_err(|e| Failure::io("open the nested namespace", &e))?;
+    Ok(namespace.into())
+}
+
+fn forbid_namespaces(sysctl_user: Option<OwnedFd>) -> std::io::Result<()> {
+    let Some(dir) = sysctl_user else { return Ok(()) };
+    let flags = nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_CLOEXEC;
+    let file = nix::fcntl::openat(&dir, "max_user_namespaces", flags, nix::sys::stat::Mode::empty())?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), b"0")
+}

@@ -1,0 +1,270 @@
+//! A stage's own supervisor: subreaper, clock, and the end of its tree.
+#![allow(unsafe_code)]
+
+use std::{
+    collections::HashSet,
+    io::{Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl,
+        resource::{UsageWho, getrusage},
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        wait::WaitStatus,
+    },
+    unistd::{ForkResult, Pid, fork, getpid},
+};
+
+use super::{
+    Failure,
+    payload::Payload,
+    process::{self, Process},
+};
+use crate::wire::{self, Confinement, Control, ExecRequest, FrameError, Leftovers, Progress, ResourceUse, Termination};
+
+/// How many leaked processes are named.
+const NAMED_LEAKS: usize = 32;
+/// Between two looks at the tree's memory.
+const MEMORY_TICK: Duration = Duration::from_millis(100);
+
+/// What a warden is given.
+pub(super) struct Stage<'a> {
+    pub request: &'a ExecRequest,
+    pub confinement: &'a Confinement,
+    pub nested: Option<BorrowedFd<'a>>,
+    pub control: OwnedFd,
+    pub stdio: [OwnedFd; 3],
+    /// Where the main process's pid is told to the supervisor.
+    pub pid_to: std::io::PipeWriter,
+}
+
+/// The whole life of a warden; the caller exits afterwards.
+pub(super) fn live(stage: Stage<'_>) {
+    let Stage {
+        request,
+        confinement,
+        nested,
+        control,
+        stdio,
+        mut pid_to,
+    } = stage;
+    let began = Instant::now();
+    let refuse = |failure: Failure| {
+        let Failure { step, errno, why } = failure;
+        let _ = wire::send(control.as_fd(), &Progress::Refused { step, errno, why }, &[]);
+    };
+    let started = prepare().and_then(|signals| {
+        let payload = Payload::new(&request.argv, &request.env, &request.cwd)?;
+        let main = start(payload, confinement, nested, &stdio)?;
+        Ok((signals, main))
+    });
+    drop(stdio);
+    let (signals, main) = match started {
+        Ok(started) => started,
+        Err(failure) => return refuse(failure),
+    };
+    let _ = pid_to.write_all(&main.as_raw().to_ne_bytes());
+    drop(pid_to);
+    let _ = wire::send(
+        control.as_fd(),
+        &Progress::Started {
+            pid: main.as_raw().unsigned_abs(),
+        },
+        &[],
+    );
+    let mut tree = Tree { main, end: None };
+    let deadline = began + Duration::from_millis(request.wall_ms);
+    let why = tree.watch(&control, &signals, deadline, confinement.memory_bytes);
+    let (timed_out, cap_hit) = match why {
+        Why::Ended => (false, None),
+        Why::Killed => (false, Some("killed".to_owned())),
+        Why::Time => (true, None),
+        Why::Memory => (false, Some("memory".to_owned())),
+        Why::HostGone => {
+            tree.kill();
+            return;
+        }
+    };
+    let leaked = if why == Why::Ended && request.leftovers == Leftovers::Keep {
+        Vec::new()
+    } else {
+        tree.kill()
+    };
+    let mut usage = used();
+    usage.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let leaked: Vec<_> = leaked
+        .iter()
+        .filter(|p| p.pid != main.as_raw())
+        .map(Process::leaked)
+        .collect();
+    let ended = Progress::Ended {
+        end: tree.end.unwrap_or(Termination::Signal(Signal::SIGKILL as i32)),
+        timed_out,
+        cap_hit,
+        usage,
+        leaked_total: leaked.len() as u64,
+        leaked: leaked.into_iter().take(NAMED_LEAKS).collect(),
+    };
+    let _ = wire::send(control.as_fd(), &ended, &[]);
+    if request.leftovers == Leftovers::Keep {
+        tree.keep(&control, &signals);
+    }
+}
+
+fn prepare() -> Result<SignalFd, Failure> {
+    prctl::set_child_subreaper(true).map_err(|e| Failure::new("PR_SET_CHILD_SUBREAPER", e))?;
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| Failure::new("signalfd", e))
+}
+
+/// Forks the main process and waits until it is past its walls.
+fn start(
+    payload: Payload,
+    confinement: &Confinement,
+    nested: Option<BorrowedFd<'_>>,
+    stdio: &[OwnedFd; 3],
+) -> Result<Pid, Failure> {
+    let (mut status, mut told) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
+    // SAFETY: this process is single-threaded, so the child may do anything.
+    match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
+        ForkResult::Child => {
+            let _ = SigSet::all().thread_unblock();
+            let [a, b, c] = stdio;
+            let Err(failure) = payload.become_it(confinement, nested, [a.as_fd(), b.as_fd(), c.as_fd()]);
+            let report = (failure.step, failure.errno, failure.why);
+            let _ = serde_json::to_vec(&report).map(|bytes| told.write_all(&bytes));
+            // SAFETY: leaves without running anything of the parent's.
+            unsafe { libc::_exit(127) }
+        }
+        ForkResult::Parent { child } => {
+            drop(told);
+            let mut report = Vec::new();
+            let _ = status.by_ref().take(4096).read_to_end(&mut report);
+            if report.is_empty() {
+                return Ok(child);
+            }
+            let _ = nix::sys::wait::waitpid(child, None);
+            match serde_json::from_slice::<(String, Option<i32>, String)>(&report) {
+                Ok((step, errno, why)) => Err(Failure { step, errno, why }),
+                Err(why) => Err(Failure::plain("start the command", why)),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Ended,
+    Killed,
+    Time,
+    Memory,
+    HostGone,
+}
+
+struct Tree {
+    main: Pid,
+    end: Option<Termination>,
+}
+
+impl Tree {
+    fn watch(&mut self, control: &OwnedFd, signals: &SignalFd, deadline: Instant, memory: Option<u64>) -> Why {
+        loop {
+            self.reap();
+            if self.end.is_some() {
+                return Why::Ended;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Why::Time;
+            }
+            if memory.is_some_and(|cap| process::resident_below(getpid()) > cap) {
+                return Why::Memory;
+            }
+            let wait = if memory.is_some() { left.min(MEMORY_TICK) } else { left };
+            if let Some(why) = listen(control, signals, Some(wait)) {
+                return why;
+            }
+        }
+    }
+
+    /// Stays with daemons until told to end them or until none is left.
+    fn keep(&mut self, control: &OwnedFd, signals: &SignalFd) {
+        while !process::below(getpid(), &HashSet::new()).is_empty() {
+            self.reap();
+            if listen(control, signals, None).is_some() {
+                self.kill();
+                return;
+            }
+        }
+    }
+
+    fn reap(&mut self) -> bool {
+        let (main, end) = (self.main, &mut self.end);
+        process::reap(&mut |pid, status| note(main, end, pid, status))
+    }
+
+    fn kill(&mut self) -> Vec<Process> {
+        let (main, end) = (self.main, &mut self.end);
+        let killed = process::kill_below(getpid(), &HashSet::new(), &mut |pid, status| {
+            note(main, end, pid, status)
+        });
+        let give_up = Instant::now() + Duration::from_secs(5);
+        while self.reap() && Instant::now() < give_up {
+            std::thread::yield_now();
+        }
+        killed
+    }
+}
+
+fn note(main: Pid, end: &mut Option<Termination>, pid: Pid, status: WaitStatus) {
+    if pid == main {
+        *end = match status {
+            WaitStatus::Exited(_, code) => Some(Termination::Code(code)),
+            WaitStatus::Signaled(_, signal, _) => Some(Termination::Signal(signal as i32)),
+            _ => return,
+        };
+    }
+}
+
+/// Waits for a signal, a control frame or the time.
+fn listen(control: &OwnedFd, signals: &SignalFd, wait: Option<Duration>) -> Option<Why> {
+    let timeout = wait.map_or(PollTimeout::NONE, |wait| {
+        PollTimeout::try_from(wait.min(Duration::from_secs(3600)) + Duration::from_millis(1))
+            .unwrap_or(PollTimeout::MAX)
+    });
+    let mut fds = [
+        PollFd::new(control.as_fd(), PollFlags::POLLIN),
+        PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+    ];
+    let _ = poll(&mut fds, timeout);
+    let told = fds[0].any().unwrap_or(false);
+    while let Ok(Some(_)) = signals.read_signal() {}
+    if !told {
+        return None;
+    }
+    match wire::recv::<Control>(control.as_fd()) {
+        Ok((Control::Kill, _)) => Some(Why::Killed),
+        Err(FrameError::WouldBlock) => None,
+        Err(_) => Some(Why::HostGone),
+    }
+}
+
+fn used() -> ResourceUse {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
+        return ResourceUse::default();
+    };
+    let ms = |t: nix::sys::time::TimeVal| u64::try_from(t.tv_sec() * 1000 + t.tv_usec() / 1000).unwrap_or(0);
+    ResourceUse {
+        wall_ms: 0,
+        user_ms: ms(usage.user_time()),
+        system_ms: ms(usage.system_time()),
+        max_rss_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * 1024,
+    }
+}

@@ -1,0 +1,403 @@
+//! The seccomp filter: default deny, compiled to classic BPF (seccomp(2)).
+//!
+//! `allow.txt` names what runs unasked. A few calls are judged by their
+//! arguments; what is known to be dangerous gets `EPERM`, what is unknown
+//! `ENOSYS`, a foreign architecture kills. Contiguous numbers become one range
+//! test, and the kernel caches the verdict of calls that are decided by number
+//! alone, so they cost nanoseconds.
+
+use std::{collections::BTreeSet, str::FromStr};
+
+use syscalls::Sysno;
+
+const ALLOWED: &str = include_str!("allow.txt");
+
+/// Refused with `EPERM`: programs probe for these and cope.
+const DANGEROUS: &[Sysno] = &[
+    Sysno::mount,
+    Sysno::umount2,
+    Sysno::pivot_root,
+    Sysno::chroot,
+    Sysno::setns,
+    Sysno::unshare,
+    Sysno::bpf,
+    Sysno::perf_event_open,
+    Sysno::userfaultfd,
+    Sysno::keyctl,
+    Sysno::add_key,
+    Sysno::request_key,
+    Sysno::init_module,
+    Sysno::finit_module,
+    Sysno::delete_module,
+    Sysno::kexec_load,
+    Sysno::kexec_file_load,
+    Sysno::reboot,
+    Sysno::swapon,
+    Sysno::swapoff,
+    Sysno::open_by_handle_at,
+    Sysno::name_to_handle_at,
+    Sysno::io_uring_setup,
+    Sysno::io_uring_enter,
+    Sysno::io_uring_register,
+    Sysno::syslog,
+    Sysno::acct,
+    Sysno::quotactl,
+    Sysno::fanotify_init,
+    Sysno::iopl,
+    Sysno::ioperm,
+    Sysno::settimeofday,
+    Sysno::clock_settime,
+    Sysno::sethostname,
+    Sysno::setdomainname,
+    Sysno::process_vm_writev,
+    Sysno::open_tree,
+    Sysno::move_mount,
+    Sysno::fsopen,
+    Sysno::fsmount,
+    Sysno::fsconfig,
+    Sysno::mount_setattr,
+];
+
+/// `struct seccomp_data` (seccomp(2)): offsets of number, architecture and arguments.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const fn arg_low(index: u32) -> u32 {
+    16 + 8 * index
+}
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const X32_BIT: u32 = 0x4000_0000;
+const KILL: u32 = 0x8000_0000;
+const ALLOW: u32 = 0x7fff_0000;
+const fn errno(number: i32) -> u32 {
+    0x0005_0000 | number as u32
+}
+
+/// What the filter is to let through besides files and memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// A private network namespace: AF_UNIX, TCP and UDP over IP, and route netlink.
+    Private,
+    /// The host's network with landlock's TCP rules only: TCP streams and route
+    /// netlink, no AF_UNIX, no UDP, no fast open.
+    Shared,
+}
+
+/// The program as bytes of `struct sock_filter[]`.
+pub fn compile(network: Network) -> Vec<u8> {
+    let mut p = Program(Vec::new());
+    p.load(ARCH);
+    p.unless_equal(AUDIT_ARCH_X86_64, KILL);
+    p.load(NR);
+    p.when_at_least(X32_BIT, errno(libc::ENOSYS));
+    p.call(Sysno::clone3, |p| p.ret(errno(libc::ENOSYS)));
+    p.call(Sysno::clone, |p| {
+        p.load(arg_low(0));
+        // Every CLONE_NEW* flag (clone(2)).
+        p.when_any_bit(0x7e02_0080, errno(libc::EPERM));
+        p.ret(ALLOW);
+    });
+    p.call(Sysno::socket, |p| socket(p, network));
+    p.call(Sysno::ioctl, |p| {
+        p.load(arg_low(1));
+        for request in [libc::TIOCSTI as u32, libc::TIOCLINUX as u32] {
+            p.when_equal(request, errno(libc::EPERM));
+        }
+        p.ret(ALLOW);
+    });
+    p.call(Sysno::personality, |p| {
+        p.load(arg_low(0));
+        for allowed in [0, 0x0004_0000, u32::MAX] {
+            p.when_equal(allowed, ALLOW);
+        }
+        p.ret(errno(libc::EPERM));
+    });
+    for no_op in [Sysno::sync, Sysno::syncfs] {
+        p.call(no_op, |p| p.ret(errno(0)));
+    }
+    if network == Network::Shared {
+        for (call, flags) in [(Sysno::sendto, 3), (Sysno::sendmsg, 2), (Sysno::sendmmsg, 3)] {
+            p.call(call, |p| {
+                p.load(arg_low(flags));
+                p.when_any_bit(libc::MSG_FASTOPEN as u32, errno(libc::EPERM));
+                p.ret(ALLOW);
+            });
+        }
+    }
+    for call in DANGEROUS {
+        p.when_equal(call.id() as u32, errno(libc::EPERM));
+    }
+    for (low, high) in ranges(&allowed()) {
+        p.within(low, high);
+    }
+    p.ret(errno(libc::ENOSYS));
+    p.bytes()
+}
+
+fn socket(p: &mut Program, network: Network) {
+    p.load(arg_low(0));
+    let netlink = |p: &mut Program| {
+        p.load(arg_low(2));
+        p.when_equal(libc::NETLINK_ROUTE as u32, ALLOW);
+        p.ret(errno(libc::EAFNOSUPPORT));
+    };
+    p.block_when_equal(libc::AF_NETLINK as u32, netlink);
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        p.block_when_equal(family as u32, |p| {
+            // The type's flags (SOCK_CLOEXEC, SOCK_NONBLOCK) are above the low four bits.
+            p.load(arg_low(1));
+            p.and(0xf);
+            p.block_when_equal(libc::SOCK_STREAM as u32, |p| {
+                p.load(arg_low(2));
+                // Protocol 0 or TCP: never MPTCP, which landlock does not see.
+                p.when_equal(0, ALLOW);
+                p.when_equal(libc::IPPROTO_TCP as u32, ALLOW);
+                p.ret(errno(libc::EPROTONOSUPPORT));
+            });
+            if network == Network::Private {
+                p.block_when_equal(libc::SOCK_DGRAM as u32, |p| {
+                    p.load(arg_low(2));
+                    p.when_equal(0, ALLOW);
+                    p.when_equal(libc::IPPROTO_UDP as u32, ALLOW);
+                    p.ret(errno(libc::EPROTONOSUPPORT));
+                });
+            }
+            p.ret(errno(libc::EPROTONOSUPPORT));
+        });
+    }
+    if network == Network::Private {
+        p.when_equal(libc::AF_UNIX as u32, ALLOW);
+    }
+    p.ret(errno(libc::EAFNOSUPPORT));
+}
+
+/// The allowed numbers; calls that are judged by argument or refused are taken out.
+fn allowed() -> BTreeSet<u32> {
+    ALLOWED
+        .split_whitespace()
+        .filter_map(|name| Sysno::from_str(name).ok())
+        .filter(|call| !DANGEROUS.contains(call))
+        .map(|call| call.id() as u32)
+        .collect()
+}
+
+fn ranges(numbers: &BTreeSet<u32>) -> Vec<(u32, u32)> {
+    let mut out: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match out.last_mut() {
+            Some((_, high)) if *high + 1 == *number => *high = *number,
+            _ => out.push((*number, *number)),
+        }
+    }
+    out
+}
+
+/// Instructions of classic BPF (linux/filter.h).
+struct Program(Vec<(u16, u8, u8, u32)>);
+
+const LD_W_ABS: u16 = 0x20;
+const JEQ: u16 = 0x15;
+const JGT: u16 = 0x25;
+const JGE: u16 = 0x35;
+const JSET: u16 = 0x45;
+const AND: u16 = 0x54;
+const RET: u16 = 0x06;
+
+impl Program {
+    fn load(&mut self, offset: u32) {
+        self.0.push((LD_W_ABS, 0, 0, offset));
+    }
+
+    fn and(&mut self, mask: u32) {
+        self.0.push((AND, 0, 0, mask));
+    }
+
+    fn ret(&mut self, verdict: u32) {
+        self.0.push((RET, 0, 0, verdict));
+    }
+
+    fn test(&mut self, jump: u16, value: u32, verdict: u32) {
+        self.0.push((jump, 0, 1, value));
+        self.ret(verdict);
+    }
+
+    fn when_equal(&mut self, value: u32, verdict: u32) {
+        self.test(JEQ, value, verdict);
+    }
+
+    fn when_at_least(&mut self, value: u32, verdict: u32) {
+        self.test(JGE, value, verdict);
+    }
+
+    fn when_any_bit(&mut self, mask: u32, verdict: u32) {
+        self.test(JSET, mask, verdict);
+    }
+
+    fn unless_equal(&mut self, value: u32, verdict: u32) {
+        self.0.push((JEQ, 1, 0, value));
+        self.ret(verdict);
+    }
+
+    fn within(&mut self, low: u32, high: u32) {
+        self.0.push((JGE, 0, 2, low));
+        self.0.push((JGT, 1, 0, high));
+        self.ret(ALLOW);
+    }
+
+    /// A block that is run when the accumulator equals `value`; it must return
+    /// on every path, because it may load another word.
+    fn block_when_equal(&mut self, value: u32, block: impl FnOnce(&mut Program)) {
+        let mut inner = Program(Vec::new());
+        block(&mut inner);
+        // Blocks are a dozen instructions; 255 is the jump's reach.
+        let length = u8::try_from(inner.0.len()).unwrap_or(u8::MAX);
+        self.0.push((JEQ, 0, length, value));
+        self.0.extend(inner.0);
+    }
+
+    fn call(&mut self, call: Sysno, block: impl FnOnce(&mut Program)) {
+        self.block_when_equal(call.id() as u32, block);
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.0.len() * 8);
+        for (code, yes, no, value) in &self.0 {
+            out.extend(code.to_ne_bytes());
+            out.extend([*yes, *no]);
+            out.extend(value.to_ne_bytes());
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the program as the kernel would, over one call.
+    fn verdict(network: Network, arch: u32, number: u32, args: [u64; 6]) -> u32 {
+        let mut packet = Vec::new();
+        packet.extend(number.to_ne_bytes());
+        packet.extend(arch.to_ne_bytes());
+        packet.extend(0u64.to_ne_bytes());
+        args.iter().for_each(|a| packet.extend(a.to_ne_bytes()));
+        let program = compile(network);
+        let (mut at, mut acc) = (0, 0u32);
+        loop {
+            let i = &program[8 * at..8 * at + 8];
+            let code = u16::from_ne_bytes([i[0], i[1]]);
+            let k = u32::from_ne_bytes([i[4], i[5], i[6], i[7]]);
+            let holds = match code {
+                LD_W_ABS => {
+                    acc = u32::from_ne_bytes(packet[k as usize..k as usize + 4].try_into().expect("4 bytes"));
+                    None
+                }
+                AND => {
+                    acc &= k;
+                    None
+                }
+                RET => return k,
+                JEQ => Some(acc == k),
+                JGT => Some(acc > k),
+                JGE => Some(acc >= k),
+                JSET => Some(acc & k != 0),
+                other => panic!("opcode {other:#x}"),
+            };
+            at += 1 + holds.map_or(0, |yes| usize::from(if yes { i[2] } else { i[3] }));
+        }
+    }
+
+    fn native(call: Sysno, args: [u64; 6]) -> u32 {
+        verdict(Network::Private, AUDIT_ARCH_X86_64, call.id() as u32, args)
+    }
+
+    #[test]
+    fn every_name_in_the_list_is_a_syscall() {
+        for name in ALLOWED.split_whitespace() {
+            assert!(Sysno::from_str(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn ordinary_calls_pass_and_dangerous_ones_do_not() {
+        for call in [
+            Sysno::read,
+            Sysno::openat,
+            Sysno::execve,
+            Sysno::vfork,
+            Sysno::futex,
+            Sysno::ptrace,
+        ] {
+            assert_eq!(native(call, [0; 6]), ALLOW, "{call}");
+        }
+        for call in DANGEROUS {
+            assert_eq!(native(*call, [0; 6]), errno(libc::EPERM), "{call}");
+        }
+        assert_eq!(native(Sysno::clone3, [0; 6]), errno(libc::ENOSYS));
+        assert_eq!(
+            verdict(Network::Private, AUDIT_ARCH_X86_64, 9_999, [0; 6]),
+            errno(libc::ENOSYS)
+        );
+    }
+
+    #[test]
+    fn foreign_architectures_and_x32_are_closed() {
+        assert_eq!(verdict(Network::Private, 0x4000_0003, 1, [0; 6]), KILL);
+        assert_eq!(
+            verdict(Network::Private, AUDIT_ARCH_X86_64, X32_BIT | 1, [0; 6]),
+            errno(libc::ENOSYS)
+        );
+    }
+
+    #[test]
+    fn arguments_decide_where_they_must() {
+        assert_eq!(native(Sysno::clone, [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]), ALLOW);
+        for flag in [
+            libc::CLONE_NEWUSER,
+            libc::CLONE_NEWNS,
+            libc::CLONE_NEWNET,
+            libc::CLONE_NEWPID,
+            0x80,
+        ] {
+            assert_eq!(
+                native(Sysno::clone, [flag as u64, 0, 0, 0, 0, 0]),
+                errno(libc::EPERM),
+                "{flag:#x}"
+            );
+        }
+        // The kernel compares the low 32 bits only; so must the filter.
+        assert_eq!(
+            native(Sysno::ioctl, [0, libc::TIOCSTI as u64 | 1 << 32, 0, 0, 0, 0]),
+            errno(libc::EPERM)
+        );
+        assert_eq!(native(Sysno::ioctl, [0, 0x5401, 0, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
+    fn socket_families() {
+        let socket = |network, family: i32, kind: i32, protocol: i32| {
+            verdict(
+                network,
+                AUDIT_ARCH_X86_64,
+                Sysno::socket.id() as u32,
+                [family as u64, kind as u64, protocol as u64, 0, 0, 0],
+            )
+        };
+        let (stream, dgram) = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::SOCK_DGRAM);
+        for (network, datagrams) in [
+            (Network::Private, ALLOW),
+            (Network::Shared, errno(libc::EPROTONOSUPPORT)),
+        ] {
+            assert_eq!(socket(network, libc::AF_INET, stream, 0), ALLOW);
+            assert_eq!(socket(network, libc::AF_INET6, dgram, 0), datagrams);
+            assert_ne!(socket(network, libc::AF_INET, stream, 262), ALLOW, "MPTCP");
+            assert_ne!(socket(network, libc::AF_INET, libc::SOCK_RAW, 1), ALLOW);
+            assert_ne!(socket(network, libc::AF_VSOCK, stream, 0), ALLOW);
+            assert_ne!(socket(network, libc::AF_PACKET, libc::SOCK_RAW, 0), ALLOW);
+            assert_ne!(socket(network, libc::AF_NETLINK, libc::SOCK_RAW, 16), ALLOW);
+            assert_eq!(socket(network, libc::AF_NETLINK, libc::SOCK_RAW, 0), ALLOW);
+        }
+        assert_eq!(socket(Network::Private, libc::AF_UNIX, stream, 0), ALLOW);
+        assert_ne!(socket(Network::Shared, libc::AF_UNIX, stream, 0), ALLOW);
+    }
+}

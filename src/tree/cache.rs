@@ -1,0 +1,348 @@
+//! The content-addressed cache of pristine trees.
+//!
+//! ```text
+//! <root>/trees/<digest>/tree      the copy
+//!                      /manifest  what it holds; its BLAKE3 hash is <digest>
+//!                      /lock      flock(2): shared by users, exclusive to prune; its mtime is the last use
+//!       /sources/<hash of path>   fingerprint of a source -> digest, so that an unchanged source is not read again
+//!       /tmp/<uuid>               a copy under way; its `lock` is held, so what is not locked is debris
+//! ```
+//! A tree appears by one rename(2), whole. Nothing is synced: a tree lost with the
+//! power is copied again, and a manifest that does not hash to its name is thrown away.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Content, CopyLimits, CopyProgress, Manifest, TreeError, at, content::shown, ingest, manifest, remove_all,
+    survey::Survey, usage,
+};
+use crate::names::RelPath;
+
+/// How often a source that changes under the copy is tried again.
+const ATTEMPTS: u32 = 3;
+
+/// The content-addressed cache of pristine trees.
+#[derive(Debug)]
+pub struct Cache {
+    root: PathBuf,
+    owner: at::Owner,
+}
+
+/// A pristine tree in the cache: never changes, shared by every sandbox. Holds a
+/// shared lock against pruning while it lives.
+#[derive(Debug)]
+pub struct Pristine {
+    /// Where it lies.
+    pub root: PathBuf,
+    /// What it holds.
+    pub manifest: Manifest,
+    /// The BLAKE3 digest of the manifest.
+    pub digest: Content,
+    /// Names of the source that were not copied and why (specials, unreadable…).
+    pub skipped: Vec<(RelPath, String)>,
+    /// Owner that layers over this tree get.
+    pub(super) owner: at::Owner,
+    _lock: Flock<File>,
+}
+
+/// What is remembered of a source.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    fingerprint: String,
+    digest: Content,
+    skipped: Vec<(RelPath, String)>,
+}
+
+impl Cache {
+    /// Opens the cache at `root`, making it where it is missing, and removes what
+    /// copies of dead processes left. `owner`: uid/gid that the copies get when we
+    /// are root (the jail's id); `None` leaves them ours.
+    ///
+    /// # Errors
+    /// When its directories cannot be made or read.
+    pub fn open(root: &Path, owner: Option<(u32, u32)>) -> Result<Self, TreeError> {
+        // The jail's id must be able to pass through to the trees; nobody lists them.
+        let mode = if owner.is_some() { 0o711 } else { 0o700 };
+        let root = std::path::absolute(root).map_err(TreeError::io("find", shown(root)))?;
+        for dir in [root.clone(), root.join("trees"), root.join("sources"), root.join("tmp")] {
+            fs::create_dir_all(&dir).map_err(TreeError::io("make", shown(&dir)))?;
+            fs::set_permissions(&dir, Permissions::from_mode(mode))
+                .map_err(TreeError::io("set the mode of", shown(&dir)))?;
+        }
+        let cache = Self { root, owner };
+        cache.remove_debris()?;
+        Ok(cache)
+    }
+
+    /// The pristine copy of `source`, from the cache when the source is as it was.
+    ///
+    /// # Errors
+    /// [`TreeError::Limit`] when it is larger than `limits`; [`TreeError::Refused`]
+    /// when it does not hold still; when it cannot be read or copied.
+    pub fn pristine(
+        &self,
+        source: &Path,
+        limits: &CopyLimits,
+        progress: CopyProgress<'_>,
+    ) -> Result<Pristine, TreeError> {
+        let source = fs::canonicalize(source).map_err(TreeError::io("find", shown(source)))?;
+        if self.root.starts_with(&source) {
+            let (cache, source) = (shown(&self.root), shown(&source));
+            return Err(TreeError::Refused(format!(
+                "the cache {cache} lies inside the target {source}; put it elsewhere"
+            )));
+        }
+        let from = at::open_root(&source).map_err(TreeError::io("open", shown(&source)))?;
+        let note = self
+            .root
+            .join("sources")
+            .join(Content::of(source.as_os_str().as_bytes()).to_string());
+        for _ in 0..ATTEMPTS {
+            let start = SystemTime::now();
+            let survey = Survey::of(&from, limits)?;
+            let fingerprint = survey.fingerprint().to_hex().to_string();
+            if let Some(known) = remembered(&note).filter(|known| known.fingerprint == fingerprint)
+                && let Some(pristine) = self.find(known.digest, known.skipped)?
+            {
+                return Ok(pristine);
+            }
+            let Some(pristine) = self.copy(&from, &survey, progress)? else {
+                continue;
+            };
+            let again = Survey::of(&from, limits)?;
+            if again.fingerprint().to_hex().as_str() != fingerprint {
+                continue;
+            }
+            if !survey.is_racy(start) {
+                let skipped = pristine.skipped.clone();
+                let digest = pristine.digest;
+                remember(
+                    &note,
+                    &Remembered {
+                        fingerprint,
+                        digest,
+                        skipped,
+                    },
+                )?;
+            }
+            return Ok(pristine);
+        }
+        let source = shown(&source);
+        Err(TreeError::Refused(format!(
+            "{source} kept changing while it was copied; stop what writes to it and run again"
+        )))
+    }
+
+    /// Removes least recently used trees until the rest has at most `max_bytes`;
+    /// trees in use stay. Returns how many bytes are left.
+    ///
+    /// # Errors
+    /// When the cache cannot be read or a tree cannot be removed.
+    pub fn prune(&self, max_bytes: u64) -> Result<u64, TreeError> {
+        let mut trees = Vec::new();
+        for dir in children(&self.root.join("trees"))? {
+            let used = fs::metadata(dir.join("lock"))
+                .and_then(|m| m.modified())
+                .unwrap_or(SystemTime::UNIX_EPOCH);
+            let (bytes, _) = usage(&dir, u64::MAX)?;
+            trees.push((used, bytes, dir));
+        }
+        trees.sort();
+        let mut total: u64 = trees.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, dir) in trees {
+            if total <= max_bytes {
+                break;
+            }
+            if self.discard(&dir)? {
+                total -= bytes;
+            }
+        }
+        Ok(total)
+    }
+
+    /// A tree that is there already; `None` when it is not, or is damaged.
+    fn find(&self, digest: Content, skipped: Vec<(RelPath, String)>) -> Result<Option<Pristine>, TreeError> {
+        let home = self.root.join("trees").join(digest.to_string());
+        let Some(lock) = shared_lock(&home)? else {
+            return Ok(None);
+        };
+        let bytes = match fs::read(home.join("manifest")) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(TreeError::io("read", shown(&home.join("manifest")))(error)),
+        };
+        let manifest = (Content::of(&bytes) == digest)
+            .then(|| manifest::decode(&bytes))
+            .flatten();
+        let Some(manifest) = manifest else {
+            drop(lock);
+            self.discard(&home)?;
+            return Ok(None);
+        };
+        // The last use, for pruning; a read-only cache merely prunes less well.
+        let _ = lock.set_modified(SystemTime::now());
+        let root = home.join("tree");
+        let owner = self.owner;
+        Ok(Some(Pristine {
+            root,
+            manifest,
+            digest,
+            skipped,
+            owner,
+            _lock: lock,
+        }))
+    }
+
+    /// Copies the source; `None` when it changed meanwhile.
+    fn copy(
+        &self,
+        from: &std::os::fd::OwnedFd,
+        survey: &Survey,
+        progress: CopyProgress<'_>,
+    ) -> Result<Option<Pristine>, TreeError> {
+        let part = self.root.join("tmp").join(uuid::Uuid::now_v7().to_string());
+        let copied = self.copy_to(&part, from, survey, progress);
+        if !matches!(copied, Ok(Some(_))) && part.exists() {
+            // What cannot be removed now is removed at the next open.
+            let _ = remove_all(&part);
+        }
+        copied
+    }
+
+    fn copy_to(
+        &self,
+        part: &Path,
+        from: &std::os::fd::OwnedFd,
+        survey: &Survey,
+        progress: CopyProgress<'_>,
+    ) -> Result<Option<Pristine>, TreeError> {
+        let tree = part.join("tree");
+        let mode = if self.owner.is_some() { 0o711 } else { 0o700 };
+        fs::create_dir(part).map_err(TreeError::io("make", shown(part)))?;
+        let lock = File::create(part.join("lock")).map_err(TreeError::io("make", shown(&part.join("lock"))))?;
+        let lock = Flock::lock(lock, FlockArg::LockSharedNonblock)
+            .map_err(|(_, error)| TreeError::io("lock", shown(part))(io::Error::from(error)))?;
+        fs::set_permissions(part, Permissions::from_mode(mode))
+            .map_err(TreeError::io("set the mode of", shown(part)))?;
+        fs::create_dir(&tree).map_err(TreeError::io("make", shown(&tree)))?;
+        fs::set_permissions(&tree, Permissions::from_mode(0o755))
+            .map_err(TreeError::io("set the mode of", shown(&tree)))?;
+        if let Some((uid, gid)) = self.owner {
+            std::os::unix::fs::lchown(&tree, Some(uid), Some(gid)).map_err(TreeError::io("give away", shown(&tree)))?;
+        }
+        let to = at::open_root(&tree).map_err(TreeError::io("open", shown(&tree)))?;
+        let copied = ingest::copy(from, &to, survey, self.owner, progress)?;
+        if copied.moved {
+            return Ok(None);
+        }
+        let encoded = manifest::encode(&copied.manifest);
+        let digest = Content::of(&encoded);
+        fs::write(part.join("manifest"), &encoded).map_err(TreeError::io("write", shown(&part.join("manifest"))))?;
+        let mut skipped = survey.skipped.clone();
+        skipped.extend(copied.unreadable);
+        skipped.sort();
+        let home = self.root.join("trees").join(digest.to_string());
+        match fs::rename(part, &home) {
+            Ok(()) => {
+                let root = home.join("tree");
+                let manifest = copied.manifest;
+                let owner = self.owner;
+                Ok(Some(Pristine {
+                    root,
+                    manifest,
+                    digest,
+                    skipped,
+                    owner,
+                    _lock: lock,
+                }))
+            }
+            // Somebody has the same tree there: it is as good as ours.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {
+                drop(lock);
+                remove_all(part)?;
+                self.find(digest, skipped)
+            }
+            Err(error) => Err(TreeError::io("move into place", shown(&home))(error)),
+        }
+    }
+
+    /// Removes one tree unless somebody uses it: it is renamed away under its
+    /// exclusive lock, so nobody can begin to use what is being removed.
+    fn discard(&self, home: &Path) -> Result<bool, TreeError> {
+        let Ok(lock) = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(home.join("lock"))
+        else {
+            return Ok(false);
+        };
+        let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else {
+            return Ok(false);
+        };
+        let away = self.root.join("tmp").join(uuid::Uuid::now_v7().to_string());
+        fs::rename(home, &away).map_err(TreeError::io("move away", shown(home)))?;
+        remove_all(&away)?;
+        Ok(true)
+    }
+
+    /// Removes copies whose process is dead: their lock can be had.
+    fn remove_debris(&self) -> Result<(), TreeError> {
+        for dir in children(&self.root.join("tmp"))? {
+            let age = fs::symlink_metadata(&dir)
+                .and_then(|m| m.modified())
+                .ok()
+                .and_then(|t| t.elapsed().ok());
+            let dead = match File::open(dir.join("lock")) {
+                Ok(lock) => Flock::lock(lock, FlockArg::LockExclusiveNonblock).is_ok(),
+                // Between making the directory and taking its lock there is a moment; half a minute is plenty.
+                Err(_) => age.is_some_and(|age| age.as_secs() > 30),
+            };
+            if dead {
+                remove_all(&dir)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes a shared lock on a tree; `None` when it is not there (any more).
+fn shared_lock(home: &Path) -> Result<Option<Flock<File>>, TreeError> {
+    let path = home.join("lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(TreeError::io("open", shown(&path))(error)),
+    };
+    let lock = Flock::lock(file, FlockArg::LockShared)
+        .map_err(|(_, error)| TreeError::io("lock", shown(&path))(io::Error::from(error)))?;
+    // It may have been pruned while we waited for the lock.
+    Ok(path.exists().then_some(lock))
+}
+
+fn remembered(note: &Path) -> Option<Remembered> {
+    serde_json::from_slice(&fs::read(note).ok()?).ok()
+}
+
+fn remember(note: &Path, what: &Remembered) -> Result<(), TreeError> {
+    let fail = |error: io::Error| TreeError::io("write", shown(note))(error);
+    let home = note.parent().unwrap_or(note);
+    let mut file = tempfile::NamedTempFile::new_in(home).map_err(fail)?;
+    serde_json::to_writer(&mut file, what).map_err(|error| fail(error.into()))?;
+    file.persist(note).map_err(|error| fail(error.error))?;
+    Ok(())
+}
+
+fn children(dir: &Path) -> Result<Vec<PathBuf>, TreeError> {
+    let listed = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    listed.map_err(TreeError::io("list", shown(dir)))
+}

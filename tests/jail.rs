@@ -1,0 +1,206 @@
+//! The jail's walls and the life of a stage in it, with real namespaces.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use opencode_fsm::wire::{Leftovers, Termination};
+use support::{jail, plan, run, sh, text};
+
+const OK: Termination = Termination::Code(0);
+
+#[tokio::test]
+async fn a_command_runs_over_a_layer_that_the_host_can_read() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let plan = plan(dir.path(), "basic");
+    let jail = jail();
+    let sandbox = jail.create(&plan).await.expect("a jail");
+    let outcome = run(
+        &sandbox,
+        "cat hello && echo changed > hello && id -u && cat /proc/self/status",
+    )
+    .await;
+    assert_eq!(outcome.end, OK, "{}", text(&outcome));
+    let out = text(&outcome);
+    assert!(out.starts_with("hello\n1000\n"), "{out}");
+    for none in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(out.contains(&format!("{none}:\t0000000000000000")), "{none}: {out}");
+    }
+    assert!(out.contains("NoNewPrivs:\t1") && out.contains("Seccomp:\t2"), "{out}");
+    let upper = dir.path().join("layer/upper/hello");
+    assert_eq!(std::fs::read_to_string(upper).expect("the upper"), "changed\n");
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("lower/hello")).expect("the lower"),
+        "hello\n"
+    );
+    sandbox.destroy().await.expect("destroyed");
+    assert!(!dir.path().join("layer/work").exists());
+}
+
+#[tokio::test]
+async fn exit_codes_signals_and_missing_programs_are_told() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let jail = jail();
+    let sandbox = jail.create(&plan(dir.path(), "codes")).await.expect("a jail");
+    assert_eq!(run(&sandbox, "exit 3").await.end, Termination::Code(3));
+    assert_eq!(run(&sandbox, "kill -9 $$").await.end, Termination::Signal(9));
+    let mut spec = sh("");
+    spec.argv = opencode_fsm::wire::Argv::Direct(vec!["no-such-program".to_owned()]);
+    let refused = sandbox
+        .exec(spec)
+        .await
+        .expect("exec")
+        .wait()
+        .await
+        .expect_err("no such program");
+    assert!(refused.to_string().contains("execve"), "{refused}");
+    assert_eq!(run(&sandbox, "true").await.end, OK);
+}
+
+#[tokio::test]
+async fn the_wall_cap_ends_a_tree_that_resists_and_nothing_survives() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let jail = jail();
+    let sandbox = jail.create(&plan(dir.path(), "resist")).await.expect("a jail");
+    let mut spec = sh(
+        "trap '' TERM INT HUP; (setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' &) ; \
+         setsid sleep 1000 & (sleep 1000 & kill -STOP $!) ; while :; do :; done",
+    );
+    spec.wall = Duration::from_millis(700);
+    let began = Instant::now();
+    let outcome = sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
+    assert!(outcome.timed_out);
+    assert!(outcome.leaked_total >= 2, "{outcome:?}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let left = run(&sandbox, "ls -d /proc/[0-9]* | wc -l").await;
+    // init, its warden, sh, ls and wc.
+    assert!(
+        text(&left).trim().parse::<u32>().expect("a number") <= 5,
+        "{}",
+        text(&left)
+    );
+}
+
+#[tokio::test]
+async fn a_stage_ends_with_its_main_process_though_a_child_holds_stdout() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let jail = jail();
+    let sandbox = jail.create(&plan(dir.path(), "holds")).await.expect("a jail");
+    let began = Instant::now();
+    let outcome = run(&sandbox, "sleep 9 & echo done").await;
+    assert_eq!((outcome.end, text(&outcome).as_str()), (OK, "done\n"));
+    assert_eq!(outcome.leaked_total, 1);
+    // Before its execve the child still carries its parent's name.
+    assert!(
+        ["sleep", "sh"].contains(&outcome.leaked[0].comm.as_str()),
+        "{outcome:?}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn what_deploy_leaves_lives_until_swept() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let jail = jail();
+    let sandbox = jail.create(&plan(dir.path(), "keep")).await.expect("a jail");
+    let mut spec = sh("sleep 600 & echo started");
+    spec.leftovers = Leftovers::Keep;
+    let outcome = sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
+    assert_eq!((outcome.end, outcome.leaked_total), (OK, 0));
+    let alive = run(&sandbox, "grep -l sleep /proc/[0-9]*/comm").await;
+    assert!(text(&alive).contains("/comm"), "the service is gone: {}", text(&alive));
+    assert_eq!(sandbox.sweep(&[]).await.expect("sweep").len(), 1);
+    let dead = run(&sandbox, "grep -l sleep /proc/[0-9]*/comm").await;
+    assert_eq!(dead.end, Termination::Code(1), "{}", text(&dead));
+}
+
+#[tokio::test]
+async fn floods_bombs_and_hogs_end_at_their_caps_and_the_next_command_works() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut plan = plan(dir.path(), "abuse");
+    plan.limits.memory_bytes = 128 << 20;
+    plan.workspace.max_bytes = 32 << 20;
+    let jail = jail();
+    let sandbox = jail.create(&plan).await.expect("a jail");
+    let capped = |script: &str, ms: u64| {
+        let mut spec = sh(script);
+        spec.wall = Duration::from_millis(ms);
+        spec
+    };
+    let end = async |spec| sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
+
+    let flood = end(capped("yes", 1_000)).await;
+    assert!(flood.timed_out && flood.stdout.total_bytes > 1 << 20);
+    assert!(flood.stdout.tail.len() <= 64 * 1024);
+
+    let bomb = end(capped("f() { f | f & }; f; sleep 100", 1_500)).await;
+    assert!(bomb.timed_out || bomb.end != OK, "{bomb:?}");
+
+    let memory = end(capped("head -c 1G /dev/zero | tail", 20_000)).await;
+    let oom = memory.end != OK || memory.cap_hit.as_deref() == Some("memory");
+    assert!(oom && !memory.timed_out, "{memory:?}");
+
+    let disk = end(capped("while :; do cat /dev/zero >> big; done", 20_000)).await;
+    assert_eq!(disk.cap_hit.as_deref(), Some("disk"), "{disk:?}");
+
+    let tmp = end(capped("cat /dev/zero > /tmp/big", 20_000)).await;
+    assert!(text(&tmp).contains("No space left"), "{tmp:?}");
+
+    assert_eq!(run(&sandbox, "rm -f big /tmp/big; true").await.end, OK);
+}
+
+#[tokio::test]
+async fn freeze_holds_everything_still_until_thaw() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let jail = jail();
+    let sandbox = jail.create(&plan(dir.path(), "freeze")).await.expect("a jail");
+    let upper = dir.path().join("layer/upper/count");
+    let running = sandbox
+        .exec(sh("while :; do echo x >> count; done"))
+        .await
+        .expect("exec");
+    let size = || std::fs::metadata(&upper).map_or(0, |m| m.len());
+    let grows = async |from: u64| {
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while size() <= from {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .is_ok()
+    };
+    assert!(grows(0).await, "the positive control");
+    sandbox.freeze().await.expect("freeze");
+    let still = size();
+    assert!(
+        !tokio::time::timeout(Duration::from_millis(200), async { grows(still).await })
+            .await
+            .unwrap_or(false)
+    );
+    sandbox.thaw().await.expect("thaw");
+    assert!(grows(still).await, "it goes on");
+    running.kill();
+    assert_eq!(running.wait().await.expect("wait").cap_hit.as_deref(), Some("killed"));
+}
+
+#[tokio::test]
+async fn doors_carry_bytes_between_host_and_inside() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().expect("tempdir");
+    let jail = jail();
+    let sandbox = jail.create(&plan(dir.path(), "doors")).await.expect("a jail");
+    let listener = sandbox.listen(8081).await.expect("a listener");
+    // The host reaches its own listener through a socket of the inside's network.
+    let (dialled, accepted) = tokio::join!(sandbox.dial(8081), listener.accept());
+    let (mut dialled, (mut accepted, _)) = (dialled.expect("dial"), accepted.expect("accept"));
+    dialled.write_all(b"through").await.expect("write");
+    drop(dialled);
+    let mut got = String::new();
+    accepted.read_to_string(&mut got).await.expect("read");
+    assert_eq!(got, "through");
+    assert!(sandbox.dial(9).await.is_err(), "nothing listens there");
+    assert!(
+        tokio::net::TcpStream::connect("127.0.0.1:8081").await.is_err(),
+        "the host's own loopback is another"
+    );
+}
