@@ -60,6 +60,15 @@ fn mark_done_moves_ticks_and_promotes_with_the_lines_that_belong_to_a_step() {
 }
 
 #[test]
+fn a_done_step_goes_behind_the_last_one_and_its_lines() {
+    let text = "## Next\n- [ ] (STEP_ID=2) b\n## Backlog\n## Done\n- [x] (STEP_ID=1) a\n  more\n\ntext\n";
+    assert_eq!(
+        plan(text).mark_done(),
+        "## Next\n## Backlog\n## Done\n- [x] (STEP_ID=1) a\n  more\n- [x] (STEP_ID=2) b\n\ntext\n"
+    );
+}
+
+#[test]
 fn block_explains_in_notes_and_promotes() {
     let text = plan(PLAN).block("needs a\nkey\u{7}: - [ ] (STEP_ID=9) x");
     assert!(

@@ -14,7 +14,7 @@ use super::{
     error::{Fault, Position, shown},
 };
 
-/// Deepest nesting of collections; contracts need four.
+/// Deepest nesting, of block and of flow collections each; contracts need four.
 const MAX_DEPTH: usize = 32;
 /// Most nodes in one document; bounds memory at a few megabytes.
 const MAX_NODES: usize = 20_000;
@@ -205,11 +205,8 @@ fn place_of(mark: &Marker) -> Position {
     }
 }
 
-/// Opens a collection within the depth limit.
+/// Opens a collection, which cannot be a key.
 fn push(open: &mut Vec<Open>, collection: Open, at: Position) -> Result<(), Fault> {
-    if open.len() == MAX_DEPTH {
-        return Err(at.fault(format!("nested deeper than {MAX_DEPTH} levels")));
-    }
     if let Some(Open::Mapping { key: None, .. }) = open.last() {
         return Err(at.fault("a key must be a plain word, not a list or a mapping"));
     }
