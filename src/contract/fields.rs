@@ -158,7 +158,7 @@ impl Fields {
         };
         RelPath::new(&text)
             .map(Some)
-            .map_err(|error| at.fault(format!("`{place}`: {}", shown(&error.to_string()))))
+            .map_err(|error| at.fault(format!("`{place}`: {error}")))
     }
 
     /// A directory below the repository root; `.` stands for the root itself, [`None`].

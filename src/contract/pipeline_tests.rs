@@ -1,1 +1,234 @@
+use proptest::prelude::*;
 
+use super::*;
+
+fn parse(text: &str) -> Result<Pipeline, String> {
+    let path = RelPath::new("pipeline.yml").unwrap();
+    Pipeline::parse(&path, text.as_bytes()).map_err(|error| error.to_string())
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).expect_err(text)
+}
+
+#[test]
+fn a_whole_contract_is_read() {
+    let pipeline = parse(
+        "version: 1\nsecurity: {mode: Safe, max_cmd_seconds: 60, max_total_seconds: 0}\n\
+         tests:\n  cmds: [' make test ', make lint]\n  timeout_seconds: 30\n  retries: 2\n  workdir: ./sub//dir/\n\
+         \x20 env: {A: 1, B: yes, C: , D: 'x y'}\n\
+         rollout: {run_cmd: ./roll, workdir: .}\n\
+         evaluation:\n  metrics_path: .aider_fsm/metrics.json\n  required_keys: [ok, eval.score]\n",
+    )
+    .unwrap();
+    let tests = pipeline.tests.as_ref().unwrap();
+    assert_eq!(tests.cmds, ["make test", "make lint"]);
+    assert_eq!((tests.timeout, tests.retries), (Some(Duration::from_secs(30)), 2));
+    assert_eq!(tests.workdir, Some(RelPath::new("sub/dir").unwrap()));
+    let env: Vec<_> = tests
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(env, [("A", "1"), ("B", "yes"), ("C", ""), ("D", "x y")]);
+    assert_eq!(pipeline.rollout.as_ref().unwrap().workdir, None);
+    let evaluation = pipeline.evaluation.as_ref().unwrap();
+    assert_eq!((evaluation.stage.cmds.len(), evaluation.required_keys.len()), (0, 2));
+    assert_eq!(
+        pipeline.security,
+        Security {
+            max_cmd: Some(Duration::from_secs(60)),
+            max_total: None
+        }
+    );
+    let order: Vec<_> = pipeline.stages().map(|stage| stage.name.to_string()).collect();
+    assert_eq!(order, ["tests", "rollout", "evaluation"]);
+}
+
+#[test]
+fn without_a_contract_one_command_is_the_test() {
+    let pipeline = Pipeline::with_tests("make check");
+    assert_eq!(
+        pipeline.stages().map(|stage| stage.cmds.clone()).collect::<Vec<_>>(),
+        [["make check"]]
+    );
+}
+
+#[test]
+fn the_list_of_commands_wins_over_the_single_one() {
+    assert_eq!(
+        parse("tests: {cmd: a, cmds: [b, c]}").unwrap().tests.unwrap().cmds,
+        ["b", "c"]
+    );
+    assert_eq!(parse("tests: {cmd: a, cmds: }").unwrap().tests.unwrap().cmds, ["a"]);
+    assert_eq!(parse("tests: {cmd: yes}").unwrap().tests.unwrap().cmds, ["yes"]);
+}
+
+#[test]
+fn unknown_keys_are_named_with_the_nearest_known_one() {
+    assert_eq!(
+        refusal("version: 1\ntests:\n  cmd: t\nevalution:\n  run_cmd: e\n"),
+        "pipeline.yml:4:1: unknown key `evalution`, did you mean `evaluation`?"
+    );
+    assert_eq!(
+        refusal("tests:\n  cmd: t\n  timeout_secs: 1\n"),
+        "pipeline.yml:3:3: unknown key `tests.timeout_secs`, did you mean `timeout_seconds`?"
+    );
+    assert_eq!(
+        refusal("tests: {run_cmds: [a]}"),
+        "pipeline.yml:1:9: unknown key `tests.run_cmds`; known here: cmds, cmd, retries, timeout_seconds, env, workdir"
+    );
+    assert_eq!(
+        refusal("stages: [a]\n"),
+        "pipeline.yml:1:1: unknown key `stages`; known here: version, security, tests, rollout, evaluation"
+    );
+    assert!(refusal("\"a\\nb\\e[31m\": 1\n").starts_with("pipeline.yml:1:1: unknown key `a\\nb\\u{1b}[31m`"));
+}
+
+#[test]
+fn what_later_versions_perform_is_refused_by_name() {
+    for (name, _) in LATER_SECTIONS {
+        let refusal = refusal(&format!("tests: {{cmd: t}}\n{name}: {{}}\n"));
+        let start = format!("pipeline.yml:2:1: `{name}` is not supported by this version yet; remove it");
+        assert!(refusal.starts_with(&start), "{refusal}");
+    }
+    for (text, place) in [
+        ("mode: system", "mode: system"),
+        ("allowlist: []", "allowlist"),
+        ("denylist: [a]", "denylist"),
+    ] {
+        let refusal = refusal(&format!("security:\n  {text}\ntests: {{cmd: t}}\n"));
+        assert!(
+            refusal.contains(&format!("`security.{place}` is not supported by this version yet; ")),
+            "{refusal}"
+        );
+    }
+    assert!(refusal("security: {mode: open}\n").contains("`security.mode` must be `safe`, found `open`"));
+}
+
+#[test]
+fn the_version_is_the_integer_one() {
+    assert!(parse("tests: {cmd: t}").is_ok());
+    for version in ["0", "2", "1.0", "1.9", "true", "'1'", "", "[1]", "0x1", "01", "+1"] {
+        let refusal = refusal(&format!("version: {version}\ntests: {{cmd: t}}\n"));
+        assert!(refusal.contains("`version` must be the integer 1"), "{refusal}");
+    }
+}
+
+#[test]
+fn numbers_are_whole_and_in_range() {
+    for value in [
+        "-1", "1.5", "'3'", "true", "1e3", "0x10", "[1]", "ten", "1_000", "10:30",
+    ] {
+        for key in ["timeout_seconds", "retries"] {
+            let refusal = refusal(&format!("tests:\n  cmd: t\n  {key}: {value}\n"));
+            assert!(refusal.starts_with("pipeline.yml:3:"), "{refusal}");
+            assert!(
+                refusal.contains(&format!("`tests.{key}` must be a whole number")),
+                "{refusal}"
+            );
+        }
+    }
+    assert!(refusal("tests: {cmd: t, retries: 101}").contains("at most 100"));
+    assert!(refusal("tests: {cmd: t, timeout_seconds: 99999999999999999999}").contains("at most 2592000"));
+    assert!(refusal("tests: {cmd: t, timeout_seconds: 010}").contains("without leading zeros"));
+    assert!(refusal("security: {max_cmd_seconds: -5}").contains("`security.max_cmd_seconds` must be a whole number"));
+    assert_eq!(
+        parse("tests: {cmd: t, timeout_seconds: 0}")
+            .unwrap()
+            .tests
+            .unwrap()
+            .timeout,
+        None
+    );
+}
+
+#[test]
+fn commands_are_strings_that_a_kernel_takes() {
+    assert!(refusal("tests: {cmd: true}").contains("must be a string, found a boolean; write \"true\" in quotes"));
+    assert!(refusal("tests: {cmds: [a, 5]}").contains("`tests.cmds[1]` must be a string, found a number"));
+    assert!(refusal("tests: {cmds: make}").contains("`tests.cmds` must be a list of strings, found a string"));
+    assert!(refusal("tests: {cmd: [make]}").contains("`tests.cmd` must be a string, found a list"));
+    assert!(refusal("tests: {cmds: ['']}").contains("`tests.cmds[0]` is empty"));
+    assert!(refusal("tests: {cmds: [a, ~]}").contains("`tests.cmds[1]` is empty"));
+    assert!(refusal("tests: {cmd: '  '}").contains("`tests.cmd` is empty"));
+    assert!(refusal("tests: {cmd: \"a\\0b\"}").contains("NUL"));
+    assert!(refusal(&format!("tests: {{cmd: '{}'}}", "x".repeat(131_072))).contains("the kernel takes 131071"));
+}
+
+#[test]
+fn a_stage_needs_something_to_do() {
+    assert!(refusal("tests: {cmds: []}").contains("`tests.cmds` must list at least one command"));
+    assert!(refusal("rollout: {retries: 1}").contains("`rollout.run_cmds` must list at least one command"));
+    assert!(refusal("evaluation: {retries: 1}").contains("`evaluation.run_cmds` must list at least one command"));
+    assert!(refusal("evaluation: {run_cmd: e, required_keys: [ok]}").contains("needs `evaluation.metrics_path`"));
+    assert_eq!(
+        refusal("tests:\n"),
+        "pipeline.yml:1:1: `tests` is empty; fill it in or remove it"
+    );
+    assert!(refusal("tests: [a]").contains("`tests` must be a mapping, found a list"));
+    assert!(refusal("version: 1\n").contains("no stage is declared"));
+    assert!(refusal("- tests\n").contains("the file must be a mapping of sections, found a list"));
+}
+
+#[test]
+fn paths_stay_in_the_repository() {
+    for (path, why) in [
+        ("/etc", "is absolute"),
+        ("../x", "climbs out"),
+        ("a/../b", "climbs out"),
+        ("\"a\\0\"", "NUL"),
+    ] {
+        let workdir = refusal(&format!("tests: {{cmd: t, workdir: {path}}}"));
+        assert!(
+            workdir.contains("`tests.workdir`") && workdir.contains(why),
+            "{workdir}"
+        );
+        let metrics = refusal(&format!("evaluation: {{metrics_path: {path}}}"));
+        assert!(
+            metrics.contains("`evaluation.metrics_path`") && metrics.contains(why),
+            "{metrics}"
+        );
+    }
+    assert!(refusal("evaluation: {metrics_path: .}").contains("the path is empty"));
+}
+
+#[test]
+fn variables_are_what_execve_takes() {
+    for name in ["'a b'", "1A", "A=B", "''", "\"A\\0\"", "é"] {
+        let refusal = refusal(&format!("tests: {{cmd: t, env: {{{name}: v}}}}"));
+        assert!(refusal.contains("is no variable name"), "{refusal}");
+    }
+    assert!(refusal("tests: {cmd: t, env: {A: [1]}}").contains("`tests.env.A` must be a single value"));
+    assert!(refusal("tests: {cmd: t, env: {A: \"\\0\"}}").contains("NUL"));
+    assert!(refusal("tests: {cmd: t, env: [A]}").contains("`tests.env` must be a mapping"));
+    assert!(refusal("tests: {cmd: t, env: {AIDER_FSM_STAGE: x}}").contains("is set by the runner"));
+}
+
+#[test]
+fn the_shipped_contracts_parse() {
+    for text in [
+        include_str!("../../examples/pipeline.yml"),
+        include_str!("../../examples/demo/pipeline.yml"),
+    ] {
+        parse(text).unwrap();
+    }
+    let later = include_str!("../../examples/benchmark_pipeline.yml");
+    assert!(refusal(later).contains("is not supported by this version yet"));
+}
+
+proptest! {
+    #[test]
+    fn no_contract_panics_and_every_refusal_is_one_located_line(
+        keys in prop::collection::vec((
+            prop::sample::select(vec!["version", "tests", "rollout", "evaluation", "security", "deploy", "x"]),
+            "[a-z_]{1,12}",
+            "[ -~]{0,12}",
+        ), 0..5),
+    ) {
+        let text: String = keys.iter().map(|(section, key, value)| format!("{section}:\n  {key}: {value}\n")).collect();
+        if let Err(refusal) = parse(&text) {
+            prop_assert!(refusal.starts_with("pipeline.yml:") && !refusal.contains('\n'), "{}", refusal);
+        }
+    }
+}

@@ -52,12 +52,16 @@ impl fmt::Display for PlanError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanErrors(pub Vec<PlanError>);
 
+impl PlanErrors {
+    /// One line of text for each finding, for the agent's next prompt.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.iter().map(PlanError::to_string).collect()
+    }
+}
+
 impl fmt::Display for PlanErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if index == 0 { "" } else { "; " })?;
-        }
-        Ok(())
+        f.write_str(&self.lines().join("; "))
     }
 }
 

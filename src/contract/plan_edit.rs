@@ -15,12 +15,10 @@ impl Plan {
     /// no other line changes. With an empty Next only the promotion happens.
     pub fn mark_done(&self) -> String {
         let mut draft = Draft::of(self);
-        let place = draft.take_next().map(|(place, mut step)| {
+        if let Some(mut step) = draft.advance() {
             tick(&mut step[0]);
             draft.append_step(Section::Done, "Done", step);
-            place
-        });
-        draft.promote(place);
+        }
         draft.text()
     }
 
@@ -30,7 +28,7 @@ impl Plan {
     /// happens.
     pub fn block(&self, why: &str) -> String {
         let mut draft = Draft::of(self);
-        let place = draft.take_next().map(|(place, mut step)| {
+        if let Some(mut step) = draft.advance() {
             if let Kind::Step { id, text, .. } = &step[0].kind {
                 let why: String = one_line(why).chars().take(WHY_MAX).collect();
                 let about = if text.is_empty() {
@@ -41,9 +39,7 @@ impl Plan {
                 step[0].raw = format!("- Blocked (STEP_ID={id}): {why}{about}{}", draft.ending);
             }
             draft.append_note(step);
-            place
-        });
-        draft.promote(place);
+        }
         draft.text()
     }
 }
@@ -75,11 +71,23 @@ impl Draft {
         Self { lines, ending, ended }
     }
 
-    /// Takes the step in Next out, with its continuation lines and the index where it stood.
-    fn take_next(&mut self) -> Option<(usize, Vec<Line>)> {
-        self.take_open(Section::Next)
+    /// Takes the step out of Next and puts the first open backlog item in its
+    /// place, or under the heading where Next was empty.
+    fn advance(&mut self) -> Option<Vec<Line>> {
+        let former = self.take_open(Section::Next);
+        if let Some((from, step)) = self.take_open(Section::Backlog) {
+            let at = match &former {
+                // The lines taken from the backlog shift what stands below them.
+                Some((place, _)) if from < *place => place - step.len(),
+                Some((place, _)) => *place,
+                None => self.heading(Section::Next, "Next") + 1,
+            };
+            self.insert(at, Section::Next, step);
+        }
+        former.map(|(_, step)| step)
     }
 
+    /// Takes the first open step of a section out, with its continuation lines and the index where it stood.
     fn take_open(&mut self, section: Section) -> Option<(usize, Vec<Line>)> {
         let start = self.lines.iter().position(|line| is_open_step(line, section))?;
         let end = self.end_of_step(start);
@@ -134,24 +142,6 @@ impl Draft {
             ]);
             self.lines.len() - 1
         })
-    }
-
-    /// Moves the first open backlog item to Next: where the former step stood, or under the heading.
-    fn promote(&mut self, place: Option<usize>) {
-        let place = place.filter(|place| *place > 0);
-        let Some((from, step)) = self.take_open(Section::Backlog) else {
-            return;
-        };
-        let under_heading = || {
-            self.lines
-                .iter()
-                .position(|line| line.section == Section::Next && line.kind == Kind::Heading)
-        };
-        let Some(at) = place.or_else(|| under_heading().map(|heading| heading + 1)) else {
-            return;
-        };
-        let at = if from < at { at - step.len() } else { at };
-        self.insert(at, Section::Next, step);
     }
 
     fn insert(&mut self, at: usize, section: Section, mut lines: Vec<Line>) {

@@ -40,17 +40,15 @@ pub fn validate_rollout(bytes: &[u8]) -> Result<Value, Vec<String>> {
         Some(_) => findings.push("rollout.counts_not_object".to_owned()),
         None => {}
     }
-    match object.get("paths") {
-        Some(Value::Object(paths)) => {
-            if paths
-                .get("samples_jsonl")
-                .is_some_and(|path| path.as_str().is_none_or(str::is_empty))
-            {
-                findings.push("rollout.path_not_string: paths.samples_jsonl".to_owned());
-            }
+    match object
+        .get("paths")
+        .map(|paths| paths.as_object().map(|paths| paths.get("samples_jsonl")))
+    {
+        Some(None) => findings.push("rollout.paths_not_object".to_owned()),
+        Some(Some(Some(path))) if path.as_str().is_none_or(str::is_empty) => {
+            findings.push("rollout.path_not_string: paths.samples_jsonl".to_owned());
         }
-        Some(_) => findings.push("rollout.paths_not_object".to_owned()),
-        None => {}
+        _ => {}
     }
     if findings.is_empty() { Ok(value) } else { Err(findings) }
 }

@@ -7,14 +7,14 @@
 
 use std::collections::HashMap;
 
-use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, Span, options};
+use serde_yaml::granit_parser::{Event, Marker, Parser, ScalarStyle, Span, options};
 
 use super::{
     MAX_DOCUMENT,
     error::{Fault, Position, shown},
 };
 
-/// Deepest nesting of collections; contracts need four.
+/// Deepest nesting, of block and of flow collections each; contracts need four.
 const MAX_DEPTH: usize = 32;
 /// Most nodes in one document; bounds memory at a few megabytes.
 const MAX_NODES: usize = 20_000;
@@ -125,20 +125,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     let mut nodes = 0;
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|error| {
-            let mark = error.marker();
-            let at = Position {
-                line: mark.line().max(1),
-                column: mark.col() + 1,
-            };
-            at.fault(format!("not valid YAML: {}", shown(&error.kind().to_string())))
+            place_of(error.marker()).fault(format!("not valid YAML: {}", shown(&error.kind().to_string())))
         })?;
-        let at = begin(&span);
+        let at = place_of(&span.start);
         if event.is_node() {
             nodes += 1;
             if nodes > MAX_NODES {
                 return Err(at.fault(format!("the file has more than {MAX_NODES} values")));
             }
-            refuse_tag(&event, at)?;
+            refuse_tag(&event, &span)?;
         }
         let node = match event {
             Event::DocumentStart(..) => {
@@ -202,19 +197,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     }
 }
 
-/// Where a span begins, counted from 1.
-fn begin(span: &Span) -> Position {
+/// The parser's mark, whose columns count from 0, as a position.
+fn place_of(mark: &Marker) -> Position {
     Position {
-        line: span.start.line().max(1),
-        column: span.start.col() + 1,
+        line: mark.line().max(1),
+        column: mark.col() + 1,
     }
 }
 
-/// Opens a collection within the depth limit.
+/// Opens a collection, which cannot be a key.
 fn push(open: &mut Vec<Open>, collection: Open, at: Position) -> Result<(), Fault> {
-    if open.len() == MAX_DEPTH {
-        return Err(at.fault(format!("nested deeper than {MAX_DEPTH} levels")));
-    }
     if let Some(Open::Mapping { key: None, .. }) = open.last() {
         return Err(at.fault("a key must be a plain word, not a list or a mapping"));
     }
@@ -223,12 +215,15 @@ fn push(open: &mut Vec<Open>, collection: Open, at: Position) -> Result<(), Faul
 }
 
 /// Only `!!str` is known; it makes a scalar a string as quotes do.
-fn refuse_tag(event: &Event<'_>, at: Position) -> Result<(), Fault> {
+fn refuse_tag(event: &Event<'_>, span: &Span) -> Result<(), Fault> {
     match event.tag() {
-        Some(tag) if !(tag.is_yaml_core_schema_tag("str") && event.scalar().is_some()) => Err(at.fault(format!(
-            "the tag `{}` is not supported; remove it",
-            shown(&tag.original())
-        ))),
+        Some(tag) if !(tag.is_yaml_core_schema_tag("str") && event.scalar().is_some()) => {
+            let mark = span.tag_start().unwrap_or(span.start);
+            Err(place_of(&mark).fault(format!(
+                "the tag `{}` is not supported; remove it",
+                shown(&tag.original())
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -328,7 +323,7 @@ mod tests {
         );
         assert_eq!(
             message("a: !!python/object:os.system x\n"),
-            "1:32: the tag `!!python/object:os.system` is not supported; remove it"
+            "1:4: the tag `!!python/object:os.system` is not supported; remove it"
         );
         assert!(message("a: 1\n---\nb: 2\n").contains("second document"));
         assert!(message("? [a]\n: 1\n").contains("a key must be a plain word"));

@@ -1,1 +1,5 @@
 //! (to be built)
+
+mod demo;
+
+pub use demo::write_demo;
