@@ -23,6 +23,7 @@ use crate::{
         ExecSpec, Running, SandboxError, WallReport,
         exec::{async_fd, nonblocking},
     },
+    tree::TreeError,
     wire::{self, ExecRequest, FrameError, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
 };
 
