@@ -14,12 +14,12 @@ use crate::{
         judge::{Judge, Verification},
         workspace::{Settled, Workspace},
     },
-    fsm::{Command, Evidence, Event, Machine, PlanEdit, PlanView, Position, Prompts, Purpose, Step, TurnFailure, TurnResult},
+    fsm::{Command, Evidence, Event, Machine, PlanEdit, PlanView, Prompts, Purpose, Step, TurnFailure, TurnResult},
     guard::Ruling,
     names::RelPath,
     record::RunDir,
     report::{Happening, Reporter},
-    sandbox::jail::Jail,
+    sandbox::{SandboxError, jail::Jail},
 };
 
 /// Largest plan that is read.
@@ -35,7 +35,7 @@ pub(super) struct Parts<'a> {
     pub plan: RelPath,
     pub contract: RelPath,
     pub seeds: Vec<Seed>,
-    pub door: Option<&'a ModelDoor>,
+    pub door: &'a ModelDoor,
     pub agent_config: AgentConfig,
     pub machine: Machine,
     pub workspace: Workspace,
@@ -54,6 +54,16 @@ pub(super) struct Tally {
     pub turns: u64,
     /// The engine's own time per iteration, turns and stages excluded.
     pub own_time: Vec<Duration>,
+}
+
+impl Tally {
+    /// The engine's own time per iteration in milliseconds: median and largest.
+    pub fn own_ms(&self) -> Option<(u64, u64)> {
+        let mut millis: Vec<u64> =
+            self.own_time.iter().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).collect();
+        millis.sort_unstable();
+        Some((*millis.get(millis.len() / 2)?, *millis.last()?))
+    }
 }
 
 /// A run under way.
@@ -161,18 +171,24 @@ impl<'a> Drive<'a> {
         let evidence = self.tally.last.as_ref().map(|v| v.evidence.clone()).unwrap_or_default();
         let prompt = self.prompt(purpose, try_number, &evidence, findings)?;
         let label = purpose.label(try_number);
-        if let Some(door) = self.parts.door {
-            door.begin_turn(&label);
-        }
-        let turn = Turn { label: label.clone(), phase: purpose.phase(), prompt };
+        self.parts.door.begin_turn(&label);
+        self.tally.turns += 1;
+        let base = format!("turns/{:04}-{label}", self.tally.turns);
+        self.parts.run.write(&format!("{base}.prompt.md"), prompt.as_bytes())?;
+        let events = self.parts.run.path().join(format!("{base}.events.jsonl"));
+        let turn = Turn { label: label.clone(), phase: purpose.phase(), prompt, events };
         let began = Instant::now();
         let report = self.ask(&turn).await;
         self.waited += began.elapsed();
-        self.tally.turns += 1;
         let result = match &report {
             Ok(report) => {
-                self.parts.run.write_json(&format!("turns/{:04}-{label}.json", self.tally.turns), report)?;
+                self.parts.run.adopt(&format!("{base}.events.jsonl"))?;
+                self.parts.run.write_json(&format!("{base}.json"), report)?;
                 self.turn_result(report)
+            }
+            // No later try would build what this host cannot build now.
+            Err(EngineError::Sandbox(why @ (SandboxError::Build { .. } | SandboxError::TierTooLow { .. }))) => {
+                return Ok(Event::SandboxFailed(why.to_string()));
             }
             Err(why) => TurnResult::Failed(TurnFailure::Agent(why.to_string())),
         };
@@ -202,9 +218,7 @@ impl<'a> Drive<'a> {
         if self.agent.is_none() || self.parts.workspace.agent().is_none() {
             self.agent = None;
             let sandbox = self.parts.workspace.open_agent(self.parts.jail).await?;
-            if let Some(door) = self.parts.door {
-                door.serve(sandbox.listen(crate::agent::MODEL_PORT).await?);
-            }
+            self.parts.door.serve(sandbox.listen(crate::agent::MODEL_PORT).await?);
             self.agent = Some(Agent::start(sandbox, self.parts.agent_config.clone()).await?);
         }
         let (Some(agent), Some(sandbox)) = (self.agent.as_mut(), self.parts.workspace.agent()) else {
@@ -212,7 +226,7 @@ impl<'a> Drive<'a> {
         };
         let (reporter, door) = (self.parts.reporter, self.parts.door);
         let tell = |line: &str| {
-            let (_, total) = door.map(ModelDoor::usage).unwrap_or_default();
+            let (_, total) = door.usage();
             reporter.say(Happening::Agent {
                 line: line.to_owned(),
                 calls: total.calls,
@@ -223,14 +237,15 @@ impl<'a> Drive<'a> {
     }
 
     fn turn_result(&self, report: &TurnReport) -> TurnResult {
-        use Exhausted::{CassetteEnded, TurnCalls, TurnTime, TurnTokens};
-        let failure = match (self.parts.door.and_then(ModelDoor::exhausted), &report.end) {
+        use Exhausted::{CassetteEnded, ProviderErrors, TurnCalls, TurnTime, TurnTokens};
+        let failure = match (self.parts.door.exhausted(), &report.end) {
             (Some(TurnCalls), _) => TurnFailure::Time("the turn's budget of model calls is used up".to_owned()),
             (Some(TurnTokens), _) => TurnFailure::Time("the turn's budget of tokens is used up".to_owned()),
             (Some(TurnTime), _) => TurnFailure::Time("the turn's budget of model time is used up".to_owned()),
             (Some(CassetteEnded), _) => {
                 TurnFailure::Provider(format!("the cassette holds no further answer for `{}`", report.label))
             }
+            (Some(ProviderErrors), _) => TurnFailure::Provider("the provider kept failing".to_owned()),
             (_, TurnEnd::Completed) => return TurnResult::Completed,
             (_, TurnEnd::TimedOut) => TurnFailure::Time(format!("`{}` ran into its wall cap", report.label)),
             (_, TurnEnd::Stalled) => TurnFailure::Time(format!("`{}` fell silent", report.label)),
@@ -243,7 +258,7 @@ impl<'a> Drive<'a> {
     /// Judges the phase; a sandbox that died in it is replaced by one on the
     /// last accepted state, which takes back all that the phase did.
     async fn settle(&mut self, purpose: Purpose, discard: bool) -> Result<Settled, EngineError> {
-        let server = self.agent.as_ref().and_then(Agent::stage);
+        let server = self.agent.as_ref().map(Agent::stage);
         match self.parts.workspace.settle(self.parts.jail, server, purpose.phase(), discard).await {
             Ok(settled) => {
                 if discard {
@@ -286,7 +301,7 @@ impl<'a> Drive<'a> {
     }
 
     fn run_exhausted(&self) -> Option<String> {
-        match self.parts.door?.exhausted()? {
+        match self.parts.door.exhausted()? {
             Exhausted::RunCalls => Some("the run's budget of model calls is used up".to_owned()),
             Exhausted::RunTokens => Some("the run's budget of tokens is used up".to_owned()),
             Exhausted::RunTime => Some("the run's budget of model time is used up".to_owned()),
@@ -310,12 +325,9 @@ impl<'a> Drive<'a> {
         })
     }
 
-    /// Whether the machine has ended, and how.
-    pub fn ended(&self) -> Option<&crate::fsm::End> {
-        match self.parts.machine.position() {
-            Position::Ended(end) => Some(end),
-            _ => None,
-        }
+    /// What is left once it has ended.
+    pub fn into_parts(self) -> (Parts<'a>, Tally) {
+        (self.parts, self.tally)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     policy::{GUEST_HOME, GUEST_WORKSPACE},
     record::RunDir,
     report::{Happening, Reporter, escape},
-    sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, jail::Jail},
+    sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, WallReport, jail::Jail},
     tree::{self, TreeEdits},
     wire::{Argv, LeakedProcess, Leftovers, ResourceUse, Termination},
 };
@@ -75,6 +75,8 @@ pub(super) struct Verification {
     /// Paths that stages wrote and that were not copied out, each with its reason.
     pub refused_outputs: Vec<(RelPath, String)>,
     pub wall_ms: u64,
+    /// The walls of the judge.
+    pub walls: Option<WallReport>,
     #[serde(skip)]
     pub evidence: Evidence,
 }
@@ -101,7 +103,6 @@ pub(super) struct Judge<'a> {
     pub run: &'a RunDir,
     pub reporter: &'a Reporter,
     pub pipeline: &'a Pipeline,
-    pub extra_env: &'a [(String, String)],
 }
 
 impl Judge<'_> {
@@ -118,6 +119,7 @@ impl Judge<'_> {
             metrics_errors: Vec::new(),
             refused_outputs: Vec::new(),
             wall_ms: 0,
+            walls: Some(sandbox.walls().clone()),
             evidence: Evidence::default(),
         };
         let artifacts = format!(".aider_fsm/artifacts/{}/{name}", self.run.id());
@@ -255,7 +257,6 @@ impl Judge<'_> {
             cwd,
             wall,
             leftovers: Leftovers::Kill,
-            stdin: None,
             stdout: sink("stdout"),
             stderr: sink("stderr"),
         }
@@ -280,7 +281,7 @@ impl Judge<'_> {
         set("GIT_TERMINAL_PROMPT", "0");
         set("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         set("PYTHONUNBUFFERED", "1");
-        for (k, v) in self.extra_env.iter().chain(&stage.env) {
+        for (k, v) in &stage.env {
             set(k, v);
         }
         set("AIDER_FSM_STAGE", &stage.name.to_string());

@@ -93,6 +93,11 @@ impl Workspace {
         self.current.changes_since(&self.pristine, &self.start)
     }
 
+    /// The paths that decide whether work is accepted.
+    pub fn contract(&self) -> &[RelPath] {
+        &self.sets.contract
+    }
+
     /// The state at the start.
     pub fn start(&self) -> &Checkpoint {
         &self.start

@@ -102,6 +102,30 @@ impl Reporter {
         }
     }
 
+    /// The one result of a verb that has no happenings: JSON or text, on stdout.
+    pub fn result(&self, value: &serde_json::Value, text: &str) {
+        match self.face {
+            Face::Human => self.print(text),
+            Face::Json => {
+                let _ = writeln!(io::stdout().lock(), "{value}");
+            }
+        }
+    }
+
+    /// Why the program ends without a result.
+    pub fn fail(&self, exit: u8, why: &str) {
+        self.clear();
+        match self.face {
+            Face::Human => {
+                let _ = writeln!(io::stderr().lock(), "error: {why}");
+            }
+            Face::Json => {
+                let value = serde_json::json!({"event": "error", "exit": exit, "message": why});
+                let _ = writeln!(io::stdout().lock(), "{value}");
+            }
+        }
+    }
+
     fn walls(&self, report: &crate::sandbox::WallReport) {
         let weak: Vec<_> = report.walls.iter().filter(|wall| wall.state != WallState::Enforced).collect();
         self.line(&format!("  walls     {} ({} of {} as asked)", report.tier, report.walls.len() - weak.len(), report.walls.len()));
