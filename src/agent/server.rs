@@ -20,6 +20,8 @@ use crate::{
 const HEALTHY: Duration = Duration::from_secs(90);
 /// Between two looks whether it is.
 const LOOK: Duration = Duration::from_millis(50);
+/// Longest look: a request that comes while OpenCode starts is sometimes never answered.
+const ONE_LOOK: Duration = Duration::from_secs(2);
 /// The server lives as long as its sandbox; this only bounds a forgotten one.
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Bytes of the server's log kept on disk, and of its last words.
@@ -71,18 +73,21 @@ impl Agent {
         loop {
             tokio::select! {
                 died = died(&mut self.ended) => return Err(AgentError::NotHealthy(died)),
-                answer = self.client.ask(sandbox, Method::GET, "/global/health", None) => match answer {
-                    Ok(health) if health["healthy"] == true => {
+                answer = tokio::time::timeout(ONE_LOOK, self.client.ask(sandbox, Method::GET, "/global/health", None)) => match answer {
+                    Ok(Ok(health)) if health["healthy"] == true => {
                         let version = health["version"].as_str().unwrap_or_default();
                         if version != OPENCODE_VERSION {
                             tracing::warn!("OpenCode is {}, this tool is verified against {OPENCODE_VERSION}", escape(version.as_bytes(), 40));
                         }
                         return Ok(());
                     }
-                    Ok(other) => return Err(AgentError::NotHealthy(escape(other.to_string().as_bytes(), 200))),
-                    Err(why) if Instant::now() >= deadline => return Err(AgentError::NotHealthy(why.to_string())),
-                    // It does not listen yet.
-                    Err(_) => tokio::time::sleep(LOOK).await,
+                    Ok(Ok(other)) => return Err(AgentError::NotHealthy(escape(other.to_string().as_bytes(), 200))),
+                    Ok(Err(why)) if Instant::now() >= deadline => return Err(AgentError::NotHealthy(why.to_string())),
+                    Err(_) if Instant::now() >= deadline => {
+                        return Err(AgentError::NotHealthy("it listens and does not answer".to_owned()));
+                    }
+                    // It does not listen yet, or not with both ears.
+                    _ => tokio::time::sleep(LOOK).await,
                 },
             }
         }
