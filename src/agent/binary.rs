@@ -12,7 +12,11 @@ use super::{AgentError, OPENCODE_VERSION};
 use crate::record::default_cache_dir;
 
 /// The npm package that holds the executable for this machine.
-const PLATFORM_PACKAGE: &str = if cfg!(target_arch = "aarch64") { "opencode-linux-arm64" } else { "opencode-linux-x64" };
+const PLATFORM_PACKAGE: &str = if cfg!(target_arch = "aarch64") {
+    "opencode-linux-arm64"
+} else {
+    "opencode-linux-x64"
+};
 
 /// Finds the executable: `explicit`, `$OPENCODE_BIN`, `PATH`, `~/.opencode/bin`, the
 /// tool's own cache. npm's launcher script stands for the executable beside it.
@@ -23,7 +27,10 @@ pub fn find_binary(explicit: Option<&Path>) -> Result<PathBuf, AgentError> {
     if let Some(path) = explicit {
         return executable(path).ok_or_else(|| not_one("--opencode-bin", path));
     }
-    if let Some(path) = env::var_os("OPENCODE_BIN").filter(|path| !path.is_empty()).map(PathBuf::from) {
+    if let Some(path) = env::var_os("OPENCODE_BIN")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+    {
         return executable(&path).ok_or_else(|| not_one("OPENCODE_BIN", &path));
     }
     let on_path = env::var_os("PATH").unwrap_or_default();
@@ -42,7 +49,10 @@ pub fn find_binary(explicit: Option<&Path>) -> Result<PathBuf, AgentError> {
 }
 
 fn not_one(what: &str, path: &Path) -> AgentError {
-    AgentError::NotFound(format!("{what} {}: no OpenCode executable (an ELF file) there", path.display()))
+    AgentError::NotFound(format!(
+        "{what} {}: no OpenCode executable (an ELF file) there",
+        path.display()
+    ))
 }
 
 /// The ELF file that `path` is, or that the npm launcher script at `path` would start.
@@ -53,7 +63,12 @@ fn executable(path: &Path) -> Option<PathBuf> {
     }
     real.ancestors()
         .skip(1)
-        .flat_map(|dir| [dir.join("node_modules").join(PLATFORM_PACKAGE), dir.join(PLATFORM_PACKAGE)])
+        .flat_map(|dir| {
+            [
+                dir.join("node_modules").join(PLATFORM_PACKAGE),
+                dir.join(PLATFORM_PACKAGE),
+            ]
+        })
         .map(|package| package.join("bin/opencode"))
         .find(|path| is_elf(path))
 }
@@ -61,7 +76,9 @@ fn executable(path: &Path) -> Option<PathBuf> {
 fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o111 != 0)
-        && fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+        && fs::File::open(path)
+            .and_then(|mut file| file.read_exact(&mut magic))
+            .is_ok()
         && magic == *b"\x7fELF"
 }
 
@@ -87,10 +104,23 @@ pub async fn install(progress: &(dyn Fn(&str) + Sync)) -> Result<PathBuf, AgentE
         move |source| AgentError::Io { what, source }
     };
     fs::create_dir_all(&cache).map_err(io("make"))?;
-    let partial = tempfile::Builder::new().prefix(".installing-").tempdir_in(&cache).map_err(io("make a directory in"))?;
-    progress(&format!("installing opencode-ai@{OPENCODE_VERSION} with npm (about 190 MB)"));
+    let partial = tempfile::Builder::new()
+        .prefix(".installing-")
+        .tempdir_in(&cache)
+        .map_err(io("make a directory in"))?;
+    progress(&format!(
+        "installing opencode-ai@{OPENCODE_VERSION} with npm (about 190 MB)"
+    ));
     let npm = tokio::process::Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", "--loglevel=error", "--prefix"])
+        .args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--no-save",
+            "--loglevel=error",
+            "--prefix",
+        ])
         .arg(partial.path())
         .arg(format!("opencode-ai@{OPENCODE_VERSION}"))
         .stdin(Stdio::null())
@@ -98,12 +128,16 @@ pub async fn install(progress: &(dyn Fn(&str) + Sync)) -> Result<PathBuf, AgentE
         .output()
         .await;
     let output = npm.map_err(|why| {
-        AgentError::NotFound(format!("npm cannot be started ({why}); install it (on Debian: apt-get install npm)"))
+        AgentError::NotFound(format!(
+            "npm cannot be started ({why}); install it (on Debian: apt-get install npm)"
+        ))
     })?;
     let binary = executable_in(partial.path());
     if !output.status.success() || !is_elf(&binary) {
         let words = crate::report::escape(&output.stderr[output.stderr.len().saturating_sub(2_000)..], 2_000);
-        return Err(AgentError::NotFound(format!("npm could not install opencode-ai@{OPENCODE_VERSION}: {words}")));
+        return Err(AgentError::NotFound(format!(
+            "npm could not install opencode-ai@{OPENCODE_VERSION}: {words}"
+        )));
     }
     fs::set_permissions(partial.path(), fs::Permissions::from_mode(0o755)).map_err(io("open up"))?;
     match fs::rename(partial.keep(), &target) {
@@ -121,9 +155,15 @@ pub async fn install(progress: &(dyn Fn(&str) + Sync)) -> Result<PathBuf, AgentE
 /// # Errors
 /// When it cannot be copied.
 pub fn reachable(binary: &Path) -> Result<PathBuf, AgentError> {
-    let io = |source| AgentError::Io { what: format!("copy {}", binary.display()), source };
+    let io = |source| AgentError::Io {
+        what: format!("copy {}", binary.display()),
+        source,
+    };
     let meta = fs::metadata(binary).map_err(io)?;
-    let open = binary.ancestors().skip(1).all(|dir| fs::metadata(dir).is_ok_and(|dir| dir.mode() & 0o001 != 0));
+    let open = binary
+        .ancestors()
+        .skip(1)
+        .all(|dir| fs::metadata(dir).is_ok_and(|dir| dir.mode() & 0o001 != 0));
     if !nix::unistd::geteuid().is_root() || (open && meta.mode() & 0o005 == 0o005) {
         return Ok(binary.to_path_buf());
     }
@@ -156,13 +196,19 @@ mod tests {
         let script = dir.path().join("lib/node_modules/opencode-ai/bin/opencode");
         write(&script, b"#!/usr/bin/env node\n");
         assert_eq!(executable(&script), None);
-        let elf = dir.path().join("lib/node_modules").join(PLATFORM_PACKAGE).join("bin/opencode");
+        let elf = dir
+            .path()
+            .join("lib/node_modules")
+            .join(PLATFORM_PACKAGE)
+            .join("bin/opencode");
         write(&elf, b"\x7fELF and so on");
         let link = dir.path().join("bin/opencode");
         fs::create_dir_all(dir.path().join("bin")).expect("mkdir");
         std::os::unix::fs::symlink(&script, &link).expect("link");
         assert_eq!(executable(&link), Some(fs::canonicalize(&elf).expect("real")));
-        let why = find_binary(Some(&dir.path().join("nothing"))).expect_err("nothing there").to_string();
+        let why = find_binary(Some(&dir.path().join("nothing")))
+            .expect_err("nothing there")
+            .to_string();
         assert!(why.contains("--opencode-bin") && why.contains("nothing"), "{why}");
     }
 }

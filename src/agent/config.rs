@@ -37,11 +37,29 @@ const SWITCHES: [&str; 12] = [
 ];
 
 /// Commands that look and do not touch; the guard, not this list, is the boundary.
-const LOOKING: [&str; 8] = ["ls *", "ls", "cat *", "grep *", "rg *", "git status*", "git diff*", "git log*"];
+const LOOKING: [&str; 8] = [
+    "ls *",
+    "ls",
+    "cat *",
+    "grep *",
+    "rg *",
+    "git status*",
+    "git diff*",
+    "git log*",
+];
 
 /// The server's command line.
 pub(super) fn argv() -> Vec<String> {
-    [GUEST_BINARY, "serve", "--hostname", "127.0.0.1", "--port", &SERVER_PORT.to_string()].map(str::to_owned).to_vec()
+    [
+        GUEST_BINARY,
+        "serve",
+        "--hostname",
+        "127.0.0.1",
+        "--port",
+        &SERVER_PORT.to_string(),
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// The server's whole environment.
@@ -53,7 +71,10 @@ pub(super) fn environment(password: &str) -> Vec<(String, String)> {
         ("XDG_STATE_HOME", format!("{GUEST_HOME}/.local/state")),
         ("XDG_CACHE_HOME", format!("{GUEST_HOME}/.cache")),
         ("TMPDIR", "/tmp".to_owned()),
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        ),
         ("SHELL", "/bin/sh".to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
         ("GIT_TERMINAL_PROMPT", "0".to_owned()),
@@ -98,9 +119,23 @@ pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract
         Phase::ExecuteStep => (&[], contract.iter().chain([plan]).collect()),
         Phase::FixOrReplan => (&[], contract.iter().collect()),
     };
-    rules.push(rule("edit", "*", if phase == Phase::PlanUpdate { "deny" } else { "allow" }));
-    rules.extend(allowed.iter().flat_map(patterns).map(|pattern| rule("edit", &pattern, "allow")));
-    rules.extend(denied.into_iter().flat_map(patterns).map(|pattern| rule("edit", &pattern, "deny")));
+    rules.push(rule(
+        "edit",
+        "*",
+        if phase == Phase::PlanUpdate { "deny" } else { "allow" },
+    ));
+    rules.extend(
+        allowed
+            .iter()
+            .flat_map(patterns)
+            .map(|pattern| rule("edit", &pattern, "allow")),
+    );
+    rules.extend(
+        denied
+            .into_iter()
+            .flat_map(patterns)
+            .map(|pattern| rule("edit", &pattern, "deny")),
+    );
     match bash {
         BashMode::Full => rules.push(rule("bash", "*", "allow")),
         BashMode::Restricted => rules.extend(LOOKING.iter().map(|pattern| rule("bash", pattern, "allow"))),
@@ -130,9 +165,13 @@ mod tests {
         };
         let rules = rules.as_array().expect("rules");
         let last = rules.iter().rev().find(|rule| {
-            matches(rule["permission"].as_str().expect("class"), class) && matches(rule["pattern"].as_str().expect("pattern"), path)
+            matches(rule["permission"].as_str().expect("class"), class)
+                && matches(rule["pattern"].as_str().expect("pattern"), path)
         });
-        last.expect("the first rule matches all")["action"].as_str().expect("action").to_owned()
+        last.expect("the first rule matches all")["action"]
+            .as_str()
+            .expect("action")
+            .to_owned()
     }
 
     #[test]
@@ -143,7 +182,8 @@ mod tests {
             for bash in [BashMode::Restricted, BashMode::Full] {
                 let rules = permissions(phase, bash, &plan, &contract);
                 assert!(!rules.to_string().contains("\"ask\""));
-                let edits = ["PLAN.md", "src/x.rs", "pipeline.yml", "workspace/pipeline.yml"].map(|p| decides(&rules, "edit", p));
+                let edits = ["PLAN.md", "src/x.rs", "pipeline.yml", "workspace/pipeline.yml"]
+                    .map(|p| decides(&rules, "edit", p));
                 let expected = match phase {
                     Phase::PlanUpdate => ["allow", "deny", "deny", "deny"],
                     Phase::ExecuteStep => ["deny", "allow", "deny", "deny"],
@@ -161,7 +201,10 @@ mod tests {
     fn the_environment_holds_a_dummy_key_only() {
         let env = environment("pw");
         let text = format!("{env:?}");
-        assert!(text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"none\\\""), "{text}");
+        assert!(
+            text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"none\\\""),
+            "{text}"
+        );
         assert!(!env.iter().any(|(name, _)| name.contains("OPENAI")));
     }
 }

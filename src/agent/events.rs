@@ -16,7 +16,10 @@ pub(super) struct Events {
 
 impl Events {
     pub fn new(body: Incoming) -> Self {
-        Self { body, lines: Lines::default() }
+        Self {
+            body,
+            lines: Lines::default(),
+        }
     }
 
     /// The next event; `None` when the stream is over. Cancelling loses nothing.

@@ -23,7 +23,11 @@ pub(super) enum HttpError {
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
     #[error("the server answered {status} to {what}: {text}")]
-    Status { what: String, status: StatusCode, text: String },
+    Status {
+        what: String,
+        status: StatusCode,
+        text: String,
+    },
     #[error("the server's answer to {what} is no good: {why}")]
     Nonsense { what: String, why: String },
 }
@@ -51,9 +55,13 @@ impl Client {
     ) -> Result<Response<Incoming>, HttpError> {
         let unreachable = |why: String| HttpError::Unreachable(why);
         let exchange = async {
-            let stream = sandbox.dial(SERVER_PORT).await.map_err(|e| unreachable(e.to_string()))?;
-            let (mut sender, connection) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(e.to_string()))?;
+            let stream = sandbox
+                .dial(SERVER_PORT)
+                .await
+                .map_err(|e| unreachable(e.to_string()))?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(|e| unreachable(e.to_string()))?;
             // Ends with the response body that it carries.
             tokio::spawn(connection);
             let request = Request::builder()
@@ -64,11 +72,17 @@ impl Client {
                 .header("content-type", "application/json")
                 .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))
                 .map_err(|e| unreachable(e.to_string()))?;
-            sender.send_request(request).await.map_err(|e| unreachable(e.to_string()))
+            sender
+                .send_request(request)
+                .await
+                .map_err(|e| unreachable(e.to_string()))
         };
-        tokio::time::timeout(ANSWER, exchange)
-            .await
-            .unwrap_or_else(|_| Err(unreachable(format!("no answer to {method} {path} in {} s", ANSWER.as_secs()))))
+        tokio::time::timeout(ANSWER, exchange).await.unwrap_or_else(|_| {
+            Err(unreachable(format!(
+                "no answer to {method} {path} in {} s",
+                ANSWER.as_secs()
+            )))
+        })
     }
 
     /// One request and its JSON answer (`null` where it is empty).
@@ -85,15 +99,27 @@ impl Client {
         let read = tokio::time::timeout(ANSWER, Limited::new(response.into_body(), ANSWER_BYTES).collect()).await;
         let bytes = match read {
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(why)) => return Err(HttpError::Nonsense { what, why: why.to_string() }),
+            Ok(Err(why)) => {
+                return Err(HttpError::Nonsense {
+                    what,
+                    why: why.to_string(),
+                });
+            }
             Err(_) => return Err(HttpError::Unreachable(format!("the answer to {what} never ended"))),
         };
         if !status.is_success() {
-            return Err(HttpError::Status { what, status, text: crate::report::escape(&bytes, 500) });
+            return Err(HttpError::Status {
+                what,
+                status,
+                text: crate::report::escape(&bytes, 500),
+            });
         }
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&bytes).map_err(|e| HttpError::Nonsense { what, why: e.to_string() })
+        serde_json::from_slice(&bytes).map_err(|e| HttpError::Nonsense {
+            what,
+            why: e.to_string(),
+        })
     }
 }

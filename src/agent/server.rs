@@ -48,10 +48,15 @@ impl Agent {
         let password = uuid::Uuid::new_v4().simple().to_string();
         let log = |stream: &str| OutputCaps {
             tail_bytes: LAST_WORDS,
-            sink: Some(OutputSink { path: config.logs.join(format!("server-{stream}.log")), max_bytes: LOG_BYTES }),
+            sink: Some(OutputSink {
+                path: config.logs.join(format!("server-{stream}.log")),
+                max_bytes: LOG_BYTES,
+            }),
         };
-        std::fs::create_dir_all(&config.logs)
-            .map_err(|source| AgentError::Io { what: format!("make {}", config.logs.display()), source })?;
+        std::fs::create_dir_all(&config.logs).map_err(|source| AgentError::Io {
+            what: format!("make {}", config.logs.display()),
+            source,
+        })?;
         let spec = ExecSpec {
             argv: Argv::Direct(config::argv()),
             env: config::environment(&password),
@@ -63,7 +68,12 @@ impl Agent {
         };
         let running = sandbox.exec(spec).await?;
         let stage = running.stage();
-        let mut agent = Self { client: Client::new(&password), config, stage, ended: tokio::spawn(running.wait()) };
+        let mut agent = Self {
+            client: Client::new(&password),
+            config,
+            stage,
+            ended: tokio::spawn(running.wait()),
+        };
         agent.until_healthy(sandbox).await?;
         Ok(agent)
     }
@@ -126,9 +136,18 @@ pub fn mounts(binary: &Path, dir: &Path) -> Result<Vec<ReadOnlyMount>, AgentErro
     let inner = configuration.join("opencode");
     std::fs::create_dir_all(&inner)
         .and_then(|()| std::fs::write(inner.join(".gitignore"), ""))
-        .map_err(|source| AgentError::Io { what: format!("make {}", inner.display()), source })?;
+        .map_err(|source| AgentError::Io {
+            what: format!("make {}", inner.display()),
+            source,
+        })?;
     Ok(vec![
-        ReadOnlyMount { host: binary.to_path_buf(), guest: PathBuf::from(config::GUEST_BINARY) },
-        ReadOnlyMount { host: configuration, guest: PathBuf::from(config::GUEST_CONFIG) },
+        ReadOnlyMount {
+            host: binary.to_path_buf(),
+            guest: PathBuf::from(config::GUEST_BINARY),
+        },
+        ReadOnlyMount {
+            host: configuration,
+            guest: PathBuf::from(config::GUEST_CONFIG),
+        },
     ])
 }

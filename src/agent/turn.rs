@@ -132,16 +132,22 @@ impl Agent {
         let (wall, stall) = (self.config.turn_wall, self.config.stall);
         let directory = format!("directory={}", GUEST_WORKSPACE.replace('/', "%2F"));
         // The stream first: it does not repeat what was missed.
-        let stream = client.open(sandbox, Method::GET, &format!("/event?{directory}"), None).await?;
+        let stream = client
+            .open(sandbox, Method::GET, &format!("/event?{directory}"), None)
+            .await?;
         if !stream.status().is_success() {
             return Ok(TurnEnd::Agent(format!("the event stream answered {}", stream.status())));
         }
         let mut events = Events::new(stream.into_body());
         let rules = config::permissions(turn.phase, self.config.bash, &self.config.plan, &self.config.contract);
         let open = json!({"title": turn.label, "permission": rules});
-        let session = client.ask(sandbox, Method::POST, &format!("/session?{directory}"), Some(&open)).await?;
-        let id = session_id(&session)
-            .ok_or_else(|| HttpError::Nonsense { what: "POST /session".to_owned(), why: "no session id".to_owned() })?;
+        let session = client
+            .ask(sandbox, Method::POST, &format!("/session?{directory}"), Some(&open))
+            .await?;
+        let id = session_id(&session).ok_or_else(|| HttpError::Nonsense {
+            what: "POST /session".to_owned(),
+            why: "no session id".to_owned(),
+        })?;
         let prompt = json!({
             "parts": [{"type": "text", "text": turn.prompt}],
             "model": {"providerID": config::PROVIDER, "modelID": config::MODEL},
@@ -222,9 +228,13 @@ fn session_id(session: &Value) -> Option<String> {
 /// Whether an event is about the session `id`.
 fn is_of(event: &Value, id: &str) -> bool {
     let properties = &event["properties"];
-    [&properties["sessionID"], &properties["info"]["sessionID"], &properties["part"]["sessionID"]]
-        .into_iter()
-        .any(|of| of == id)
+    [
+        &properties["sessionID"],
+        &properties["info"]["sessionID"],
+        &properties["part"]["sessionID"],
+    ]
+    .into_iter()
+    .any(|of| of == id)
 }
 
 /// What one message cost.
@@ -267,7 +277,10 @@ impl Seen {
             "session.error" => self.fail(&properties["error"]),
             "session.status" if properties["status"]["type"] == "retry" => {
                 let message = properties["status"]["message"].as_str().unwrap_or_default();
-                return Next::Go(Some(format!("the provider is tried again: {}", escape(message.as_bytes(), 200))));
+                return Next::Go(Some(format!(
+                    "the provider is tried again: {}",
+                    escape(message.as_bytes(), 200)
+                )));
             }
             "session.idle" => return Next::Idle,
             _ => {}
@@ -312,7 +325,10 @@ impl Seen {
                 }
                 match state["status"].as_str()? {
                     "error" => {
-                        let why = format!("{tool}: {}", escape(state["error"].as_str().unwrap_or_default().as_bytes(), 300));
+                        let why = format!(
+                            "{tool}: {}",
+                            escape(state["error"].as_str().unwrap_or_default().as_bytes(), 300)
+                        );
                         if self.failed.len() < 100 {
                             self.failed.insert(why.clone());
                         }
@@ -331,7 +347,10 @@ impl Seen {
 
     /// Nothing ever waits on an ask: it is refused, with a reason that lets the model go on.
     fn ask(&mut self, asked: &Value, what: &str, verb: &str) -> Next {
-        let Some(id) = asked["id"].as_str().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) else {
+        let Some(id) = asked["id"]
+            .as_str()
+            .filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+        else {
             return Next::Go(None);
         };
         let about = escape(asked["permission"].as_str().unwrap_or(what).as_bytes(), 80);
@@ -350,8 +369,18 @@ impl Seen {
         let name = error["name"].as_str().unwrap_or("an error");
         let message = error["data"]["message"].as_str().unwrap_or_default();
         let why = escape(format!("{name}: {message}").as_bytes(), 500);
-        let provider = ["APIError", "ProviderAuthError", "ContextOverflowError", "ContentFilterError", "MessageOutputLengthError"];
-        self.error = Some(if provider.contains(&name) { TurnEnd::Provider(why) } else { TurnEnd::Agent(why) });
+        let provider = [
+            "APIError",
+            "ProviderAuthError",
+            "ContextOverflowError",
+            "ContentFilterError",
+            "MessageOutputLengthError",
+        ];
+        self.error = Some(if provider.contains(&name) {
+            TurnEnd::Provider(why)
+        } else {
+            TurnEnd::Agent(why)
+        });
     }
 
     fn end(&mut self) -> TurnEnd {
@@ -360,7 +389,10 @@ impl Seen {
 
     fn final_text(&self) -> String {
         let text = self.text.1.values().cloned().collect::<Vec<_>>().join("\n");
-        text.lines().map(|line| escape(line.as_bytes(), TEXT_CHARS)).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .map(|line| escape(line.as_bytes(), TEXT_CHARS))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -379,8 +411,16 @@ impl Recorder {
             File::create_new(path)
         };
         let name = path.display().to_string();
-        let file = make().map_err(|source| AgentError::Io { what: format!("make {name}"), source })?;
-        Ok(Self { path: name, file: BufWriter::new(file), left: EVENTS_BYTES, failed: None })
+        let file = make().map_err(|source| AgentError::Io {
+            what: format!("make {name}"),
+            source,
+        })?;
+        Ok(Self {
+            path: name,
+            file: BufWriter::new(file),
+            left: EVENTS_BYTES,
+            failed: None,
+        })
     }
 
     fn keep(&mut self, event: &Value) {
@@ -406,7 +446,10 @@ impl Recorder {
             Some(why) => Err(why),
             None => self.file.flush(),
         };
-        written.map_err(|source| AgentError::Io { what: format!("write {}", self.path), source })
+        written.map_err(|source| AgentError::Io {
+            what: format!("write {}", self.path),
+            source,
+        })
     }
 }
 
@@ -417,10 +460,26 @@ mod tests {
     use super::*;
 
     fn json_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<u64>().prop_map(Value::from), ".{0,12}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from)
+        ];
         let key = prop_oneof![
-            Just("info"), Just("part"), Just("id"), Just("role"), Just("tokens"), Just("state"), Just("status"), Just("type"),
-            Just("tool"), Just("messageID"), Just("error"), Just("text"), Just("sessionID"),
+            Just("info"),
+            Just("part"),
+            Just("id"),
+            Just("role"),
+            Just("tokens"),
+            Just("state"),
+            Just("status"),
+            Just("type"),
+            Just("tool"),
+            Just("messageID"),
+            Just("error"),
+            Just("text"),
+            Just("sessionID"),
         ];
         leaf.prop_recursive(4, 40, 6, move |inner| {
             prop_oneof![
@@ -453,20 +512,43 @@ mod tests {
         let part = |part: Value| json!({"type": "message.part.updated", "properties": {"part": part}});
         let message = |info: Value| json!({"type": "message.updated", "properties": {"info": info}});
         seen.take(&message(json!({"id": "m0", "role": "user"})));
-        seen.take(&part(json!({"id": "p0", "messageID": "m0", "type": "text", "text": "the prompt"})));
-        seen.take(&message(json!({"id": "m1", "role": "assistant", "tokens": {"input": 5, "output": 1}})));
+        seen.take(&part(
+            json!({"id": "p0", "messageID": "m0", "type": "text", "text": "the prompt"}),
+        ));
+        seen.take(&message(
+            json!({"id": "m1", "role": "assistant", "tokens": {"input": 5, "output": 1}}),
+        ));
         seen.take(&message(json!({"id": "m1", "role": "assistant", "cost": 0.5, "tokens": {"input": 10, "output": 2, "reasoning": 1, "cache": {"read": 3}}})));
-        let call = |status: &str| part(json!({"id": "p1", "messageID": "m1", "type": "tool", "tool": "edit", "state": {"status": status, "title": "a.rs", "error": "denied"}}));
+        let call = |status: &str| {
+            part(
+                json!({"id": "p1", "messageID": "m1", "type": "tool", "tool": "edit", "state": {"status": status, "title": "a.rs", "error": "denied"}}),
+            )
+        };
         assert_eq!(seen.take(&call("running")), Next::Go(None));
         assert_eq!(seen.take(&call("completed")), Next::Go(Some("edit a.rs".to_owned())));
-        assert_eq!(seen.take(&call("error")), Next::Go(Some("failed: edit: denied".to_owned())));
-        seen.take(&part(json!({"id": "p2", "messageID": "m1", "type": "text", "text": "done\u{1b}[2J"})));
-        assert!(matches!(seen.take(&json!({"type": "permission.asked", "properties": {"id": "per_1", "permission": "bash"}})), Next::Refuse { path, .. } if path == "/permission/per_1/reply"));
-        assert_eq!(seen.take(&json!({"type": "session.idle", "properties": {}})), Next::Idle);
+        assert_eq!(
+            seen.take(&call("error")),
+            Next::Go(Some("failed: edit: denied".to_owned()))
+        );
+        seen.take(&part(
+            json!({"id": "p2", "messageID": "m1", "type": "text", "text": "done\u{1b}[2J"}),
+        ));
+        assert!(
+            matches!(seen.take(&json!({"type": "permission.asked", "properties": {"id": "per_1", "permission": "bash"}})), Next::Refuse { path, .. } if path == "/permission/per_1/reply")
+        );
+        assert_eq!(
+            seen.take(&json!({"type": "session.idle", "properties": {}})),
+            Next::Idle
+        );
         assert_eq!(seen.final_text(), "done\\u{1b}[2J");
-        assert_eq!((seen.calls.len(), seen.spent["m1"].input, seen.spent["m1"].output), (1, 13, 3));
+        assert_eq!(
+            (seen.calls.len(), seen.spent["m1"].input, seen.spent["m1"].output),
+            (1, 13, 3)
+        );
         assert_eq!(seen.end(), TurnEnd::Completed);
-        seen.take(&json!({"type": "session.error", "properties": {"error": {"name": "APIError", "data": {"message": "no"}}}}));
+        seen.take(
+            &json!({"type": "session.error", "properties": {"error": {"name": "APIError", "data": {"message": "no"}}}}),
+        );
         assert_eq!(seen.end(), TurnEnd::Provider("APIError: no".to_owned()));
     }
 }

@@ -18,7 +18,13 @@ const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Runs an untrusted repository's own agent loop inside a sandbox, and brings out what can be believed.
 #[derive(Debug, Parser)]
-#[command(name = "opencode-fsm", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "opencode-fsm",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(super) struct Cli {
     /// JSON lines on stdout, nothing else there.
     #[arg(long, global = true)]
@@ -33,7 +39,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Let the agent work on a repository, step by step, judged by its contract.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run a repository's contract once, without an agent.
     Verify(TargetArgs),
     /// Watch a whole run on a small bundled repository; needs no key and no network.
@@ -218,8 +224,16 @@ impl RunArgs {
             max_fix: self.max_fix,
             seeds: self.seeds.clone(),
             allow_repo_config: self.allow_repo_config.clone(),
-            run_budget: Budget { calls: Some(self.max_calls), tokens: self.max_tokens, wall: self.timeout },
-            turn_budget: Budget { calls: Some(self.turn_max_calls), tokens: self.turn_max_tokens, wall: Some(self.turn_timeout) },
+            run_budget: Budget {
+                calls: Some(self.max_calls),
+                tokens: self.max_tokens,
+                wall: self.timeout,
+            },
+            turn_budget: Budget {
+                calls: Some(self.turn_max_calls),
+                tokens: self.turn_max_tokens,
+                wall: Some(self.turn_timeout),
+            },
             apply: self.apply,
         })
     }
@@ -229,7 +243,14 @@ impl DemoArgs {
     /// The demonstration's run on the repository in `target`.
     pub fn options(&self, target: PathBuf, opencode: PathBuf) -> Result<RunOptions, EngineError> {
         let target = target.into_os_string();
-        let argv = ["run", "--model", "bundled", "--goal", "Make the word counter count words, whatever stands between them.", "--require-pipeline"];
+        let argv = [
+            "run",
+            "--model",
+            "bundled",
+            "--goal",
+            "Make the word counter count words, whatever stands between them.",
+            "--require-pipeline",
+        ];
         let cli = Cli::try_parse_from(["opencode-fsm"].into_iter().chain(argv).map(Into::into).chain([target]))
             .map_err(|why| EngineError::Usage(why.to_string()))?;
         let Verb::Run(run) = cli.verb else {
@@ -252,18 +273,30 @@ fn model(text: &str, base_url: Option<&str>) -> Result<ModelChoice, EngineError>
     if text == "bundled" {
         return Ok(ModelChoice::Bundled(DEMO));
     }
-    let (provider, model) = text.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty()).ok_or_else(|| {
-        EngineError::Usage(format!("--model {}: `provider/model` or `cassette:FILE` is expected", text.escape_debug()))
-    })?;
+    let (provider, model) = text
+        .split_once('/')
+        .filter(|(provider, model)| !provider.is_empty() && !model.is_empty())
+        .ok_or_else(|| {
+            EngineError::Usage(format!(
+                "--model {}: `provider/model` or `cassette:FILE` is expected",
+                text.escape_debug()
+            ))
+        })?;
     let base_url = base_url
         .map(str::to_owned)
         .or_else(|| variable("OPENAI_BASE_URL"))
         .or_else(|| variable("OPENAI_API_BASE"))
         .or_else(|| (provider == "openai").then(|| OPENAI.to_owned()))
         .ok_or_else(|| {
-            EngineError::Usage(format!("where is provider `{}`? give --base-url or set OPENAI_BASE_URL", provider.escape_debug()))
+            EngineError::Usage(format!(
+                "where is provider `{}`? give --base-url or set OPENAI_BASE_URL",
+                provider.escape_debug()
+            ))
         })?;
-    Ok(ModelChoice::Endpoint { base_url, model: model.to_owned() })
+    Ok(ModelChoice::Endpoint {
+        base_url,
+        model: model.to_owned(),
+    })
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -319,18 +352,36 @@ mod tests {
 
     #[test]
     fn models_name_a_provider_or_a_cassette() {
-        assert_eq!(model("cassette:a/b", None).expect("cassette"), ModelChoice::Cassette("a/b".into()));
+        assert_eq!(
+            model("cassette:a/b", None).expect("cassette"),
+            ModelChoice::Cassette("a/b".into())
+        );
         let endpoint = model("local/qwen/3", Some("http://127.0.0.1:1/v1")).expect("endpoint");
-        assert_eq!(endpoint, ModelChoice::Endpoint { base_url: "http://127.0.0.1:1/v1".to_owned(), model: "qwen/3".to_owned() });
+        assert_eq!(
+            endpoint,
+            ModelChoice::Endpoint {
+                base_url: "http://127.0.0.1:1/v1".to_owned(),
+                model: "qwen/3".to_owned()
+            }
+        );
         for bad in ["gpt", "/x", "x/"] {
-            assert!(matches!(model(bad, Some("http://x")), Err(EngineError::Usage(_))), "{bad}");
+            assert!(
+                matches!(model(bad, Some("http://x")), Err(EngineError::Usage(_))),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn an_agent_outside_is_refused_by_name() {
-        let cli = Cli::try_parse_from(["opencode-fsm", "run", "--model", "a/b", "--opencode-url", "http://x"]).expect("parses");
+        let cli = Cli::try_parse_from(["opencode-fsm", "run", "--model", "a/b", "--opencode-url", "http://x"])
+            .expect("parses");
         let Verb::Run(run) = cli.verb else { panic!("a run") };
-        assert!(run.options().expect_err("refused").to_string().contains("--opencode-url"));
+        assert!(
+            run.options()
+                .expect_err("refused")
+                .to_string()
+                .contains("--opencode-url")
+        );
     }
 }

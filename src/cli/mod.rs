@@ -43,7 +43,10 @@ pub fn main() -> ExitCode {
         let (stopper, stop) = Stop::pair();
         let done = match watch_signals(stopper) {
             Ok(()) => perform(cli.verb, &reporter, stop).await,
-            Err(source) => Err(EngineError::Io { what: "watch for signals".to_owned(), source }),
+            Err(source) => Err(EngineError::Io {
+                what: "watch for signals".to_owned(),
+                source,
+            }),
         };
         done.unwrap_or_else(|why| {
             reporter.fail(why.exit_code(), &why.to_string());
@@ -56,10 +59,18 @@ pub fn main() -> ExitCode {
 }
 
 fn log(verbose: u8) {
-    let fallback = if verbose > 1 { "opencode_fsm=debug" } else { "opencode_fsm=warn" };
+    let fallback = if verbose > 1 {
+        "opencode_fsm=debug"
+    } else {
+        "opencode_fsm=warn"
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("OPENCODE_FSM_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(fallback));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
 }
 
 /// The first signal asks for an orderly end; the second ends at once, and the
@@ -117,7 +128,9 @@ async fn demo(args: &DemoArgs, reporter: &Reporter, stop: Stop) -> Result<u8, En
     let binary = opencode(args.opencode_bin.as_deref(), reporter).await?;
     let dir = match &args.dir {
         Some(dir) => dir.clone(),
-        None => record::default_runs_dir()?.with_file_name("demo").join(crate::names::RunId::fresh().as_str()),
+        None => record::default_runs_dir()?
+            .with_file_name("demo")
+            .join(crate::names::RunId::fresh().as_str()),
     };
     source::write_demo(&dir).map_err(|why| EngineError::Usage(format!("--dir: {why}")))?;
     let outcome = engine::run(&args.options(dir.clone(), binary)?, reporter, stop).await?;
@@ -162,16 +175,27 @@ fn apply(args: &ApplyArgs, reporter: &Reporter) -> Result<u8, EngineError> {
 
 async fn doctor(reporter: &Reporter) -> Result<u8, EngineError> {
     let cache = record::default_cache_dir()?;
-    let io = |source| EngineError::Io { what: format!("make {}", cache.display()), source };
+    let io = |source| EngineError::Io {
+        what: format!("make {}", cache.display()),
+        source,
+    };
     std::fs::create_dir_all(&cache).map_err(io)?;
-    let scratch = tempfile::Builder::new().prefix("doctor-").tempdir_in(&cache).map_err(io)?;
+    let scratch = tempfile::Builder::new()
+        .prefix("doctor-")
+        .tempdir_in(&cache)
+        .map_err(io)?;
     // The probe's jail runs as another user when we are root.
     std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).map_err(io)?;
     let jail = Jail::new()?;
     let probe = Probe::run(&jail, scratch.path()).await;
     drop(jail);
     let agent = agent::find_binary(None);
-    let found = agent.as_ref().map_or_else(ToString::to_string, |path| path.display().to_string());
-    reporter.result(&json!({"probe": probe, "opencode": found}), &show::probe(&probe, &found));
+    let found = agent
+        .as_ref()
+        .map_or_else(ToString::to_string, |path| path.display().to_string());
+    reporter.result(
+        &json!({"probe": probe, "opencode": found}),
+        &show::probe(&probe, &found),
+    );
     Ok(if probe.tier >= Some(Tier::Namespaces) { 0 } else { 5 })
 }

@@ -23,7 +23,10 @@ pub(super) fn run(outcome: &Outcome) -> String {
         summary.guard_events,
         summary
             .usage
-            .map(|usage| format!(", model calls {}, tokens {} in and {} out", usage.calls, usage.input_tokens, usage.output_tokens))
+            .map(|usage| format!(
+                ", model calls {}, tokens {} in and {} out",
+                usage.calls, usage.input_tokens, usage.output_tokens
+            ))
             .unwrap_or_default()
     );
     text.push_str("plan\n");
@@ -40,7 +43,10 @@ pub(super) fn run(outcome: &Outcome) -> String {
     }
     refused(&mut text, summary);
     let artifacts = outcome.artifacts.display();
-    let _ = writeln!(text, "artifacts\n  {artifacts}\n  {artifacts}/changes.patch\n  {artifacts}/summary.json");
+    let _ = writeln!(
+        text,
+        "artifacts\n  {artifacts}\n  {artifacts}/changes.patch\n  {artifacts}/summary.json"
+    );
     text
 }
 
@@ -62,7 +68,12 @@ pub(super) fn probe(probe: &Probe, opencode: &str) -> String {
             ProbeState::Degraded => "weaker",
             ProbeState::Missing => "MISSING",
         };
-        let _ = writeln!(text, "{:<28} {state:<8} {}", row.primitive, escape(row.detail.as_bytes(), 200));
+        let _ = writeln!(
+            text,
+            "{:<28} {state:<8} {}",
+            row.primitive,
+            escape(row.detail.as_bytes(), 200)
+        );
         if !row.remedy.is_empty() {
             let _ = writeln!(text, "{:<28} {:<8} remedy: {}", "", "", row.remedy);
         }
@@ -79,7 +90,12 @@ pub(super) fn probe(probe: &Probe, opencode: &str) -> String {
 
 fn head(summary: &Summary) -> String {
     let seconds = summary.wall_ms / 1000;
-    format!("\n{} (exit {}) after {seconds} s: {}\n", summary.exit_reason, summary.exit_code, escape(summary.detail.as_bytes(), 500))
+    format!(
+        "\n{} (exit {}) after {seconds} s: {}\n",
+        summary.exit_reason,
+        summary.exit_code,
+        escape(summary.detail.as_bytes(), 500)
+    )
 }
 
 fn metrics(text: &mut String, summary: &Summary) {

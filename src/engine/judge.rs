@@ -84,7 +84,11 @@ pub(super) struct Verification {
 impl Verification {
     /// The machine's view of it.
     pub fn verdict(&self) -> Verdict {
-        Verdict { ok: self.ok, failed_stage: self.failed_stage.clone(), reason: self.reason.clone() }
+        Verdict {
+            ok: self.ok,
+            failed_stage: self.failed_stage.clone(),
+            reason: self.reason.clone(),
+        }
     }
 
     fn fail(&mut self, stage: &str, reason: String) {
@@ -146,7 +150,8 @@ impl Judge<'_> {
             }
             let summary = self.stage(sandbox, stage, name, artifacts, out).await?;
             let (ok, reason) = (summary.ok, summary.reason.clone());
-            self.run.write_json(&format!("{name}/{}_summary.json", stage.name), &summary)?;
+            self.run
+                .write_json(&format!("{name}/{}_summary.json", stage.name), &summary)?;
             self.reporter.say(Happening::StageEnded {
                 stage: stage.name.to_string(),
                 ok,
@@ -155,7 +160,10 @@ impl Judge<'_> {
             });
             out.stages.push(summary);
             if !ok {
-                out.fail(&stage.name.to_string(), reason.unwrap_or_else(|| "it failed".to_owned()));
+                out.fail(
+                    &stage.name.to_string(),
+                    reason.unwrap_or_else(|| "it failed".to_owned()),
+                );
                 break;
             }
         }
@@ -192,12 +200,15 @@ impl Judge<'_> {
             wall_ms: 0,
         };
         'commands: for (index, command) in stage.cmds.iter().enumerate() {
-            self.reporter
-                .say(Happening::StageStarted { stage: stage.name.to_string(), command: escape(command.as_bytes(), 200) });
+            self.reporter.say(Happening::StageStarted {
+                stage: stage.name.to_string(),
+                command: escape(command.as_bytes(), 200),
+            });
             for attempt in 1..=stage.retries + 1 {
                 let (wall, cap) = self.wall(stage, began.elapsed());
                 let prefix = format!("{name}/{}_cmd{:02}_try{attempt:02}", stage.name, index + 1);
-                self.run.write(&format!("{prefix}_cmd.txt"), format!("{command}\n").as_bytes())?;
+                self.run
+                    .write(&format!("{prefix}_cmd.txt"), format!("{command}\n").as_bytes())?;
                 let spec = self.spec(stage, command, artifacts, wall, &prefix);
                 let outcome = sandbox.exec(spec).await?.wait().await?;
                 let result = result_of(&outcome, cap);
@@ -233,7 +244,11 @@ impl Judge<'_> {
         if let Some(max) = security.max_cmd.filter(|max| *max < cap.0) {
             cap = (max, "max_cmd_seconds");
         }
-        if let Some(left) = security.max_total.map(|max| max.saturating_sub(spent)).filter(|left| *left < cap.0) {
+        if let Some(left) = security
+            .max_total
+            .map(|max| max.saturating_sub(spent))
+            .filter(|left| *left < cap.0)
+        {
             cap = (left.max(Duration::from_millis(1)), "max_total_seconds");
         }
         cap
@@ -288,7 +303,10 @@ impl Judge<'_> {
         set("AIDER_FSM_RUN_ID", self.run.id().as_str());
         set("AIDER_FSM_REPO_ROOT", GUEST_WORKSPACE);
         set("AIDER_FSM_ARTIFACTS_DIR", &format!("{GUEST_WORKSPACE}/{artifacts}"));
-        set("AIDER_FSM_ARTIFACTS_BASE", &format!("{GUEST_WORKSPACE}/.aider_fsm/artifacts"));
+        set(
+            "AIDER_FSM_ARTIFACTS_BASE",
+            &format!("{GUEST_WORKSPACE}/.aider_fsm/artifacts"),
+        );
         env.into_iter().collect()
     }
 
@@ -358,7 +376,11 @@ fn result_of(outcome: &ExecOutcome, wall_cap: &str) -> CommandResult {
         Termination::Code(code) => (code, None),
         Termination::Signal(signal) => (128 + signal, Some(signal)),
     };
-    let cap = if outcome.timed_out { Some(wall_cap.to_owned()) } else { outcome.cap_hit.clone() };
+    let cap = if outcome.timed_out {
+        Some(wall_cap.to_owned())
+    } else {
+        outcome.cap_hit.clone()
+    };
     CommandResult {
         // A command that a cap killed never counts as passed, whatever it said.
         rc: if rc == 0 && cap.is_some() { 137 } else { rc },
@@ -387,13 +409,20 @@ fn reason_of(command: &str, result: &CommandResult) -> String {
 fn evidence_of(stage: &Stage, command: &str, result: &CommandResult, outcome: &ExecOutcome) -> String {
     let tail = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
-        text.lines().map(|line| escape(line.as_bytes(), 2_000)).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .map(|line| escape(line.as_bytes(), 2_000))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     format!(
         "stage: {}\ncommand: {command}\nexit code: {}{}\n--- last of stdout\n{}\n--- last of stderr\n{}\n",
         stage.name,
         result.rc,
-        result.cap.as_ref().map(|cap| format!(" (ended by its cap {cap})")).unwrap_or_default(),
+        result
+            .cap
+            .as_ref()
+            .map(|cap| format!(" (ended by its cap {cap})"))
+            .unwrap_or_default(),
         tail(&outcome.stdout.tail),
         tail(&outcome.stderr.tail),
     )

@@ -31,7 +31,11 @@ impl Scratch {
         let held = lock(&lease, FlockArg::LockExclusiveNonblock)?;
         let dir = base.join(id.as_str());
         open_directory(&dir)?;
-        Ok(Self { dir, lease, _held: held })
+        Ok(Self {
+            dir,
+            lease,
+            _held: held,
+        })
     }
 
     /// The directory.
@@ -65,7 +69,12 @@ fn collect(base: &Path) -> Result<(), EngineError> {
 }
 
 fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EngineError> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(io("open", path))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(io("open", path))?;
     Flock::lock(file, how).map_err(|(_, errno)| io("lock", path)(errno.into()))
 }
 
@@ -101,6 +110,10 @@ mod tests {
         assert!(!left.exists() && one.path().exists());
         third.remove().expect("remove");
         one.remove().expect("remove");
-        assert_eq!(fs::read_dir(base.path()).expect("ls").count(), 1, "only the common lock is left");
+        assert_eq!(
+            fs::read_dir(base.path()).expect("ls").count(),
+            1,
+            "only the common lock is left"
+        );
     }
 }

@@ -29,7 +29,10 @@ use crate::{
 };
 
 /// Bounds on the copied target.
-const COPY: CopyLimits = CopyLimits { max_files: 2_000_000, max_bytes: 64 << 30 };
+const COPY: CopyLimits = CopyLimits {
+    max_files: 2_000_000,
+    max_bytes: 64 << 30,
+};
 /// Bytes that pristine copies may take together.
 const CACHE_BYTES: u64 = 32 << 30;
 /// Longest contract.
@@ -63,8 +66,10 @@ impl Site {
         let target = target(&options.target)?;
         let id = RunId::fresh();
         let runs = match &options.artifacts_dir {
-            Some(dir) => std::path::absolute(dir)
-                .map_err(|source| EngineError::Io { what: format!("--artifacts-dir {}", dir.display()), source })?,
+            Some(dir) => std::path::absolute(dir).map_err(|source| EngineError::Io {
+                what: format!("--artifacts-dir {}", dir.display()),
+                source,
+            })?,
             None => record::default_runs_dir()?,
         };
         let run = RunDir::create(&runs, &id, secrets)?;
@@ -73,7 +78,10 @@ impl Site {
             target: target.display().to_string(),
             artifacts: run.path().display().to_string(),
         });
-        run.journal("run", &json!({"id": id, "target": target, "version": env!("CARGO_PKG_VERSION")}))?;
+        run.journal(
+            "run",
+            &json!({"id": id, "target": target, "version": env!("CARGO_PKG_VERSION")}),
+        )?;
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
         let scratch = Scratch::make(&cache.join("scratch"), &id)?;
@@ -81,12 +89,23 @@ impl Site {
             pristine = copy(cache.join("targets"), target.clone(), reporter.clone()) => pristine?,
             signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
         };
-        run.journal("copied", &json!({"digest": pristine.digest, "entries": pristine.manifest.len(), "skipped": pristine.skipped}))?;
+        run.journal(
+            "copied",
+            &json!({"digest": pristine.digest, "entries": pristine.manifest.len(), "skipped": pristine.skipped}),
+        )?;
         for (path, why) in &pristine.skipped {
-            reporter.say(Happening::Warning { text: format!("not copied: {path}: {why}") });
+            reporter.say(Happening::Warning {
+                text: format!("not copied: {path}: {why}"),
+            });
         }
         let jail = Jail::new()?;
-        Ok(Self { run, target, pristine: Arc::new(pristine), scratch, jail })
+        Ok(Self {
+            run,
+            target,
+            pristine: Arc::new(pristine),
+            scratch,
+            jail,
+        })
     }
 
     /// The workspace on the copied target.
@@ -98,9 +117,17 @@ impl Site {
         agent_mounts: Vec<ReadOnlyMount>,
     ) -> Result<Workspace, EngineError> {
         let contract = guard::contract_paths(&self.pristine.manifest, &options.pipeline, &bootstrap_path());
-        let sets = WriteSets { plan: plan.clone(), contract, withheld };
+        let sets = WriteSets {
+            plan: plan.clone(),
+            contract,
+            withheld,
+        };
         let walls = Walls {
-            limits: Limits { memory_bytes: options.memory_bytes, processes: options.processes, ..Limits::default() },
+            limits: Limits {
+                memory_bytes: options.memory_bytes,
+                processes: options.processes,
+                ..Limits::default()
+            },
             min_tier: options.min_tier,
             disk_bytes: options.disk_bytes,
             disk_inodes: DISK_INODES,
@@ -108,7 +135,13 @@ impl Site {
             loopback_ports: vec![crate::agent::MODEL_PORT, crate::agent::SERVER_PORT],
         };
         let id = self.run.id().to_string();
-        Workspace::new(id, self.pristine.clone(), sets, self.scratch.path().to_path_buf(), walls)
+        Workspace::new(
+            id,
+            self.pristine.clone(),
+            sets,
+            self.scratch.path().to_path_buf(),
+            walls,
+        )
     }
 }
 
@@ -116,11 +149,15 @@ impl Site {
 fn target(given: &Path) -> Result<PathBuf, EngineError> {
     let shown = given.display();
     let path = std::fs::canonicalize(given).map_err(|source| {
-        EngineError::Usage(format!("target {shown}: {source}; this version takes a local directory"))
+        EngineError::Usage(format!(
+            "target {shown}: {source}; this version takes a local directory"
+        ))
     })?;
     match path.is_dir() {
         true => Ok(path),
-        false => Err(EngineError::Usage(format!("target {shown} is no directory; this version takes a local directory"))),
+        false => Err(EngineError::Usage(format!(
+            "target {shown} is no directory; this version takes a local directory"
+        ))),
     }
 }
 
@@ -134,7 +171,11 @@ async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<Pri
             let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let before = last.load(Ordering::Relaxed);
             let due = now.saturating_sub(before) >= u64::try_from(COPY_REPORT.as_millis()).unwrap_or(u64::MAX);
-            if due && last.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if due
+                && last
+                    .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+            {
                 reporter.say(Happening::Copying { files, bytes });
             }
         };
@@ -142,13 +183,16 @@ async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<Pri
         cache.prune(CACHE_BYTES)?;
         Ok::<_, EngineError>(pristine)
     });
-    copied.await.map_err(|why| EngineError::Usage(format!("the copy was abandoned: {why}")))?
+    copied
+        .await
+        .map_err(|why| EngineError::Usage(format!("the copy was abandoned: {why}")))?
 }
 
 /// The contract of the tree as it was copied, with the user's acceptance command in it.
 pub(super) fn contract_of(options: &TargetOptions, workspace: &Workspace) -> Result<Pipeline, EngineError> {
     let manifest = &workspace.pristine().manifest;
-    contract::reject_unsupported(|path| manifest.contains_key(path)).map_err(|e| EngineError::Contract(e.to_string()))?;
+    contract::reject_unsupported(|path| manifest.contains_key(path))
+        .map_err(|e| EngineError::Contract(e.to_string()))?;
     let mut pipeline = match workspace.read(&options.pipeline, CONTRACT_BYTES)? {
         Some(bytes) => Pipeline::parse(&options.pipeline, &bytes).map_err(|e| EngineError::Contract(e.to_string()))?,
         None if options.require_pipeline => {

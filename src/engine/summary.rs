@@ -115,6 +115,9 @@ pub struct ChangeLine {
 
 impl From<&Change> for ChangeLine {
     fn from(change: &Change) -> Self {
-        Self { path: change.path.clone(), kind: change.kind }
+        Self {
+            path: change.path.clone(),
+            kind: change.kind,
+        }
     }
 }

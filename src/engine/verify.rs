@@ -23,7 +23,12 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
     let mut workspace = site.workspace(options, &plan, Vec::new(), Vec::new())?;
     let pipeline = site::contract_of(options, &workspace)?;
-    let judge = Judge { jail: &site.jail, run: &site.run, reporter, pipeline: &pipeline };
+    let judge = Judge {
+        jail: &site.jail,
+        run: &site.run,
+        reporter,
+        pipeline: &pipeline,
+    };
     let verification = tokio::select! {
         verification = judge.verify(&mut workspace, "verify") => verification?,
         signal = stop.requested() => {
@@ -32,9 +37,15 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
             return Err(EngineError::Interrupted(signal));
         }
     };
+    if let Some(report) = verification.walls.clone() {
+        reporter.say(Happening::Walls { report });
+    }
     let mut summary = Summary::new(&site);
-    (summary.exit_reason, summary.exit_code) =
-        if verification.ok { ("VERIFIED".to_owned(), 0) } else { ("VERIFICATION_FAILED".to_owned(), 3) };
+    (summary.exit_reason, summary.exit_code) = if verification.ok {
+        ("VERIFIED".to_owned(), 0)
+    } else {
+        ("VERIFICATION_FAILED".to_owned(), 3)
+    };
     summary.detail = match (&verification.failed_stage, &verification.reason) {
         (Some(stage), Some(reason)) => format!("{stage}: {reason}"),
         _ => "every stage passed".to_owned(),
@@ -51,5 +62,8 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
         reason: summary.exit_reason.clone(),
         summary: serde_json::to_value(&summary).unwrap_or_default(),
     });
-    Ok(Outcome { summary, artifacts: site.run.path().to_path_buf() })
+    Ok(Outcome {
+        summary,
+        artifacts: site.run.path().to_path_buf(),
+    })
 }

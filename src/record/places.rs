@@ -78,9 +78,15 @@ mod tests {
         let of = |id: &RunId| dir.path().join(id.as_str());
         assert_eq!(find_run(dir.path(), "latest").expect("latest"), of(&ids[2]));
         assert_eq!(find_run(dir.path(), ids[0].as_str()).expect("by id"), of(&ids[0]));
-        assert!(matches!(find_run(dir.path(), &ids[0].as_str()[..4]), Err(RecordError::Ambiguous(_, 3))));
+        assert!(matches!(
+            find_run(dir.path(), &ids[0].as_str()[..4]),
+            Err(RecordError::Ambiguous(_, 3))
+        ));
         assert!(matches!(find_run(dir.path(), "ffff"), Err(RecordError::NoSuchRun(..))));
-        assert!(matches!(find_run(dir.path(), "../etc"), Err(RecordError::NoSuchRun(..))));
+        assert!(matches!(
+            find_run(dir.path(), "../etc"),
+            Err(RecordError::NoSuchRun(..))
+        ));
         fs::write(of(&ids[1]).join("journal.jsonl"), "").expect("write");
         let path = of(&ids[1]).display().to_string();
         assert_eq!(find_run(dir.path(), &path).expect("by path"), of(&ids[1]));

@@ -73,8 +73,16 @@ fn forms_of(value: &str) -> Vec<Vec<u8>> {
         })
         .collect();
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let mut forms = vec![bytes.to_vec(), quoted[1..quoted.len() - 1].as_bytes().to_vec(), percent.into_bytes(), hex.into_bytes()];
-    for engine in [base64::engine::general_purpose::STANDARD_NO_PAD, base64::engine::general_purpose::URL_SAFE_NO_PAD] {
+    let mut forms = vec![
+        bytes.to_vec(),
+        quoted.as_bytes()[1..quoted.len() - 1].to_vec(),
+        percent.into_bytes(),
+        hex.into_bytes(),
+    ];
+    for engine in [
+        base64::engine::general_purpose::STANDARD_NO_PAD,
+        base64::engine::general_purpose::URL_SAFE_NO_PAD,
+    ] {
         for lead in 0..3 {
             let mut shifted = vec![0; lead];
             shifted.extend_from_slice(bytes);

@@ -53,7 +53,10 @@ impl RunDir {
     pub fn create(runs: &Path, id: &RunId, secrets: &[Secret]) -> Result<Self, RecordError> {
         let path = runs.join(id.as_str());
         fs::create_dir_all(runs).map_err(RecordError::io("make", runs))?;
-        DirBuilder::new().mode(0o700).create(&path).map_err(RecordError::io("make", &path))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(RecordError::io("make", &path))?;
         let open = |name: &str| {
             let file = path.join(name);
             let opened = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&file);
@@ -62,9 +65,17 @@ impl RunDir {
         let lock = Flock::lock(open("lock")?, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| RecordError::io("lock", &path)(errno.into()))?;
         let file = open("journal.jsonl")?;
-        sync_dir(&path).and_then(|()| sync_dir(runs)).map_err(RecordError::io("sync", &path))?;
+        sync_dir(&path)
+            .and_then(|()| sync_dir(runs))
+            .map_err(RecordError::io("sync", &path))?;
         let journal = Mutex::new(Journal { file, seq: 0 });
-        Ok(Self { path, id: id.clone(), redactor: Redactor::new(secrets), journal, _lock: lock })
+        Ok(Self {
+            path,
+            id: id.clone(),
+            redactor: Redactor::new(secrets),
+            journal,
+            _lock: lock,
+        })
     }
 
     /// Where it lies.
@@ -83,9 +94,16 @@ impl RunDir {
     /// When it cannot be written: then nothing that depends on it may happen.
     pub fn journal<T: Serialize>(&self, event: &str, fields: &T) -> Result<(), RecordError> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = Line { seq: journal.seq, ts: jiff::Timestamp::now().to_string(), event, fields };
-        let mut bytes = serde_json::to_vec(&line)
-            .map_err(|source| RecordError::Encode { what: format!("the journal's `{event}`"), source })?;
+        let line = Line {
+            seq: journal.seq,
+            ts: jiff::Timestamp::now().to_string(),
+            event,
+            fields,
+        };
+        let mut bytes = serde_json::to_vec(&line).map_err(|source| RecordError::Encode {
+            what: format!("the journal's `{event}`"),
+            source,
+        })?;
         bytes = self.clean(bytes);
         bytes.push(b'\n');
         let written = journal.file.write_all(&bytes).and_then(|()| journal.file.sync_data());
@@ -109,8 +127,10 @@ impl RunDir {
     /// # Errors
     /// As there.
     pub fn write_json<T: Serialize>(&self, relative: &str, value: &T) -> Result<PathBuf, RecordError> {
-        let mut bytes = serde_json::to_vec_pretty(value)
-            .map_err(|source| RecordError::Encode { what: relative.to_owned(), source })?;
+        let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| RecordError::Encode {
+            what: relative.to_owned(),
+            source,
+        })?;
         bytes.push(b'\n');
         self.write(relative, &bytes)
     }
@@ -124,7 +144,9 @@ impl RunDir {
         let bytes = fs::read(&path).map_err(RecordError::io("read", &path))?;
         match self.redactor.redact(&bytes) {
             Some(clean) => durable_write(&path, &clean),
-            None => File::open(&path).and_then(|file| file.sync_all()).map_err(RecordError::io("sync", &path)),
+            None => File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(RecordError::io("sync", &path)),
         }
     }
 
@@ -180,11 +202,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let run = run(dir.path());
         for n in 0..3 {
-            run.journal("tick", &json!({"n": n, "key": "Bearer sk-0123456789"})).expect("journal");
+            run.journal("tick", &json!({"n": n, "key": "Bearer sk-0123456789"}))
+                .expect("journal");
         }
         let text = fs::read_to_string(run.path().join("journal.jsonl")).expect("read");
         let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).expect("json")).collect();
-        assert_eq!(lines.iter().map(|l| l["seq"].as_u64()).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+        assert_eq!(
+            lines.iter().map(|l| l["seq"].as_u64()).collect::<Vec<_>>(),
+            [Some(0), Some(1), Some(2)]
+        );
         assert_eq!(lines[2]["fields"]["n"], 2);
         assert!(!text.contains("0123456789"), "{text}");
     }
@@ -197,7 +223,11 @@ mod tests {
         assert_eq!(fs::read(&path).expect("read"), b"\xff [redacted] \xfe");
         let mode = |path: &Path| fs::metadata(path).expect("stat").permissions().mode() & 0o777;
         assert_eq!((mode(run.path()), mode(&path)), (0o700, 0o600));
-        assert_eq!(fs::read_dir(run.path().join("a/b")).expect("ls").count(), 1, "no temporary file stays");
+        assert_eq!(
+            fs::read_dir(run.path().join("a/b")).expect("ls").count(),
+            1,
+            "no temporary file stays"
+        );
         fs::write(run.path().join("stream.txt"), "x sk-0123456789").expect("write");
         run.adopt("stream.txt").expect("adopt");
         assert_eq!(fs::read(run.path().join("stream.txt")).expect("read"), b"x [redacted]");
@@ -207,7 +237,12 @@ mod tests {
     fn a_live_run_is_locked_and_its_id_taken() {
         let dir = tempfile::tempdir().expect("tempdir");
         let run = run(dir.path());
-        let lock = || Flock::lock(File::open(run.path().join("lock")).expect("open"), FlockArg::LockExclusiveNonblock);
+        let lock = || {
+            Flock::lock(
+                File::open(run.path().join("lock")).expect("open"),
+                FlockArg::LockExclusiveNonblock,
+            )
+        };
         assert!(lock().is_err());
         assert!(RunDir::create(dir.path(), run.id(), &[]).is_err());
     }

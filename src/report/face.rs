@@ -79,12 +79,19 @@ impl Reporter {
                     self.line(&format!("      {stage}: {command}"));
                 }
             }
-            Happening::StageEnded { stage, ok, wall_ms, reason } => {
+            Happening::StageEnded {
+                stage,
+                ok,
+                wall_ms,
+                reason,
+            } => {
                 let verdict = if ok { "passed" } else { "FAILED" };
                 let reason = reason.map(|r| format!(": {r}")).unwrap_or_default();
-                self.line(&format!("      {stage} {verdict} in {:.1} s{reason}", seconds(wall_ms)));
+                self.line(&format!("      {stage} {verdict} in {:.2} s{reason}", seconds(wall_ms)));
             }
-            Happening::Guard { ruling, path, because, .. } => {
+            Happening::Guard {
+                ruling, path, because, ..
+            } => {
                 let what = if ruling == Ruling::Violation { "GUARD" } else { "guard" };
                 self.line(&format!("      {what}: {path}: {because}"));
             }
@@ -127,8 +134,17 @@ impl Reporter {
     }
 
     fn walls(&self, report: &crate::sandbox::WallReport) {
-        let weak: Vec<_> = report.walls.iter().filter(|wall| wall.state != WallState::Enforced).collect();
-        self.line(&format!("  walls     {} ({} of {} as asked)", report.tier, report.walls.len() - weak.len(), report.walls.len()));
+        let weak: Vec<_> = report
+            .walls
+            .iter()
+            .filter(|wall| wall.state != WallState::Enforced)
+            .collect();
+        self.line(&format!(
+            "  walls     {} ({} of {} as asked)",
+            report.tier,
+            report.walls.len() - weak.len(),
+            report.walls.len()
+        ));
         for wall in &report.walls {
             match &wall.state {
                 WallState::Enforced if self.verbose > 0 => self.line(&format!("            {}", wall.name)),
