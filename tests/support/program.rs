@@ -1,4 +1,5 @@
 //! The built program, run as a user runs it, on repositories and cassettes made here.
+#![allow(dead_code, reason = "every test file uses a part of it")]
 
 use std::{
     collections::BTreeMap,
