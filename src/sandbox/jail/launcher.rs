@@ -127,13 +127,10 @@ impl Jails {
     }
 
     fn reap(&mut self) {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => {
-                    self.gone.extend(self.live.remove(&pid.as_raw()));
-                }
-                _ => break,
-            }
+        while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) =
+            waitpid(None, Some(WaitPidFlag::WNOHANG))
+        {
+            self.gone.extend(self.live.remove(&pid.as_raw()));
         }
         self.gone.retain_mut(|cgroups| !cgroups.remove());
     }
