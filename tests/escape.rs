@@ -61,7 +61,13 @@ async fn no_path_leads_to_a_file_of_the_host() {
         std::fs::write(&path, "secret\n").expect("write");
         let path = path.to_str().expect("UTF-8").to_owned();
         assert_eq!(outside(READ, &[&path]), format!("{path} READ secret"), "control");
-        for way in ["", "/proc/1/root", "/proc/1/cwd", "/proc/PARENT/root", "/proc/self/root/../.."] {
+        for way in [
+            "",
+            "/proc/1/root",
+            "/proc/1/cwd",
+            "/proc/PARENT/root",
+            "/proc/self/root/../..",
+        ] {
             paths.push(format!("{way}{path}"));
         }
     }
@@ -70,7 +76,10 @@ async fn no_path_leads_to_a_file_of_the_host() {
     // Links are made in the tree beforehand and by the stage: they lead inside.
     std::os::unix::fs::symlink(&canary, dir.path().join("lower/planted")).expect("symlink");
     let canary = canary.to_str().expect("UTF-8");
-    assert_eq!(run(&sandbox, &format!("ln -s {canary} made; ln -s / root")).await.end, Termination::Code(0));
+    assert_eq!(
+        run(&sandbox, &format!("ln -s {canary} made; ln -s / root")).await.end,
+        Termination::Code(0)
+    );
     for link in ["planted", "made"] {
         paths.push(format!("/workspace/{link}"));
     }
@@ -85,11 +94,17 @@ async fn no_path_leads_to_a_file_of_the_host() {
     );
 
     let find = |root: &str| format!("find {root} -name '{name}' 2>/dev/null");
-    let host = Command::new("sh").args(["-c", &find(hidden[0].path().to_str().expect("UTF-8"))]).output();
+    let host = Command::new("sh")
+        .args(["-c", &find(hidden[0].path().to_str().expect("UTF-8"))])
+        .output();
     assert!(!host.expect("find runs").stdout.is_empty(), "control");
     let anywhere = text(&run(&sandbox, &find("/")).await);
     assert_eq!(anywhere, "");
-    let homes = run(&sandbox, "ls -A /home; ls -d /root /etc/shadow /etc/gshadow /var /sys /boot /srv /opt 2>/dev/null").await;
+    let homes = run(
+        &sandbox,
+        "ls -A /home; ls -d /root /etc/shadow /etc/gshadow /var /sys /boot /srv /opt 2>/dev/null",
+    )
+    .await;
     assert_eq!(text(&homes), "agent\n");
 }
 
@@ -129,4 +144,292 @@ async fn only_the_workspace_and_scratch_can_be_written() {
         lines.sort_unstable();
         assert_eq!(lines.join("\n"), held, "{off:?}");
     }
+}
+
+/// Connects (or sends) to every address that is named: `tcp4 PORT`, `tcp6 PORT`,
+/// `udp4 PORT TEXT`, `path NAME`, `abstract NAME`.
+const CONNECT: &str = r#"
+    use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6);
+    for (@ARGV) {
+        my ($kind, $to, $text) = split / /;
+        my ($family, $type, $address) =
+            $kind eq "tcp6" ? (AF_INET6, SOCK_STREAM, pack_sockaddr_in6($to, inet_pton(AF_INET6, "::1"))) :
+            $kind eq "tcp4" ? (AF_INET, SOCK_STREAM, pack_sockaddr_in($to, INADDR_LOOPBACK)) :
+            $kind eq "udp4" ? (AF_INET, SOCK_DGRAM, pack_sockaddr_in($to, INADDR_LOOPBACK)) :
+            $kind eq "abstract" ? (AF_UNIX, SOCK_STREAM, pack("Sa*", AF_UNIX, "\0$to")) :
+            (AF_UNIX, SOCK_STREAM, pack_sockaddr_un($to));
+        socket(my $s, $family, $type, 0) or print("$kind no socket: $!\n"), next;
+        my $done = $text ? send($s, $text, 0, $address) : connect($s, $address);
+        print "$kind ", $done ? "reached" : "refused", "\n";
+    }
+"#;
+
+#[tokio::test]
+async fn no_socket_of_the_host_can_be_reached() {
+    let dir = tempdir();
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a UDP socket");
+    udp.set_read_timeout(Some(std::time::Duration::from_secs(10)))
+        .expect("a timeout");
+    let udp_port = udp.local_addr().expect("an address").port();
+    let received = || {
+        let mut text = [0; 64];
+        let (n, _) = udp.recv_from(&mut text).expect("a datagram");
+        String::from_utf8_lossy(&text[..n]).into_owned()
+    };
+    let mut listeners = Vec::new();
+    let mut addresses = Vec::new();
+    for (kind, at) in [("tcp4", "127.0.0.1:0"), ("tcp6", "[::1]:0")] {
+        // A host without IPv6 has nothing to reach.
+        if let Ok(listener) = TcpListener::bind(at) {
+            addresses.push(format!("{kind} {}", listener.local_addr().expect("an address").port()));
+            listeners.push(listener);
+        }
+    }
+    assert!(!listeners.is_empty());
+    let path = dir.path().join("socket");
+    let _by_path = UnixListener::bind(&path).expect("a listener");
+    addresses.push(format!("path {}", path.display()));
+    let name = format!("opencode-fsm-test-{}", std::process::id());
+    let _by_name =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a listener");
+    addresses.push(format!("abstract {name}"));
+    let all: Vec<&str> = addresses.iter().map(String::as_str).collect();
+
+    let reached = outside(CONNECT, &all);
+    assert!(
+        reached.lines().count() == all.len() && reached.lines().all(|line| line.ends_with(" reached")),
+        "control: {reached}"
+    );
+    let say = |text: &str| format!("udp4 {udp_port} {text}");
+    outside(CONNECT, &[&say("control")]);
+    assert_eq!(received(), "control");
+
+    for off in [&[][..], &[Layer::Landlock, Layer::Seccomp]] {
+        let (_jail, sandbox) = jailed(dir.path(), &format!("connect{}", off.len()), off).await;
+        // The host's sockets in a layer are files only: not the host's any more.
+        let in_layer = dir.path().join("lower/socket");
+        let _ = std::fs::remove_file(&in_layer);
+        let _in_layer = UnixListener::bind(&in_layer).expect("a listener");
+        std::fs::set_permissions(&in_layer, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("chmod");
+        let mut tries = all.clone();
+        tries.push("path /workspace/socket");
+        let reached = inside(&sandbox, CONNECT, &tries).await;
+        assert!(
+            reached.lines().count() == tries.len() && reached.lines().all(|line| line.ends_with(" refused")),
+            "{off:?}: {reached}"
+        );
+        // What is sent inside stays there: the next datagram that comes is our own.
+        inside(&sandbox, CONNECT, &[&say("escaped")]).await;
+        outside(CONNECT, &[&say("sentinel")]);
+        assert_eq!(received(), "sentinel");
+        // The program itself can connect, to what the sandbox itself serves.
+        let own = sandbox.listen(0).await.expect("a listener");
+        let port = own.local_addr().expect("an address").port();
+        assert_eq!(
+            inside(&sandbox, CONNECT, &[&format!("tcp4 {port}")]).await,
+            "tcp4 reached"
+        );
+        let interfaces = run(&sandbox, "tail -n +3 /proc/net/dev | cut -d: -f1").await;
+        assert_eq!(text(&interfaces).trim(), "lo");
+    }
+}
+
+/// Which wall refuses a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Guard {
+    /// Seccomp alone: without it the kernel answers otherwise.
+    Seccomp,
+    /// Seccomp, and without it namespaces, capabilities or landlock.
+    Twice,
+    /// Seccomp; without it kernels and their settings differ.
+    Varies,
+    /// Not seccomp: the object, or landlock.
+    Target,
+}
+use Guard::{Seccomp, Target, Twice, Varies};
+
+/// Calls as perl arguments of `syscall`, numbers of x86-64 (syscalls(2)), and the
+/// `errno` that is seen inside.
+const CALLS: &[(&str, &str, i32, Guard)] = &[
+    ("ptrace attach pid 1", "101, 16, 1, 0, 0", libc::EPERM, Target),
+    ("ptrace seize pid 1", "101, 0x4206, 1, 0, 0", libc::EPERM, Target),
+    ("ptrace attach warden", "101, 16, $warden, 0, 0", libc::EPERM, Target),
+    (
+        "process_vm_readv pid 1",
+        "310, 1, $iov, 1, $iov, 1, 0",
+        libc::EPERM,
+        Target,
+    ),
+    (
+        "process_vm_writev pid 1",
+        "311, 1, $iov, 1, $iov, 1, 0",
+        libc::EPERM,
+        Twice,
+    ),
+    ("kcmp with pid 1", "312, 1, $$, 0, 0, 0", libc::ENOSYS, Twice),
+    (
+        "pidfd_getfd of pid 1",
+        "438, syscall(434, 1, 0), 0, 0",
+        libc::ENOSYS,
+        Twice,
+    ),
+    ("mount tmpfs", "165, 'none', '/tmp', 'tmpfs', 0, ''", libc::EPERM, Twice),
+    ("bind mount", "165, '/usr', '/tmp', '', 4096, ''", libc::EPERM, Twice),
+    (
+        "remount read-write",
+        "165, 'none', '/usr', '', 4096 | 32, ''",
+        libc::EPERM,
+        Twice,
+    ),
+    ("umount", "166, '/tmp', 2", libc::EPERM, Twice),
+    ("pivot_root", "155, '/workspace', '/workspace'", libc::EPERM, Twice),
+    ("chroot", "161, '/tmp'", libc::EPERM, Twice),
+    ("open_tree", "428, -100, '/usr', 1", libc::EPERM, Twice),
+    ("fsopen", "430, 'tmpfs', 0", libc::EPERM, Twice),
+    ("mount_setattr", "442, -100, '/usr', 0, $zeros, 32", libc::EPERM, Twice),
+    ("unshare user", "272, 0x10000000", libc::EPERM, Twice),
+    ("unshare mount", "272, 0x20000", libc::EPERM, Twice),
+    ("unshare net", "272, 0x40000000", libc::EPERM, Twice),
+    ("clone user", "56, 0x10000000 | 17, 0, 0, 0, 0", libc::EPERM, Twice),
+    ("clone net", "56, 0x40000000 | 17, 0, 0, 0, 0", libc::EPERM, Twice),
+    (
+        "clone3 user",
+        "435, pack('Qx24Qx24x24', 0x10000000, 17), 88",
+        libc::ENOSYS,
+        Twice,
+    ),
+    ("setns", "308, fileno($netns), 0", libc::EPERM, Twice),
+    (
+        "bpf map",
+        "321, 0, pack('LLLLx48', 2, 4, 4, 1), 64",
+        libc::EPERM,
+        Varies,
+    ),
+    ("io_uring_setup", "425, 0, $zeros", libc::EPERM, Seccomp),
+    ("keyctl session keyring", "250, 0, -3, 1", libc::EPERM, Seccomp),
+    ("add_key", "248, 'user', 'probe', 'x', 1, -3", libc::EPERM, Seccomp),
+    ("request_key", "249, 'user', 'probe', 0, -3", libc::EPERM, Seccomp),
+    (
+        "perf_event_open",
+        "298, pack('LL', 1, 128) . $zeros, 0, -1, -1, 0",
+        libc::EPERM,
+        Seccomp,
+    ),
+    ("userfaultfd user mode", "323, 1", libc::EPERM, Seccomp),
+    ("memfd_secret", "447, 0", libc::ENOSYS, Seccomp),
+    ("modify_ldt", "154, 0, $zeros, 16", libc::ENOSYS, Seccomp),
+    (
+        "name_to_handle_at",
+        "303, -100, '/', $zeros, $zeros, 0",
+        libc::EPERM,
+        Seccomp,
+    ),
+    (
+        "open_by_handle_at",
+        "304, fileno($netns), pack('Ll', 8, 1) . $zeros, 0",
+        libc::EPERM,
+        Twice,
+    ),
+    ("kexec_load", "246, 0, 0, 0, 0", libc::EPERM, Twice),
+    ("kexec_file_load", "320, 0, 0, 0, '', 4", libc::EPERM, Twice),
+    ("init_module", "175, $zeros, 64, ''", libc::EPERM, Twice),
+    ("finit_module", "313, 0, '', 0", libc::EPERM, Twice),
+    ("delete_module", "176, 'probe', 0", libc::EPERM, Twice),
+    ("swapon", "167, '/workspace/hello', 0", libc::EPERM, Twice),
+    ("syslog", "103, 3, $zeros, 64", libc::EPERM, Twice),
+    ("settimeofday", "164, $zeros, 0", libc::EPERM, Twice),
+    ("sethostname", "170, 'probe', 5", libc::EPERM, Twice),
+    ("iopl", "172, 3", libc::EPERM, Twice),
+    ("fanotify_init", "300, 4, 0", libc::EPERM, Twice),
+    ("personality read implies exec", "135, 0x400000", libc::EPERM, Seccomp),
+    ("ioctl TIOCSTI", "16, 0, 0x5412, 'x'", libc::EPERM, Seccomp),
+    ("AF_PACKET", "41, 17, 3, 0", libc::EAFNOSUPPORT, Twice),
+    ("AF_VSOCK", "41, 40, 1, 0", libc::EAFNOSUPPORT, Varies),
+    ("AF_ALG", "41, 38, 5, 0", libc::EAFNOSUPPORT, Varies),
+    ("AF_INET raw", "41, 2, 3, 1", libc::EPROTONOSUPPORT, Twice),
+    ("MPTCP", "41, 2, 1, 262", libc::EPROTONOSUPPORT, Varies),
+    ("netlink sock_diag", "41, 16, 3, 4", libc::EAFNOSUPPORT, Seccomp),
+    ("netlink uevent", "41, 16, 3, 15", libc::EAFNOSUPPORT, Seccomp),
+    ("netlink generic", "41, 16, 3, 16", libc::EAFNOSUPPORT, Seccomp),
+    ("x32 getppid", "0x40000000 + 110", libc::ENOSYS, Target),
+    (
+        "mknod block",
+        "133, '/workspace/b', 060600, 0xfe00",
+        libc::EACCES,
+        Target,
+    ),
+    ("mknod char", "133, '/workspace/c', 020600, 0x103", libc::EACCES, Target),
+    ("mknod in /tmp", "133, '/tmp/c', 020600, 0x103", libc::EACCES, Target),
+    (
+        "capset all",
+        "126, pack('LL', 0x20080522, 0), pack('L6', (0xffffffff) x 6)",
+        libc::ENOSYS,
+        Twice,
+    ),
+    ("setuid 0", "105, 0", libc::ENOSYS, Twice),
+    ("setresuid 0", "117, 0, 0, 0", libc::EINVAL, Target),
+    ("setgroups", "116, 0, 0", libc::ENOSYS, Twice),
+];
+
+/// One call a line and process, so that none spoils the next: `name=errno`, 0 for success.
+fn probes() -> String {
+    let mut program = r#"
+        use POSIX ();
+        my $warden = getppid;
+        my $zeros = "\0" x 128;
+        my $word = "\0" x 8;
+        my $iov = pack("PQ", $word, 8);
+        sysopen(my $netns, "/proc/self/ns/net", 0) or die;
+        sub try {
+            my ($name, $nr, @args) = @_;
+            my $pid = fork;
+            if (!$pid) {
+                $! = 0;
+                my $errno = syscall($nr, @args) == -1 ? $! + 0 : 0;
+                syswrite STDOUT, "$name=$errno\n";
+                POSIX::_exit(0);
+            }
+            waitpid $pid, 0;
+        }
+    "#
+    .to_owned();
+    for (name, call, ..) in CALLS {
+        program += &format!("try('{name}', {call});\n");
+    }
+    program
+}
+
+fn answers(text: &str) -> BTreeMap<&str, i32> {
+    text.lines()
+        .map(|line| {
+            let (name, errno) = line.split_once('=').unwrap_or_else(|| panic!("{line}"));
+            (name, errno.parse().unwrap_or_else(|_| panic!("{line}")))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_dangerous_call_is_refused_and_mostly_twice() {
+    let dir = tempdir();
+    let (_jail, full) = jailed(dir.path(), "calls", &[]).await;
+    let full = inside(&full, &probes(), &[]).await;
+    let dir = tempdir();
+    let (_jail, bare) = jailed(dir.path(), "calls-bare", &[Layer::Seccomp]).await;
+    let bare = inside(&bare, &probes(), &[]).await;
+    let (full, bare) = (answers(&full), answers(&bare));
+    let mut wrong = Vec::new();
+    for (name, _, errno, guard) in CALLS {
+        let (with, without) = (full.get(name).copied(), bare.get(name).copied());
+        let holds = with == Some(*errno)
+            && match guard {
+                Seccomp => without.is_some() && without != with,
+                Twice => without.is_some_and(|errno| errno != 0),
+                Varies => true,
+                Target => without == with,
+            };
+        if !holds {
+            wrong.push(format!("{name}: {guard:?}, with {with:?}, without {without:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
