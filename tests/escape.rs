@@ -26,11 +26,13 @@ use opencode_fsm::{
 };
 use support::{elf, inside, install, jail, outside, perl, plan, run, sh, text};
 
-/// A jail over a fresh tree; the launcher must outlive the sandbox.
-async fn jailed(dir: &Path, label: &str, off: &[Layer]) -> (Jail, Sandbox) {
+/// A jail over a fresh tree, some layers left off. To be dropped from the last to the first.
+async fn jailed(label: &str, off: &[Layer]) -> (tempfile::TempDir, Jail, Sandbox) {
+    let dir = tempdir();
     let jail = jail().without(off);
-    let sandbox = jail.create(&plan(dir, label)).await.expect("a jail");
-    (jail, sandbox)
+    let label = format!("{label}{}", off.len());
+    let sandbox = jail.create(&plan(dir.path(), &label)).await.expect("a jail");
+    (dir, jail, sandbox)
 }
 
 fn tempdir() -> tempfile::TempDir {
@@ -44,7 +46,6 @@ const READ: &str = r#"
 
 #[tokio::test]
 async fn no_path_leads_to_a_file_of_the_host() {
-    let dir = tempdir();
     let name = format!("canary-{}", std::process::id());
     // Wherever the host's user may write: its temporary files, its home, /home, /root.
     let places = [std::env::temp_dir(), "/home".into(), "/root".into()];
@@ -71,7 +72,7 @@ async fn no_path_leads_to_a_file_of_the_host() {
             paths.push(format!("{way}{path}"));
         }
     }
-    let (_jail, sandbox) = jailed(dir.path(), "read", &[]).await;
+    let (dir, _jail, sandbox) = jailed("read", &[]).await;
     let canary = hidden[0].path().join(&name);
     // Links are made in the tree beforehand and by the stage: they lead inside.
     std::os::unix::fs::symlink(&canary, dir.path().join("lower/planted")).expect("symlink");
@@ -134,11 +135,10 @@ const WRITE: &str = r#"
 
 #[tokio::test]
 async fn only_the_workspace_and_scratch_can_be_written() {
-    let dir = tempdir();
     let held = "dir /dev/shm\ndir /home/agent\ndir /run\ndir /tmp\ndir /workspace\ntried many";
     // The mounts hold alone; landlock stands behind them.
     for off in [&[][..], &[Layer::Landlock], &[Layer::Landlock, Layer::Seccomp]] {
-        let (_jail, sandbox) = jailed(dir.path(), &format!("write{}", off.len()), off).await;
+        let (_dir, _jail, sandbox) = jailed("write", off).await;
         let wrote = inside(&sandbox, WRITE, &[]).await;
         let mut lines: Vec<_> = wrote.lines().collect();
         lines.sort_unstable();
@@ -205,7 +205,7 @@ async fn no_socket_of_the_host_can_be_reached() {
     assert_eq!(received(), "control");
 
     for off in [&[][..], &[Layer::Landlock, Layer::Seccomp]] {
-        let (_jail, sandbox) = jailed(dir.path(), &format!("connect{}", off.len()), off).await;
+        let (dir, _jail, sandbox) = jailed("connect", off).await;
         // The host's sockets in a layer are files only: not the host's any more.
         let in_layer = dir.path().join("lower/socket");
         let _ = std::fs::remove_file(&in_layer);
@@ -367,6 +367,13 @@ const CALLS: &[(&str, &str, i32, Guard)] = &[
         Twice,
     ),
     ("setuid 0", "105, 0", libc::ENOSYS, Twice),
+    ("prlimit of pid 1", "302, 1, 7, 0, $zeros", libc::EPERM, Seccomp),
+    (
+        "prlimit of a warden",
+        "302, $warden, 7, 0, $zeros",
+        libc::EPERM,
+        Seccomp,
+    ),
     ("setresuid 0", "117, 0, 0, 0", libc::EINVAL, Target),
     ("setgroups", "116, 0, 0", libc::ENOSYS, Twice),
 ];
@@ -410,11 +417,9 @@ fn answers(text: &str) -> BTreeMap<&str, i32> {
 
 #[tokio::test]
 async fn every_dangerous_call_is_refused_and_mostly_twice() {
-    let dir = tempdir();
-    let (_jail, full) = jailed(dir.path(), "calls", &[]).await;
+    let (_dir, _jail, full) = jailed("calls", &[]).await;
     let full = inside(&full, &probes(), &[]).await;
-    let dir = tempdir();
-    let (_jail, bare) = jailed(dir.path(), "calls-bare", &[Layer::Seccomp]).await;
+    let (_dir, _jail, bare) = jailed("calls-bare", &[Layer::Seccomp]).await;
     let bare = inside(&bare, &probes(), &[]).await;
     let (full, bare) = (answers(&full), answers(&bare));
     let mut wrong = Vec::new();
@@ -432,4 +437,210 @@ async fn every_dangerous_call_is_refused_and_mostly_twice() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `mov eax, 1; mov ebx, 42; int 0x80`: `exit(42)` by the 32-bit table.
+const INT_80: &[u8] = b"\xb8\x01\0\0\0\xbb\x2a\0\0\0\xcd\x80";
+
+#[tokio::test]
+async fn the_32_bit_door_kills() {
+    let end = async |off: &[Layer]| {
+        let (dir, _jail, sandbox) = jailed("arch", off).await;
+        install(dir.path(), "int80", &elf(INT_80));
+        run(&sandbox, "exec ./int80").await.end
+    };
+    assert_eq!(end(&[]).await, Termination::Signal(libc::SIGSYS));
+    // A kernel without IA32_EMULATION has no such door: then the program dies of a fault.
+    let open = end(&[Layer::Seccomp]).await;
+    assert!(
+        [Termination::Code(42), Termination::Signal(libc::SIGSEGV)].contains(&open),
+        "control: {open:?}"
+    );
+}
+
+#[tokio::test]
+async fn device_nodes_are_refused_by_landlock_and_by_the_user_namespace() {
+    let program = r#"
+        for ([fifo => 010600, 0], [block => 060600, 0xfe00], [char => 020600, 0x103]) {
+            my ($name, $mode, $number) = @$_;
+            $! = 0;
+            syscall(133, "/workspace/$name", $mode, $number);
+            print "$name=", $! + 0, "\n";
+        }
+    "#;
+    for (off, errno) in [(&[][..], libc::EACCES), (&[Layer::Landlock], libc::EPERM)] {
+        let (_dir, _jail, sandbox) = jailed("mknod", off).await;
+        let made = inside(&sandbox, program, &[]).await;
+        // The pipe is the control: the same call makes it.
+        assert_eq!(made, format!("fifo=0\nblock={errno}\nchar={errno}"), "{off:?}");
+        assert_eq!(run(&sandbox, "rm fifo").await.end, Termination::Code(0));
+        let devices = run(&sandbox, "ls /dev; find / -xdev -type b; ls -A /dev/shm /dev/pts").await;
+        assert_eq!(
+            text(&devices).split_whitespace().collect::<Vec<_>>().join(" "),
+            "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero /dev/pts: ptmx /dev/shm:"
+        );
+    }
+}
+
+/// What a process may do to the one it is told, a line an attempt.
+const MEDDLE: &str = r#"
+    my $at = shift;
+    $at = getppid if $at eq "parent";
+    for (qw(environ mem maps auxv stack syscall), "map_files", "task/$at/mem") {
+        my $f;
+        my $path = "/proc/$at/$_";
+        my $got = -d $path ? opendir($f, $path) : open($f, "<", $path) && defined sysread($f, my $byte, 1);
+        print "read $_\n" if $got or ($_ eq "mem" and open($f, "+<", $path));
+    }
+    opendir(my $d, "/proc/$at/fd") and print "list fd\n";
+    for (qw(root cwd exe fd/0 fd/3 ns/net ns/user)) { print "follow $_\n" if defined readlink "/proc/$at/$_" }
+    for (qw(oom_score_adj comm coredump_filter)) { my $f; print "write $_\n" if open($f, ">", "/proc/$at/$_") }
+    for (0, 10, 18) { print "signal $_\n" if kill $_, $at }
+    my $limit = "\0" x 16;
+    print "read limits\n" if syscall(302, 0 + $at, 7, 0, $limit) == 0;
+    print "write limits\n" if syscall(302, 0 + $at, 7, $limit, 0) == 0;
+    print "done\n";
+"#;
+
+#[tokio::test]
+async fn the_supervisors_cannot_be_read_signalled_or_limited() {
+    let (_dir, _jail, sandbox) = jailed("meddle", &[]).await;
+    for target in ["1", "parent"] {
+        assert_eq!(inside(&sandbox, MEDDLE, &[target]).await, "done", "{target}");
+    }
+    // The same program on a process of its own stage gets everything, its limits apart.
+    let own = format!("my $pid = fork || do {{ pause() while 1 }}; @ARGV = ($pid); use POSIX; {MEDDLE}; kill 9, $pid");
+    let own = inside(&sandbox, &own, &[]).await;
+    for got in [
+        "read environ",
+        "read mem",
+        "list fd",
+        "follow root",
+        "signal 0",
+        "write oom_score_adj",
+    ] {
+        assert!(own.contains(got), "control: {got}: {own}");
+    }
+    assert_eq!(text(&run(&sandbox, "echo alive").await), "alive\n");
+}
+
+#[tokio::test]
+async fn stages_cannot_reach_into_each_other() {
+    // Not even a daemon of `deploy`, of the same user in the same namespaces:
+    // every stage is a landlock domain of its own.
+    for (off, refused) in [(&[][..], true), (&[Layer::Landlock], false)] {
+        let (_dir, _jail, sandbox) = jailed("stages", off).await;
+        let mut daemon = sh("sleep 600 & echo $!");
+        daemon.leftovers = Leftovers::Keep;
+        let daemon = sandbox.exec(daemon).await.expect("exec").wait().await.expect("wait");
+        let pid = text(&daemon).trim().to_owned();
+        let attach = "print syscall(101, 16, 0 + $ARGV[0], 0, 0) == -1 ? $! + 0 : 0; print ' ', kill 0, $ARGV[0]";
+        let got = inside(&sandbox, attach, &[&pid]).await;
+        assert_eq!(got, if refused { "1 0" } else { "0 1" }, "{off:?}");
+    }
+}
+
+#[tokio::test]
+async fn setuid_programs_and_user_namespaces_give_nothing() {
+    let (_dir, _jail, sandbox) = jailed("setuid", &[]).await;
+    let status = "grep -E '^(NoNewPrivs|Seccomp|Groups):' /proc/self/status | tr -d '\\n'";
+    let held = text(&run(&sandbox, status).await);
+    assert!(
+        held.contains("NoNewPrivs:\t1") && held.contains("Seccomp:\t2"),
+        "{held}"
+    );
+    let host = std::fs::read_to_string("/proc/self/status").expect("a status");
+    assert!(
+        host.contains("NoNewPrivs:\t0"),
+        "control: this test itself may gain privileges"
+    );
+
+    // `su` belongs to root and is set-uid on the host; the dynamic linker tells
+    // whom the kernel made of the process (ld.so(8), LD_SHOW_AUXV).
+    use std::os::unix::fs::MetadataExt;
+    let su = std::fs::metadata("/usr/bin/su").expect("su");
+    assert_eq!((su.uid(), su.mode() & 0o4000), (0, 0o4000), "control");
+    let became = text(&run(&sandbox, "LD_SHOW_AUXV=1 /usr/bin/su --version").await);
+    let auxv: Vec<String> = became
+        .lines()
+        .filter(|line| {
+            ["AT_UID", "AT_EUID", "AT_SECURE"]
+                .iter()
+                .any(|name| line.starts_with(name))
+        })
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(""))
+        .collect();
+    assert_eq!(auxv, ["AT_UID:1000", "AT_EUID:1000", "AT_SECURE:0"], "{became}");
+
+    // Without seccomp the nested namespace's count of zero refuses.
+    let (_dir, _jail, bare) = jailed("userns", &[Layer::Seccomp]).await;
+    for (sandbox, why) in [
+        (&sandbox, "Operation not permitted"),
+        (&bare, "No space left on device"),
+    ] {
+        let refused = run(sandbox, "unshare --user true").await;
+        assert_ne!(refused.end, Termination::Code(0));
+        assert!(text(&refused).contains(why), "{}", text(&refused));
+    }
+}
+
+/// Names the processes whose command line holds a text, given reversed so that
+/// it does not find itself.
+const LOOK: &str = r#"
+    my $text = reverse shift;
+    for my $path (glob "/proc/[0-9]*/cmdline") {
+        open(my $f, "<", $path) or next;
+        print "found\n" if index(join("", <$f>), $text) >= 0;
+    }
+    print scalar(() = glob "/proc/[0-9]*"), "\n";
+"#;
+
+#[tokio::test]
+async fn processes_descriptors_and_environment_of_the_host_stay_outside() {
+    let (_dir, _jail, sandbox) = jailed("inherited", &[]).await;
+    let marker = format!("host-process-{}", std::process::id());
+    let mut process = Command::new("cat")
+        .arg("-")
+        .env("MARKER", &marker)
+        .args(["--", &marker])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("cat runs");
+    let reversed: String = marker.chars().rev().collect();
+    assert!(outside(LOOK, &[&reversed]).starts_with("found\n"), "control");
+    // init, the stage's warden and perl.
+    assert_eq!(inside(&sandbox, LOOK, &[&reversed]).await, "3");
+    drop(process.stdin.take());
+    process.wait().expect("cat ends");
+
+    // This descriptor is open in the test and would cross an exec.
+    let (kept, mut told) = std::io::pipe().expect("pipe");
+    nix::fcntl::fcntl(&kept, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).expect("fcntl");
+    let control = Command::new("ls").arg("/proc/self/fd").output().expect("ls runs");
+    let number = std::os::fd::AsRawFd::as_raw_fd(&kept).to_string();
+    assert!(
+        String::from_utf8_lossy(&control.stdout).lines().any(|fd| fd == number),
+        "control"
+    );
+    let (_dir, _jail, sandbox) = jailed("descriptors", &[]).await;
+    // 3 is the directory that is being listed.
+    assert_eq!(text(&run(&sandbox, "exec ls /proc/self/fd").await), "0\n1\n2\n3\n");
+    told.write_all(b"still open").expect("write");
+    drop(told);
+    let mut got = String::new();
+    { kept }.read_to_string(&mut got).expect("read");
+    assert_eq!(got, "still open");
+
+    let environment = sandbox.exec(perl("print map { \"$_=$ENV{$_}\\n\" } sort keys %ENV", &[]));
+    let environment = text(&environment.await.expect("exec").wait().await.expect("wait"));
+    assert_eq!(
+        environment,
+        "HOME=/home/agent\nPATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\n"
+    );
+    assert!(
+        std::env::var_os("CARGO_MANIFEST_DIR").is_some() || std::env::vars_os().count() > 0,
+        "control"
+    );
 }
