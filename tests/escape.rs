@@ -13,7 +13,6 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
     },
-    path::Path,
     process::{Command, Stdio},
 };
 
@@ -601,7 +600,6 @@ async fn processes_descriptors_and_environment_of_the_host_stay_outside() {
     let marker = format!("host-process-{}", std::process::id());
     let mut process = Command::new("cat")
         .arg("-")
-        .env("MARKER", &marker)
         .args(["--", &marker])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -638,9 +636,5 @@ async fn processes_descriptors_and_environment_of_the_host_stay_outside() {
     assert_eq!(
         environment,
         "HOME=/home/agent\nPATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\n"
-    );
-    assert!(
-        std::env::var_os("CARGO_MANIFEST_DIR").is_some() || std::env::vars_os().count() > 0,
-        "control"
     );
 }

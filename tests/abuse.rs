@@ -1,0 +1,346 @@
+//! Stages that resist, flood and fill: each ends at its cap for the right reason,
+//! nothing of it survives, and the next stage in the same sandbox works.
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use opencode_fsm::{
+    policy::SandboxPlan,
+    sandbox::{
+        ExecOutcome, ExecSpec, OutputSink, Sandbox, SandboxError,
+        jail::{Jail, Layer},
+    },
+    wire::{Leftovers, Termination},
+};
+use support::{elf, inside, install, jail, perl, plan, run, sh, text};
+
+const OK: Termination = Termination::Code(0);
+
+/// A jail whose stages carry a mark in their environment, by which the host finds them.
+struct Marked {
+    // Dropped in this order.
+    sandbox: Sandbox,
+    _jail: Jail,
+    dir: tempfile::TempDir,
+    mark: String,
+}
+
+impl Marked {
+    async fn new(label: &str, off: &[Layer], change: impl FnOnce(&mut SandboxPlan)) -> Self {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut plan = plan(dir.path(), label);
+        change(&mut plan);
+        let jail = jail().without(off);
+        Self {
+            sandbox: jail.create(&plan).await.expect("a jail"),
+            _jail: jail,
+            dir,
+            mark: format!("{label}-{}", std::process::id()),
+        }
+    }
+
+    fn upper(&self, name: &str) -> PathBuf {
+        self.dir.path().join("layer/upper").join(name)
+    }
+
+    fn mark(&self, mut spec: ExecSpec, wall_ms: u64) -> ExecSpec {
+        spec.env.push(("MARK".to_owned(), self.mark.clone()));
+        spec.wall = Duration::from_millis(wall_ms);
+        spec
+    }
+
+    async fn end(&self, spec: ExecSpec, wall_ms: u64) -> ExecOutcome {
+        let running = self.sandbox.exec(self.mark(spec, wall_ms)).await.expect("exec");
+        running.wait().await.expect("wait")
+    }
+
+    /// What every test ends with.
+    async fn is_clean_and_works(&self) {
+        assert_eq!(alive(&self.mark), 0, "something survives");
+        assert_eq!(text(&run(&self.sandbox, "echo works").await), "works\n");
+    }
+}
+
+/// Threads on the whole host with `MARK=mark` in their environment: a thread, since
+/// the first of a process may have ended before the others.
+fn alive(mark: &str) -> usize {
+    let needle = format!("MARK={mark}\0").into_bytes();
+    let below = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    below(Path::new("/proc"))
+        .flat_map(|process| below(&process.join("task")).collect::<Vec<_>>())
+        .filter_map(|thread| std::fs::read(thread.join("environ")).ok())
+        .filter(|environ| environ.windows(needle.len()).any(|window| window == needle))
+        .count()
+}
+
+/// Waits until a condition of the outside world holds; every such wait ends.
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < give_up, "{what} never came");
+        std::thread::yield_now();
+    }
+}
+
+/// Three daemons that are no one's children, deaf, in sessions of their own, with
+/// stdout held open; the stage ends once all of them are up.
+const DAEMONS: &str = r#"
+    use POSIX ();
+    pipe(my $up, my $tell);
+    for (1 .. 3) {
+        next if fork;
+        POSIX::setsid();
+        $SIG{$_} = "IGNORE" for qw(TERM INT HUP QUIT USR1 PIPE);
+        exit if fork;
+        POSIX::setsid();
+        syscall(157, 1, 0, 0, 0, 0);
+        chdir "/";
+        syswrite $tell, ".";
+        1 while 1;
+    }
+    close $tell;
+    sysread $up, my $one, 1 for 1 .. 3;
+    print "up\n";
+"#;
+
+#[tokio::test]
+async fn daemons_that_hide_and_will_not_die_end_with_their_stage() {
+    let jail = Marked::new("daemons", &[], |_| {}).await;
+    let outcome = jail.end(perl(DAEMONS, &[]), 10_000).await;
+    assert_eq!((outcome.end, text(&outcome).as_str()), (OK, "up\n"));
+    assert!(!outcome.timed_out && outcome.leaked_total == 3, "{outcome:?}");
+    jail.is_clean_and_works().await;
+
+    // Where they may stay they do: so the program does what it says, and `alive` sees it.
+    let mut kept = perl(DAEMONS, &[]);
+    kept.leftovers = Leftovers::Keep;
+    assert_eq!(jail.end(kept, 10_000).await.leaked_total, 0);
+    assert_eq!(alive(&jail.mark), 3, "control");
+    jail.sandbox.sweep(&[]).await.expect("sweep");
+    wait_for("the end of what was swept", || alive(&jail.mark) == 0);
+    jail.is_clean_and_works().await;
+}
+
+#[tokio::test]
+async fn comets_and_bombs_end_at_the_wall_cap_below_their_count() {
+    let jail = Marked::new("bombs", &[], |plan| plan.limits.processes = 64).await;
+    let comets = r#"
+        use POSIX ();
+        for (1 .. 8) { next if fork; while (1) { my $next = fork; exit if $next; POSIX::setsid() } }
+        1 while 1;
+    "#;
+    let bomb = "f() { f | f & f; }; trap '' TERM; f; while :; do :; done";
+    let perl_bomb = "$SIG{TERM} = 'IGNORE'; while (1) { fork; setpgrp }";
+    for spec in [perl(comets, &[]), sh(bomb), perl(perl_bomb, &[])] {
+        let (over, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let watch = {
+            let (over, most, mark) = (over.clone(), most.clone(), jail.mark.clone());
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    most.fetch_max(alive(&mark) as u64, Ordering::Relaxed);
+                }
+            })
+        };
+        let outcome = jail.end(spec, 1_200).await;
+        over.store(true, Ordering::Relaxed);
+        watch.join().expect("the watcher");
+        // A bomb may also have killed its own first process, by its failed forks.
+        assert!(outcome.timed_out || outcome.end != OK, "{outcome:?}");
+        assert!(outcome.usage.wall_ms < 6_000, "{outcome:?}");
+        let most = most.load(Ordering::Relaxed);
+        assert!((2..=64).contains(&most), "{most} processes");
+        jail.is_clean_and_works().await;
+    }
+}
+
+/// A process whose first thread ends while a second one goes on writing to
+/// `/workspace/beat`: `/proc` then calls the process a zombie.
+///
+/// prctl(PR_SET_PDEATHSIG, 0); clone(VM|FS|FILES|SIGHAND|THREAD|SYSVSEM) on a stack
+/// of its own; the parent `exit(0)`s its thread only; the child `creat`s the file
+/// and writes one byte after the other.
+const HEADLESS: &[u8] = b"\
+    \xb8\x9d\0\0\0\xbf\x01\0\0\0\x31\xf6\x0f\x05\
+    \xb8\x38\0\0\0\xbf\x00\x0f\x05\0\x48\x8d\xb4\x24\x00\xe0\xff\xff\
+    \x31\xd2\x45\x31\xd2\x45\x31\xc0\x0f\x05\x85\xc0\x74\x09\
+    \xb8\x3c\0\0\0\x31\xff\x0f\x05\
+    \xb8\x55\0\0\0\x48\x8d\x3d\x20\0\0\0\xbe\xa4\x01\0\0\x0f\x05\x89\xc3\
+    \xb8\x01\0\0\0\x89\xdf\x48\x8d\x35\x09\0\0\0\xba\x01\0\0\0\x0f\x05\xeb\xe9\
+    /workspace/beat\0";
+
+fn grown(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |meta| meta.len())
+}
+
+#[tokio::test]
+async fn a_process_without_its_first_thread_is_killed_too() {
+    let jail = Marked::new("headless", &[], |_| {}).await;
+    install(jail.dir.path(), "headless", &elf(HEADLESS));
+    let beat = jail.upper("beat");
+    let main = jail.end(sh("exec ./headless"), 700).await;
+    assert!(main.timed_out && grown(&beat) > 0, "{main:?}");
+    jail.is_clean_and_works().await;
+
+    let daemon = jail.end(sh("rm beat; setsid ./headless & until [ -s beat ]; do :; done"), 10_000).await;
+    assert_eq!((daemon.end, daemon.leaked_total), (OK, 1), "{daemon:?}");
+    jail.is_clean_and_works().await;
+
+    let mut kept = sh("rm beat; setsid ./headless & until [ -s beat ]; do :; done");
+    kept.leftovers = Leftovers::Keep;
+    jail.end(kept, 10_000).await;
+    assert_eq!(alive(&jail.mark), 1, "control");
+    assert_eq!(jail.sandbox.sweep(&[]).await.expect("sweep").len(), 1);
+    wait_for("the end of what was swept", || alive(&jail.mark) == 0);
+    jail.is_clean_and_works().await;
+}
+
+#[tokio::test]
+async fn a_freeze_holds_threads_whose_process_looks_dead() {
+    let jail = Marked::new("frozen", &[], |_| {}).await;
+    install(jail.dir.path(), "headless", &elf(HEADLESS));
+    let beat = jail.upper("beat");
+    let running = jail.sandbox.exec(jail.mark(sh("exec ./headless"), 10_000)).await.expect("exec");
+    wait_for("the first beat", || grown(&beat) > 0);
+    for _ in 0..20 {
+        jail.sandbox.freeze().await.expect("freeze");
+        let still = grown(&beat);
+        let until = Instant::now() + Duration::from_millis(10);
+        while Instant::now() < until {
+            assert_eq!(grown(&beat), still, "it writes while it is frozen");
+        }
+        jail.sandbox.thaw().await.expect("thaw");
+        wait_for("the next beat", || grown(&beat) > still);
+    }
+    running.kill();
+    assert_eq!(running.wait().await.expect("wait").cap_hit.as_deref(), Some("killed"));
+    jail.is_clean_and_works().await;
+}
+
+#[tokio::test]
+async fn a_stage_that_is_traced_and_stopped_is_not_taken_for_ended() {
+    let jail = Marked::new("traced", &[], |_| {}).await;
+    // PTRACE_TRACEME makes every signal a stop that wait4(2) reports to the warden.
+    let traced = jail.end(perl("syscall(101, 0, 0, 0, 0) == 0 or die; kill 10, $$; print 'over'", &[]), 700).await;
+    assert!(traced.timed_out && !text(&traced).contains("over"), "{traced:?}");
+    jail.is_clean_and_works().await;
+}
+
+#[tokio::test]
+async fn a_stage_that_kills_its_supervisor_dies_with_it() {
+    // Landlock's scope forbids it; without landlock PID 1 takes the warden's place.
+    let attack = r#"
+        for (1 .. 3) { next if fork; syscall(157, 1, 0, 0, 0, 0); 1 while 1 }
+        print kill 9, getppid;
+        1 while 1;
+    "#;
+    let whole = Marked::new("patricide", &[], |_| {}).await;
+    let outcome = whole.end(perl(&format!("$| = 1; {attack}"), &[]), 700).await;
+    assert!(outcome.timed_out && text(&outcome) == "0", "{outcome:?}");
+    whole.is_clean_and_works().await;
+
+    let bare = Marked::new("patricide-bare", &[Layer::Landlock], |_| {}).await;
+    let running = bare.sandbox.exec(bare.mark(perl(attack, &[]), 10_000)).await.expect("exec");
+    let gone = running.wait().await.expect_err("control: the warden can be killed");
+    assert!(matches!(gone, SandboxError::Gone(_)), "{gone}");
+    wait_for("the end of the orphans", || alive(&bare.mark) == 0);
+    bare.is_clean_and_works().await;
+}
+
+#[tokio::test]
+async fn hogs_that_slow_their_supervisor_down_still_meet_the_wall_cap() {
+    let jail = Marked::new("slow", &[], |plan| plan.limits.processes = 48).await;
+    // The supervisors share the stage's user id: it may make them idle ones.
+    let attack = r#"
+        my $idle = pack("L", 0);
+        for (1, getppid) { syscall(141, 0, 0 + $_, 19); syscall(144, 0 + $_, 5, $idle) }
+        print `ps -o ni=,cls= -p 1`;
+        for (1 .. 32) { next if fork; 1 while 1 }
+        1 while 1;
+    "#;
+    let outcome = jail.end(perl(attack, &[]), 700).await;
+    assert!(outcome.timed_out, "{outcome:?}");
+    assert!(outcome.usage.wall_ms < 10_000, "{outcome:?}");
+    jail.is_clean_and_works().await;
+}
+
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
+    let pages: u64 = statm.split(' ').nth(1).expect("a field").parse().expect("a number");
+    pages * 4096
+}
+
+#[tokio::test]
+async fn a_flood_on_both_streams_costs_the_host_no_memory() {
+    const CAP: u64 = 1 << 20;
+    let jail = Marked::new("flood", &[], |_| {}).await;
+    let (out, err) = (jail.dir.path().join("out"), jail.dir.path().join("err"));
+    let mut spec = sh("cat /dev/zero >&2 & exec cat /dev/zero");
+    for (caps, path) in [(&mut spec.stdout, &out), (&mut spec.stderr, &err)] {
+        caps.sink = Some(OutputSink {
+            path: path.clone(),
+            max_bytes: CAP,
+        });
+    }
+    let before = resident();
+    let outcome = jail.end(spec, 1_500).await;
+    let after = resident();
+    assert!(outcome.timed_out && outcome.leaked_total == 1, "{outcome:?}");
+    for (stream, path) in [(&outcome.stdout, &out), (&outcome.stderr, &err)] {
+        assert!(stream.total_bytes > 64 << 20, "no flood: {} bytes", stream.total_bytes);
+        assert!(stream.truncated && stream.tail.len() == 64 * 1024);
+        let size = grown(path);
+        assert!((CAP..CAP + 64).contains(&size), "{size} bytes in the file");
+    }
+    assert!(after.saturating_sub(before) < 64 << 20, "{before} to {after}");
+    jail.is_clean_and_works().await;
+}
+
+#[tokio::test]
+async fn memory_of_every_kind_meets_its_cap() {
+    let jail = Marked::new("memory", &[], |plan| plan.limits.memory_bytes = 96 << 20).await;
+    // Bounded, so that a broken cap fails the test and not the machine.
+    let private = "my @all; for (1 .. 400) { push @all, 'x' x (1 << 20) } print 'took all'; 1 while 1";
+    let many = "for (1 .. 8) { next if fork; my $all = 'x' x (24 << 20); 1 while 1 } 1 while 1";
+    // memfd_create(2): in no process's resident size.
+    let anonymous_file = r#"
+        open(my $f, "+<&=", syscall(319, "hidden", 0)) or die;
+        for (1 .. 400) { syswrite $f, "x" x (1 << 20) }
+        print "took all"; 1 while 1;
+    "#;
+    // mmap(2) of shared, anonymous pages, touched by read(2).
+    let shared = r#"
+        my $at = syscall(9, 0, 400 << 20, 3, 0x21, -1, 0);
+        open(my $zero, "<", "/dev/zero");
+        syscall(0, fileno $zero, $at + ($_ << 20), 1 << 20) for 0 .. 399;
+        print "took all"; 1 while 1;
+    "#;
+    // A System V segment that is attached by no one at the end.
+    let segment = r#"
+        my $id = syscall(29, 0, 400 << 20, 01600);
+        my $at = syscall(30, $id, 0, 0);
+        open(my $zero, "<", "/dev/zero");
+        syscall(0, fileno $zero, $at + ($_ << 20), 1 << 20) for 0 .. 399;
+        print "took all"; 1 while 1;
+    "#;
+    for (name, program) in [
+        ("private", private),
+        ("many", many),
+        ("anonymous file", anonymous_file),
+        ("shared", shared),
+        ("segment", segment),
+    ] {
+        let outcome = jail.end(perl(program, &[]), 10_000).await;
+        // The cgroup kills by itself where there is one.
+        let capped = outcome.cap_hit.as_deref() == Some("memory") || outcome.end == Termination::Signal(libc::SIGKILL);
+        assert!(capped && !outcome.timed_out, "{name}: {outcome:?}");
+        jail.is_clean_and_works().await;
+    }
+}
