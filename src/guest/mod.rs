@@ -6,11 +6,13 @@
 //! - `supervisor`: the loop over the host's socket; forks one warden a stage;
 //! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
 //! - `payload`: the ordered list of walls between a warden and `execve`;
+//! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
 //! - `doors`: sockets of the inside's network;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod doors;
+mod memory;
 mod payload;
 mod process;
 mod supervisor;

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -25,17 +26,32 @@ pub(super) struct Process {
     pub pid: i32,
     parent: i32,
     state: u8,
+    threads: u32,
     comm: String,
 }
 
 impl Process {
-    /// Dead, or about to be.
+    /// Dead, or about to be. A process whose first thread has ended reads as a
+    /// zombie though its other threads run on.
     pub fn gone(&self) -> bool {
-        matches!(self.state, b'Z' | b'X')
+        over(self.state) && self.threads <= 1
     }
 
+    /// Every thread is: a stop reaches them one after the other.
     fn stopped(&self) -> bool {
-        matches!(self.state, b'T' | b't') || self.gone()
+        self.gone()
+            || halted(self.state)
+                && (self.threads <= 1
+                    || self
+                        .tasks()
+                        .filter_map(|task| parse(self.pid, &fs::read(task.join("stat")).ok()?))
+                        .all(|thread| halted(thread.state)))
+    }
+
+    /// The directory of every thread below `/proc`.
+    pub fn tasks(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid));
+        threads.into_iter().flatten().flatten().map(|entry| entry.path())
     }
 
     /// For the report.
@@ -45,6 +61,14 @@ impl Process {
             comm: self.comm.clone(),
         }
     }
+}
+
+fn over(state: u8) -> bool {
+    matches!(state, b'Z' | b'X')
+}
+
+fn halted(state: u8) -> bool {
+    matches!(state, b'T' | b't') || over(state)
 }
 
 fn all() -> Vec<Process> {
@@ -65,11 +89,15 @@ fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
     let comm = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
     let mut rest = stat.get(close + 2..)?.split(|b| *b == b' ');
     let state = *rest.next()?.first()?;
-    let parent = std::str::from_utf8(rest.next()?).ok()?.parse().ok()?;
+    let mut number = |skip| std::str::from_utf8(rest.nth(skip)?).ok();
+    let parent = number(0)?.parse().ok()?;
+    // `num_threads` is field 20; the parent was field 4.
+    let threads = number(15)?.parse().ok()?;
     Some(Process {
         pid,
         parent,
         state,
+        threads,
         comm,
     })
 }
@@ -171,20 +199,6 @@ pub(super) fn reap(reaped: &mut dyn FnMut(Pid, WaitStatus)) -> bool {
     }
 }
 
-/// Resident bytes of everything below `root` (`statm`, proc_pid_statm(5)).
-pub(super) fn resident_below(root: Pid) -> u64 {
-    let pages: u64 = below(root, &HashSet::new())
-        .iter()
-        .filter_map(|p| fs::read_to_string(format!("/proc/{}/statm", p.pid)).ok())
-        .filter_map(|statm| {
-            let mut fields = statm.split(' ').skip(1).map(|n| n.parse::<u64>().unwrap_or(0));
-            // Shared pages are counted once a process otherwise: leave them out.
-            Some(fields.next()?.saturating_sub(fields.next()?))
-        })
-        .sum();
-    pages * 4096
-}
-
 #[allow(unsafe_code)]
 fn forbid_forks(pid: i32) {
     let none = libc::rlimit {
@@ -201,11 +215,25 @@ mod tests {
 
     #[test]
     fn a_hostile_comm_does_not_shift_the_fields() {
-        let process = parse(7, b"7 (a) S 1 (b) R 42 7 7 0").expect("parses");
+        let process = parse(7, b"7 (a) S 1 (b) R 42 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 5").expect("parses");
         assert_eq!(
-            (process.state, process.parent, process.comm.as_str()),
-            (b'R', 42, "a) S 1 (b")
+            (process.state, process.parent, process.threads, process.comm.as_str()),
+            (b'R', 42, 3, "a) S 1 (b")
         );
-        assert!(parse(7, b"7 (x").is_none());
+        for short in ["7 (x", "7 (x) R 42 7 7 0"] {
+            assert!(parse(7, short.as_bytes()).is_none());
+        }
+    }
+
+    #[test]
+    fn a_zombie_with_threads_left_is_alive() {
+        let process = |threads| {
+            parse(
+                7,
+                format!("7 (x) Z 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 5").as_bytes(),
+            )
+            .expect("parses")
+        };
+        assert!(process(1).gone() && !process(2).gone());
     }
 }

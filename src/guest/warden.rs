@@ -21,7 +21,7 @@ use nix::{
 };
 
 use super::{
-    Failure,
+    Failure, memory,
     payload::Payload,
     process::{self, Process},
 };
@@ -184,7 +184,7 @@ impl Tree {
             if left.is_zero() {
                 return Why::Time;
             }
-            if memory.is_some_and(|cap| process::resident_below(getpid()) > cap) {
+            if memory.is_some_and(|cap| memory::exceeds(getpid(), cap)) {
                 return Why::Memory;
             }
             let wait = if memory.is_some() { left.min(MEMORY_TICK) } else { left };
@@ -212,11 +212,12 @@ impl Tree {
 
     fn kill(&mut self) -> Vec<Process> {
         let (main, end) = (self.main, &mut self.end);
-        let killed = process::kill_below(getpid(), &HashSet::new(), &mut |pid, status| {
-            note(main, end, pid, status)
-        });
+        let mut note = |pid, status| note(main, end, pid, status);
+        let killed = process::kill_below(getpid(), &HashSet::new(), &mut note);
         let give_up = Instant::now() + Duration::from_secs(5);
-        while self.reap() && Instant::now() < give_up {
+        // A child that is left may be one that no pass over /proc has met: kill on.
+        while process::reap(&mut note) && Instant::now() < give_up {
+            process::kill_below(getpid(), &HashSet::new(), &mut note);
             std::thread::yield_now();
         }
         killed
