@@ -367,7 +367,7 @@ mod tests {
         }
         // The kernel compares the low 32 bits only; so must the filter.
         assert_eq!(
-            native(Sysno::ioctl, [0, libc::TIOCSTI as u64 | 1 << 32, 0, 0, 0, 0]),
+            native(Sysno::ioctl, [0, libc::TIOCSTI | 1 << 32, 0, 0, 0, 0]),
             errno(libc::EPERM)
         );
         assert_eq!(native(Sysno::ioctl, [0, 0x5401, 0, 0, 0, 0]), ALLOW);
