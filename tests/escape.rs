@@ -13,7 +13,6 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
     },
-    path::Path,
     process::{Command, Stdio},
 };
 
