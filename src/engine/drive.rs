@@ -14,12 +14,15 @@ use crate::{
         judge::{Judge, Verification},
         workspace::{Settled, Workspace},
     },
-    fsm::{Command, Evidence, Event, Machine, PlanEdit, PlanView, Position, Prompts, Purpose, Step, TurnFailure, TurnResult},
+    fsm::{
+        Command, Event, Evidence, Machine, PlanEdit, PlanView, Position, Prompts, Purpose, Step, TurnFailure,
+        TurnResult,
+    },
     guard::Ruling,
     names::RelPath,
     record::RunDir,
-    report::{Happening, Reporter},
-    sandbox::jail::Jail,
+    report::{Happening, Reporter, escape},
+    sandbox::{SandboxError, jail::Jail},
 };
 
 /// Largest plan that is read.
@@ -35,7 +38,7 @@ pub(super) struct Parts<'a> {
     pub plan: RelPath,
     pub contract: RelPath,
     pub seeds: Vec<Seed>,
-    pub door: Option<&'a ModelDoor>,
+    pub door: &'a ModelDoor,
     pub agent_config: AgentConfig,
     pub machine: Machine,
     pub workspace: Workspace,
@@ -56,6 +59,19 @@ pub(super) struct Tally {
     pub own_time: Vec<Duration>,
 }
 
+impl Tally {
+    /// The engine's own time per iteration in milliseconds: median and largest.
+    pub fn own_ms(&self) -> Option<(u64, u64)> {
+        let mut millis: Vec<u64> = self
+            .own_time
+            .iter()
+            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+            .collect();
+        millis.sort_unstable();
+        Some((*millis.get(millis.len() / 2)?, *millis.last()?))
+    }
+}
+
 /// A run under way.
 pub(super) struct Drive<'a> {
     pub parts: Parts<'a>,
@@ -68,18 +84,26 @@ pub(super) struct Drive<'a> {
 impl<'a> Drive<'a> {
     /// A run about to begin.
     pub fn new(parts: Parts<'a>) -> Self {
-        Self { parts, tally: Tally::default(), agent: None, snapshot: String::new(), waited: Duration::ZERO }
+        Self {
+            parts,
+            tally: Tally::default(),
+            agent: None,
+            snapshot: String::new(),
+            waited: Duration::ZERO,
+        }
     }
 
     /// Drives the machine to its end. Signals and the run's deadline interrupt
     /// whatever is being done; what it ran is killed with its sandbox.
-    pub async fn to_the_end(&mut self, stop: &mut Stop) -> Result<(), EngineError> {
+    pub async fn drive(&mut self, stop: &mut Stop) -> Result<(), EngineError> {
         let mut event = Event::Begin;
         let mut began = Instant::now();
         loop {
             self.parts.run.journal("event", &event)?;
             let command = self.parts.machine.advance(event);
-            self.parts.run.journal("command", &json!({"machine": self.parts.machine, "command": command}))?;
+            self.parts
+                .run
+                .journal("command", &json!({"machine": self.parts.machine, "command": command}))?;
             self.tell();
             if matches!(command, Command::Snapshot | Command::End(_)) && self.parts.machine.iteration() > 1 {
                 self.tally.own_time.push(began.elapsed().saturating_sub(self.waited));
@@ -106,21 +130,40 @@ impl<'a> Drive<'a> {
     }
 
     fn tell(&self) {
-        let step = self.parts.machine.step().map(|s| format!("{} {}", s.id, s.text));
+        let machine = &self.parts.machine;
+        let concerned = match machine.position() {
+            Position::Turn {
+                purpose: Purpose::PlanUpdate,
+                ..
+            }
+            | Position::Ready
+            | Position::Snapshot
+            | Position::Ended(_) => None,
+            Position::Turn { .. } | Position::Verify | Position::RewritePlan => machine.step(),
+        };
         self.parts.reporter.say(Happening::State {
-            state: self.parts.machine.position().name().to_owned(),
-            iteration: self.parts.machine.iteration(),
-            step,
+            state: machine.position().name().to_owned(),
+            iteration: machine.iteration(),
+            step: concerned.map(|step| escape(format!("{} {}", step.id, step.text).as_bytes(), 200)),
         });
     }
 
     async fn perform(&mut self, command: Command) -> Result<Event, EngineError> {
         match command {
             Command::Snapshot => {
-                self.snapshot = facts::snapshot(&self.parts.workspace, &self.parts.plan, &self.parts.contract, &self.parts.seeds)?;
+                self.snapshot = facts::snapshot(
+                    &self.parts.workspace,
+                    &self.parts.plan,
+                    &self.parts.contract,
+                    &self.parts.seeds,
+                )?;
                 Ok(Event::SnapshotTaken)
             }
-            Command::Turn { purpose, try_number, findings } => self.turn(purpose, try_number, &findings).await,
+            Command::Turn {
+                purpose,
+                try_number,
+                findings,
+            } => self.turn(purpose, try_number, &findings).await,
             Command::Verify => self.verify().await,
             Command::RewritePlan(edit) => self.rewrite(edit).await,
             // The machine has ended; the loop never asks for this.
@@ -144,7 +187,11 @@ impl<'a> Drive<'a> {
     }
 
     async fn rewrite(&mut self, edit: PlanEdit) -> Result<Event, EngineError> {
-        let bytes = self.parts.workspace.read(&self.parts.plan, PLAN_BYTES)?.unwrap_or_default();
+        let bytes = self
+            .parts
+            .workspace
+            .read(&self.parts.plan, PLAN_BYTES)?
+            .unwrap_or_default();
         let plan = match Plan::parse(&bytes) {
             Ok(plan) => plan,
             Err(errors) => return Err(EngineError::Contract(format!("{}: {errors}", self.parts.plan))),
@@ -153,7 +200,10 @@ impl<'a> Drive<'a> {
             PlanEdit::MarkDone => plan.mark_done(),
             PlanEdit::Block { why } => plan.block(&why),
         };
-        self.parts.workspace.write(self.parts.jail, &self.parts.plan, text.as_bytes()).await?;
+        self.parts
+            .workspace
+            .write(self.parts.jail, &self.parts.plan, text.as_bytes())
+            .await?;
         Ok(Event::PlanRewritten)
     }
 
@@ -161,18 +211,29 @@ impl<'a> Drive<'a> {
         let evidence = self.tally.last.as_ref().map(|v| v.evidence.clone()).unwrap_or_default();
         let prompt = self.prompt(purpose, try_number, &evidence, findings)?;
         let label = purpose.label(try_number);
-        if let Some(door) = self.parts.door {
-            door.begin_turn(&label);
-        }
-        let turn = Turn { label: label.clone(), phase: purpose.phase(), prompt };
+        self.parts.door.begin_turn(&label);
+        self.tally.turns += 1;
+        let base = format!("turns/{:04}-{label}", self.tally.turns);
+        self.parts.run.write(&format!("{base}.prompt.md"), prompt.as_bytes())?;
+        let events = self.parts.run.path().join(format!("{base}.events.jsonl"));
+        let turn = Turn {
+            label: label.clone(),
+            phase: purpose.phase(),
+            prompt,
+            events,
+        };
         let began = Instant::now();
         let report = self.ask(&turn).await;
         self.waited += began.elapsed();
-        self.tally.turns += 1;
         let result = match &report {
             Ok(report) => {
-                self.parts.run.write_json(&format!("turns/{:04}-{label}.json", self.tally.turns), report)?;
+                self.parts.run.adopt(&format!("{base}.events.jsonl"))?;
+                self.parts.run.write_json(&format!("{base}.json"), report)?;
                 self.turn_result(report)
+            }
+            // No later try would build what this host cannot build now.
+            Err(EngineError::Sandbox(why @ (SandboxError::Build { .. } | SandboxError::TierTooLow { .. }))) => {
+                return Ok(Event::SandboxFailed(why.to_string()));
             }
             Err(why) => TurnResult::Failed(TurnFailure::Agent(why.to_string())),
         };
@@ -183,7 +244,11 @@ impl<'a> Drive<'a> {
             return Ok(Event::BudgetExhausted(why));
         }
         let violations = if discard { Vec::new() } else { settled.violations() };
-        Ok(Event::TurnOver { result, violations, plan: self.view_plan()? })
+        Ok(Event::TurnOver {
+            result,
+            violations,
+            plan: self.view_plan()?,
+        })
     }
 
     fn prompt(
@@ -194,7 +259,10 @@ impl<'a> Drive<'a> {
         findings: &[String],
     ) -> Result<String, EngineError> {
         let step = self.parts.machine.step();
-        Ok(self.parts.prompts.render(purpose, try_number, step, &self.snapshot, evidence, findings)?)
+        Ok(self
+            .parts
+            .prompts
+            .render(purpose, try_number, step, &self.snapshot, evidence, findings)?)
     }
 
     /// One turn, starting sandbox and server when they are not there.
@@ -202,9 +270,13 @@ impl<'a> Drive<'a> {
         if self.agent.is_none() || self.parts.workspace.agent().is_none() {
             self.agent = None;
             let sandbox = self.parts.workspace.open_agent(self.parts.jail).await?;
-            if let Some(door) = self.parts.door {
-                door.serve(sandbox.listen(crate::agent::MODEL_PORT).await?);
+            if self.tally.turns == 1 {
+                self.parts.run.write_json("walls.json", sandbox.walls())?;
+                self.parts.reporter.say(Happening::Walls {
+                    report: sandbox.walls().clone(),
+                });
             }
+            self.parts.door.serve(sandbox.listen(crate::agent::MODEL_PORT).await?);
             self.agent = Some(Agent::start(sandbox, self.parts.agent_config.clone()).await?);
         }
         let (Some(agent), Some(sandbox)) = (self.agent.as_mut(), self.parts.workspace.agent()) else {
@@ -212,7 +284,7 @@ impl<'a> Drive<'a> {
         };
         let (reporter, door) = (self.parts.reporter, self.parts.door);
         let tell = |line: &str| {
-            let (_, total) = door.map(ModelDoor::usage).unwrap_or_default();
+            let (_, total) = door.usage();
             reporter.say(Happening::Agent {
                 line: line.to_owned(),
                 calls: total.calls,
@@ -223,14 +295,15 @@ impl<'a> Drive<'a> {
     }
 
     fn turn_result(&self, report: &TurnReport) -> TurnResult {
-        use Exhausted::{CassetteEnded, TurnCalls, TurnTime, TurnTokens};
-        let failure = match (self.parts.door.and_then(ModelDoor::exhausted), &report.end) {
+        use Exhausted::{CassetteEnded, ProviderErrors, TurnCalls, TurnTime, TurnTokens};
+        let failure = match (self.parts.door.exhausted(), &report.end) {
             (Some(TurnCalls), _) => TurnFailure::Time("the turn's budget of model calls is used up".to_owned()),
             (Some(TurnTokens), _) => TurnFailure::Time("the turn's budget of tokens is used up".to_owned()),
             (Some(TurnTime), _) => TurnFailure::Time("the turn's budget of model time is used up".to_owned()),
             (Some(CassetteEnded), _) => {
                 TurnFailure::Provider(format!("the cassette holds no further answer for `{}`", report.label))
             }
+            (Some(ProviderErrors), _) => TurnFailure::Provider("the provider kept failing".to_owned()),
             (_, TurnEnd::Completed) => return TurnResult::Completed,
             (_, TurnEnd::TimedOut) => TurnFailure::Time(format!("`{}` ran into its wall cap", report.label)),
             (_, TurnEnd::Stalled) => TurnFailure::Time(format!("`{}` fell silent", report.label)),
@@ -243,8 +316,13 @@ impl<'a> Drive<'a> {
     /// Judges the phase; a sandbox that died in it is replaced by one on the
     /// last accepted state, which takes back all that the phase did.
     async fn settle(&mut self, purpose: Purpose, discard: bool) -> Result<Settled, EngineError> {
-        let server = self.agent.as_ref().and_then(Agent::stage);
-        match self.parts.workspace.settle(self.parts.jail, server, purpose.phase(), discard).await {
+        let server = self.agent.as_ref().map(Agent::stage);
+        match self
+            .parts
+            .workspace
+            .settle(self.parts.jail, server, purpose.phase(), discard)
+            .await
+        {
             Ok(settled) => {
                 if discard {
                     // Whatever the failed turn's server still has in hand goes with it.
@@ -253,9 +331,15 @@ impl<'a> Drive<'a> {
                 Ok(settled)
             }
             Err(EngineError::Sandbox(why)) => {
-                self.parts.reporter.say(Happening::Warning { text: format!("the agent's sandbox is replaced: {why}") });
+                self.parts.reporter.say(Happening::Warning {
+                    text: format!("the agent's sandbox is replaced: {why}"),
+                });
                 self.close().await?;
-                Ok(Settled { judged: Vec::new(), evidence: Vec::new(), leaked: 0 })
+                Ok(Settled {
+                    judged: Vec::new(),
+                    evidence: Vec::new(),
+                    leaked: 0,
+                })
             }
             Err(other) => Err(other),
         }
@@ -263,7 +347,9 @@ impl<'a> Drive<'a> {
 
     fn keep_evidence(&mut self, label: &str, purpose: Purpose, settled: &Settled) -> Result<(), EngineError> {
         if settled.leaked > 0 {
-            self.parts.run.journal("leaked", &json!({"label": label, "processes": settled.leaked}))?;
+            self.parts
+                .run
+                .journal("leaked", &json!({"label": label, "processes": settled.leaked}))?;
         }
         let refused: Vec<_> = settled.judged.iter().filter(|j| j.ruling != Ruling::Allowed).collect();
         if refused.is_empty() {
@@ -272,8 +358,14 @@ impl<'a> Drive<'a> {
         self.tally.guard_events += 1;
         let base = format!("guard/{:04}-{label}", self.tally.guard_events);
         self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
-        self.parts.run.write_json(&format!("{base}.json"), &json!({"phase": purpose.phase(), "refused": refused}))?;
-        self.parts.run.journal("guard", &json!({"phase": purpose.phase(), "refused": refused, "evidence": format!("{base}.patch")}))?;
+        self.parts.run.write_json(
+            &format!("{base}.json"),
+            &json!({"phase": purpose.phase(), "refused": refused}),
+        )?;
+        self.parts.run.journal(
+            "guard",
+            &json!({"phase": purpose.phase(), "refused": refused, "evidence": format!("{base}.patch")}),
+        )?;
         for judged in &refused {
             self.parts.reporter.say(Happening::Guard {
                 phase: purpose.phase(),
@@ -286,7 +378,7 @@ impl<'a> Drive<'a> {
     }
 
     fn run_exhausted(&self) -> Option<String> {
-        match self.parts.door?.exhausted()? {
+        match self.parts.door.exhausted()? {
             Exhausted::RunCalls => Some("the run's budget of model calls is used up".to_owned()),
             Exhausted::RunTokens => Some("the run's budget of tokens is used up".to_owned()),
             Exhausted::RunTime => Some("the run's budget of model time is used up".to_owned()),
@@ -310,12 +402,9 @@ impl<'a> Drive<'a> {
         })
     }
 
-    /// Whether the machine has ended, and how.
-    pub fn ended(&self) -> Option<&crate::fsm::End> {
-        match self.parts.machine.position() {
-            Position::Ended(end) => Some(end),
-            _ => None,
-        }
+    /// What is left once it has ended.
+    pub fn into_parts(self) -> (Parts<'a>, Tally) {
+        (self.parts, self.tally)
     }
 }
 

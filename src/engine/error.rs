@@ -11,6 +11,9 @@ pub enum EngineError {
     /// The contract is malformed (exit 2).
     #[error("{0}")]
     Contract(String),
+    /// A signal came before the run had begun (exit 128 and its number).
+    #[error("stopped by signal {0}")]
+    Interrupted(i32),
     /// The sandbox (exit 7, or 5 when the walls are too weak).
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -46,6 +49,11 @@ impl EngineError {
             EngineError::Usage(_) | EngineError::Contract(_) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,
+            EngineError::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
+            // The target moved on under the user: theirs to decide.
+            EngineError::Tree(TreeError::MovedOn(_)) => 1,
+            EngineError::Agent(AgentError::Sandbox(SandboxError::TierTooLow { .. })) => 5,
+            EngineError::Agent(AgentError::Sandbox(_)) => 7,
             EngineError::Agent(AgentError::NotFound(_)) => 2,
             EngineError::Agent(_) | EngineError::Broker(_) => 8,
             _ => 7,

@@ -28,10 +28,13 @@ pub(super) struct Seed {
 impl Seed {
     /// Reads a seed, its last [`SEED_BYTES`] bytes.
     pub fn read(path: &std::path::Path) -> Result<Self, EngineError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| EngineError::Usage(format!("--seed {}: {source}", path.display())))?;
+        let bytes =
+            std::fs::read(path).map_err(|source| EngineError::Usage(format!("--seed {}: {source}", path.display())))?;
         let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(SEED_BYTES)..]).into_owned();
-        Ok(Self { name: path.display().to_string(), text })
+        Ok(Self {
+            name: path.display().to_string(),
+            text,
+        })
     }
 }
 
@@ -96,7 +99,9 @@ pub(super) fn list(changes: &[Change]) -> String {
 }
 
 fn section(text: &mut String, name: &str, bytes: &[u8]) {
-    let body: String =
-        String::from_utf8_lossy(bytes).lines().map(|line| escape(line.as_bytes(), 4_000) + "\n").collect();
+    let body: String = String::from_utf8_lossy(bytes)
+        .lines()
+        .map(|line| escape(line.as_bytes(), 4_000) + "\n")
+        .collect();
     let _ = writeln!(text, "## {name}\n{body}");
 }

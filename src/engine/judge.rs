@@ -15,7 +15,7 @@ use crate::{
     policy::{GUEST_HOME, GUEST_WORKSPACE},
     record::RunDir,
     report::{Happening, Reporter, escape},
-    sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, jail::Jail},
+    sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, WallReport, jail::Jail},
     tree::{self, TreeEdits},
     wire::{Argv, LeakedProcess, Leftovers, ResourceUse, Termination},
 };
@@ -75,6 +75,8 @@ pub(super) struct Verification {
     /// Paths that stages wrote and that were not copied out, each with its reason.
     pub refused_outputs: Vec<(RelPath, String)>,
     pub wall_ms: u64,
+    /// The walls of the judge.
+    pub walls: Option<WallReport>,
     #[serde(skip)]
     pub evidence: Evidence,
 }
@@ -82,7 +84,11 @@ pub(super) struct Verification {
 impl Verification {
     /// The machine's view of it.
     pub fn verdict(&self) -> Verdict {
-        Verdict { ok: self.ok, failed_stage: self.failed_stage.clone(), reason: self.reason.clone() }
+        Verdict {
+            ok: self.ok,
+            failed_stage: self.failed_stage.clone(),
+            reason: self.reason.clone(),
+        }
     }
 
     fn fail(&mut self, stage: &str, reason: String) {
@@ -101,7 +107,6 @@ pub(super) struct Judge<'a> {
     pub run: &'a RunDir,
     pub reporter: &'a Reporter,
     pub pipeline: &'a Pipeline,
-    pub extra_env: &'a [(String, String)],
 }
 
 impl Judge<'_> {
@@ -118,6 +123,7 @@ impl Judge<'_> {
             metrics_errors: Vec::new(),
             refused_outputs: Vec::new(),
             wall_ms: 0,
+            walls: Some(sandbox.walls().clone()),
             evidence: Evidence::default(),
         };
         let artifacts = format!(".aider_fsm/artifacts/{}/{name}", self.run.id());
@@ -144,7 +150,8 @@ impl Judge<'_> {
             }
             let summary = self.stage(sandbox, stage, name, artifacts, out).await?;
             let (ok, reason) = (summary.ok, summary.reason.clone());
-            self.run.write_json(&format!("{name}/{}_summary.json", stage.name), &summary)?;
+            self.run
+                .write_json(&format!("{name}/{}_summary.json", stage.name), &summary)?;
             self.reporter.say(Happening::StageEnded {
                 stage: stage.name.to_string(),
                 ok,
@@ -153,7 +160,10 @@ impl Judge<'_> {
             });
             out.stages.push(summary);
             if !ok {
-                out.fail(&stage.name.to_string(), reason.unwrap_or_else(|| "it failed".to_owned()));
+                out.fail(
+                    &stage.name.to_string(),
+                    reason.unwrap_or_else(|| "it failed".to_owned()),
+                );
                 break;
             }
         }
@@ -190,12 +200,15 @@ impl Judge<'_> {
             wall_ms: 0,
         };
         'commands: for (index, command) in stage.cmds.iter().enumerate() {
-            self.reporter
-                .say(Happening::StageStarted { stage: stage.name.to_string(), command: escape(command.as_bytes(), 200) });
+            self.reporter.say(Happening::StageStarted {
+                stage: stage.name.to_string(),
+                command: escape(command.as_bytes(), 200),
+            });
             for attempt in 1..=stage.retries + 1 {
                 let (wall, cap) = self.wall(stage, began.elapsed());
                 let prefix = format!("{name}/{}_cmd{:02}_try{attempt:02}", stage.name, index + 1);
-                self.run.write(&format!("{prefix}_cmd.txt"), format!("{command}\n").as_bytes())?;
+                self.run
+                    .write(&format!("{prefix}_cmd.txt"), format!("{command}\n").as_bytes())?;
                 let spec = self.spec(stage, command, artifacts, wall, &prefix);
                 let outcome = sandbox.exec(spec).await?.wait().await?;
                 let result = result_of(&outcome, cap);
@@ -231,7 +244,11 @@ impl Judge<'_> {
         if let Some(max) = security.max_cmd.filter(|max| *max < cap.0) {
             cap = (max, "max_cmd_seconds");
         }
-        if let Some(left) = security.max_total.map(|max| max.saturating_sub(spent)).filter(|left| *left < cap.0) {
+        if let Some(left) = security
+            .max_total
+            .map(|max| max.saturating_sub(spent))
+            .filter(|left| *left < cap.0)
+        {
             cap = (left.max(Duration::from_millis(1)), "max_total_seconds");
         }
         cap
@@ -255,7 +272,6 @@ impl Judge<'_> {
             cwd,
             wall,
             leftovers: Leftovers::Kill,
-            stdin: None,
             stdout: sink("stdout"),
             stderr: sink("stderr"),
         }
@@ -280,14 +296,17 @@ impl Judge<'_> {
         set("GIT_TERMINAL_PROMPT", "0");
         set("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         set("PYTHONUNBUFFERED", "1");
-        for (k, v) in self.extra_env.iter().chain(&stage.env) {
+        for (k, v) in &stage.env {
             set(k, v);
         }
         set("AIDER_FSM_STAGE", &stage.name.to_string());
         set("AIDER_FSM_RUN_ID", self.run.id().as_str());
         set("AIDER_FSM_REPO_ROOT", GUEST_WORKSPACE);
         set("AIDER_FSM_ARTIFACTS_DIR", &format!("{GUEST_WORKSPACE}/{artifacts}"));
-        set("AIDER_FSM_ARTIFACTS_BASE", &format!("{GUEST_WORKSPACE}/.aider_fsm/artifacts"));
+        set(
+            "AIDER_FSM_ARTIFACTS_BASE",
+            &format!("{GUEST_WORKSPACE}/.aider_fsm/artifacts"),
+        );
         env.into_iter().collect()
     }
 
@@ -357,7 +376,11 @@ fn result_of(outcome: &ExecOutcome, wall_cap: &str) -> CommandResult {
         Termination::Code(code) => (code, None),
         Termination::Signal(signal) => (128 + signal, Some(signal)),
     };
-    let cap = if outcome.timed_out { Some(wall_cap.to_owned()) } else { outcome.cap_hit.clone() };
+    let cap = if outcome.timed_out {
+        Some(wall_cap.to_owned())
+    } else {
+        outcome.cap_hit.clone()
+    };
     CommandResult {
         // A command that a cap killed never counts as passed, whatever it said.
         rc: if rc == 0 && cap.is_some() { 137 } else { rc },
@@ -386,13 +409,20 @@ fn reason_of(command: &str, result: &CommandResult) -> String {
 fn evidence_of(stage: &Stage, command: &str, result: &CommandResult, outcome: &ExecOutcome) -> String {
     let tail = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
-        text.lines().map(|line| escape(line.as_bytes(), 2_000)).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .map(|line| escape(line.as_bytes(), 2_000))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     format!(
         "stage: {}\ncommand: {command}\nexit code: {}{}\n--- last of stdout\n{}\n--- last of stderr\n{}\n",
         stage.name,
         result.rc,
-        result.cap.as_ref().map(|cap| format!(" (ended by its cap {cap})")).unwrap_or_default(),
+        result
+            .cap
+            .as_ref()
+            .map(|cap| format!(" (ended by its cap {cap})"))
+            .unwrap_or_default(),
         tail(&outcome.stdout.tail),
         tail(&outcome.stderr.tail),
     )

@@ -1,1 +1,43 @@
-//! (to be built)
+//! The engine: performs what the machine commands, on real trees, sandboxes and agents.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `options`, `summary`, `error`, `stop` | what goes in, what comes out, and how it is stopped |
+//! | `run`, `verify` | the two things that a user asks for |
+//! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
+//! | `drive` | the loop between the machine and the world |
+//! | `workspace` | checkpoints, and the sandboxes stacked on them |
+//! | `judge` | one verification in a fresh sandbox |
+//! | `facts` | what the prompts are told |
+#![forbid(unsafe_code)]
+
+mod drive;
+mod error;
+mod facts;
+mod judge;
+mod options;
+mod run;
+mod scratch;
+mod site;
+mod stop;
+mod summary;
+mod verify;
+mod workspace;
+
+use std::path::PathBuf;
+
+pub use error::EngineError;
+pub use options::{ModelChoice, RunOptions, TargetOptions};
+pub use run::{apply, run, target_of};
+pub use stop::{Stop, Stopper};
+pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
+pub use verify::verify;
+
+/// What came of a run or a verification.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// As in `summary.json`.
+    pub summary: Summary,
+    /// The run's directory.
+    pub artifacts: PathBuf,
+}

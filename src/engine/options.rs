@@ -7,13 +7,17 @@ use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier};
 /// Where model calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChoice {
-    /// `provider/model` at an OpenAI-compatible endpoint.
+    /// An OpenAI-compatible endpoint.
     Endpoint {
-        /// The model id that the endpoint is asked for.
+        /// Its base URL, for instance `https://host/v1`.
+        base_url: String,
+        /// The model id that it is asked for.
         model: String,
     },
     /// `cassette:FILE`: recorded answers.
     Cassette(PathBuf),
+    /// A cassette that is part of this program.
+    Bundled(&'static str),
 }
 
 /// Options that `run` and `verify` share.
@@ -50,16 +54,12 @@ pub struct RunOptions {
     pub plan: RelPath,
     /// The model.
     pub model: ModelChoice,
-    /// Base URL of the model endpoint.
-    pub base_url: Option<String>,
-    /// Its key.
+    /// The endpoint's key.
     pub api_key: Option<crate::record::Secret>,
     /// Record the model traffic as a cassette here.
     pub record_cassette: Option<PathBuf>,
     /// The OpenCode binary, if named.
     pub opencode_bin: Option<PathBuf>,
-    /// An existing server outside the sandbox.
-    pub opencode_url: Option<String>,
     /// Shell permission of the agent.
     pub bash: BashMode,
     /// Wall cap of one turn.

@@ -1,8 +1,17 @@
 //! `summary.json`: what a run came to, in one document.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::{broker::Usage, names::RelPath, sandbox::WallReport, tree::Change};
+use crate::{
+    broker::Usage,
+    engine::{EngineError, Outcome, site::Site},
+    names::RelPath,
+    record::RunDir,
+    report::{Happening, Reporter},
+    sandbox::WallReport,
+    tree::Change,
+};
 
 /// Version of [`Summary`].
 pub const SUMMARY_VERSION: u32 = 1;
@@ -14,9 +23,9 @@ pub struct Summary {
     pub version: u32,
     /// The run.
     pub run_id: String,
-    /// What was asked for, as given.
+    /// The target, absolute.
     pub target: String,
-    /// `DONE`, `MAX_ITERS`, … (see docs/overview.md).
+    /// `DONE`, `MAX_ITERS`, …; `VERIFIED` or `VERIFICATION_FAILED`; `ERROR` (see docs/overview.md).
     pub exit_reason: String,
     /// One line about it.
     pub detail: String,
@@ -42,12 +51,58 @@ pub struct Summary {
     pub usage: Option<Usage>,
     /// The walls that stood.
     pub walls: Option<WallReport>,
+    /// The changes were brought to the target (`--apply`).
+    pub applied: bool,
     /// Digest of the target as copied.
     pub target_digest: String,
     /// The engine's own time per iteration, milliseconds: median and largest.
     pub own_ms: Option<(u64, u64)>,
     /// Wall time of the run, milliseconds.
     pub wall_ms: u64,
+}
+
+impl Summary {
+    /// A summary of a run of which nothing is known yet.
+    pub(super) fn new(site: &Site) -> Self {
+        Self {
+            version: SUMMARY_VERSION,
+            run_id: site.run.id().to_string(),
+            target: site.target.display().to_string(),
+            exit_reason: String::new(),
+            detail: String::new(),
+            exit_code: 7,
+            iterations: 0,
+            turns: 0,
+            guard_events: 0,
+            plan: PlanSummary::default(),
+            changes: Vec::new(),
+            refused: Vec::new(),
+            verified: false,
+            metrics: None,
+            usage: None,
+            walls: None,
+            applied: false,
+            target_digest: site.pristine.digest.to_string(),
+            own_ms: None,
+            wall_ms: 0,
+        }
+    }
+
+    /// Writes `summary.json` and tells how it ended.
+    pub(super) fn conclude(self, run: &RunDir, reporter: &Reporter) -> Result<Outcome, EngineError> {
+        run.write_json("summary.json", &self)?;
+        run.journal("ended", &json!({"reason": self.exit_reason, "exit": self.exit_code}))?;
+        reporter.say(Happening::Ended {
+            exit: self.exit_code,
+            reason: self.exit_reason.clone(),
+            summary: serde_json::to_value(&self).unwrap_or_default(),
+        });
+        let artifacts = run.path().to_path_buf();
+        Ok(Outcome {
+            summary: self,
+            artifacts,
+        })
+    }
 }
 
 /// The steps of a plan, as lines `ID text`.
@@ -72,6 +127,9 @@ pub struct ChangeLine {
 
 impl From<&Change> for ChangeLine {
     fn from(change: &Change) -> Self {
-        Self { path: change.path.clone(), kind: change.kind }
+        Self {
+            path: change.path.clone(),
+            kind: change.kind,
+        }
     }
 }

@@ -75,7 +75,17 @@ impl Workspace {
         walls: Walls,
     ) -> Result<Self, EngineError> {
         let start = Checkpoint::empty(&scratch.join("start"))?;
-        Ok(Self { run, pristine, sets, scratch, current: start.clone(), start, walls, serial: 0, agent: None })
+        Ok(Self {
+            run,
+            pristine,
+            sets,
+            scratch,
+            current: start.clone(),
+            start,
+            walls,
+            serial: 0,
+            agent: None,
+        })
     }
 
     /// The accepted state.
@@ -91,6 +101,11 @@ impl Workspace {
     /// Every accepted change since the start.
     pub fn changes(&self) -> Vec<Change> {
         self.current.changes_since(&self.pristine, &self.start)
+    }
+
+    /// The paths that decide whether work is accepted.
+    pub fn contract(&self) -> &[RelPath] {
+        &self.sets.contract
     }
 
     /// The state at the start.
@@ -123,7 +138,11 @@ impl Workspace {
                 max_bytes: self.walls.disk_bytes,
                 max_inodes: self.walls.disk_inodes,
             },
-            read_only: if role == Role::Agent { self.walls.agent_mounts.clone() } else { Vec::new() },
+            read_only: if role == Role::Agent {
+                self.walls.agent_mounts.clone()
+            } else {
+                Vec::new()
+            },
             limits: self.walls.limits.clone(),
             min_tier: self.walls.min_tier,
             loopback_ports: self.walls.loopback_ports.clone(),
@@ -139,7 +158,14 @@ impl Workspace {
         let plan = self.plan(Role::Agent, lowers);
         let sandbox = jail.create(&plan).await?;
         let upper = plan.workspace.scratch.join("upper");
-        Ok(&self.agent.insert(AgentSite { sandbox, upper, base: self.current.clone() }).sandbox)
+        Ok(&self
+            .agent
+            .insert(AgentSite {
+                sandbox,
+                upper,
+                base: self.current.clone(),
+            })
+            .sandbox)
     }
 
     /// Ends the agent's sandbox.
@@ -161,7 +187,11 @@ impl Workspace {
         discard: bool,
     ) -> Result<Settled, EngineError> {
         let Some(site) = self.agent.as_ref() else {
-            return Ok(Settled { judged: Vec::new(), evidence: Vec::new(), leaked: 0 });
+            return Ok(Settled {
+                judged: Vec::new(),
+                evidence: Vec::new(),
+                leaked: 0,
+            });
         };
         let keep: Vec<u64> = server.into_iter().collect();
         let leaked = site.sandbox.sweep(&keep).await?.len() as u64;
@@ -171,8 +201,11 @@ impl Workspace {
         let found = Checkpoint::freeze(&self.pristine, Some(&base), &upper, &dir)?;
         let changes = found.changes_since(&self.pristine, &self.current);
         let judged = guard::judge(phase, &self.sets, changes);
-        let refused: Vec<Change> =
-            judged.iter().filter(|j| j.ruling != Ruling::Allowed).map(|j| j.change.clone()).collect();
+        let refused: Vec<Change> = judged
+            .iter()
+            .filter(|j| j.ruling != Ruling::Allowed)
+            .map(|j| j.change.clone())
+            .collect();
         let evidence = if refused.is_empty() {
             Vec::new()
         } else {
@@ -200,7 +233,11 @@ impl Workspace {
             // The live tree could not be brought back: drop its layer instead.
             self.open_agent(jail).await?;
         }
-        Ok(Settled { judged, evidence, leaked })
+        Ok(Settled {
+            judged,
+            evidence,
+            leaked,
+        })
     }
 
     /// Restores `paths` in the live, frozen tree; `false` if it does not then
@@ -253,12 +290,19 @@ impl Workspace {
         }
         let restored = self.put_and_compare(&edits, &target).await?;
         self.current = target;
-        if restored { self.thaw().await } else { self.open_agent(jail).await.map(|_| ()) }
+        if restored {
+            self.thaw().await
+        } else {
+            self.open_agent(jail).await.map(|_| ())
+        }
     }
 
     /// A fresh judge over the accepted state, and where its own changes will lie.
     pub async fn open_judge(&mut self, jail: &Jail) -> Result<(Sandbox, PathBuf), EngineError> {
-        let plan = self.plan(Role::Judge, vec![self.pristine.root.clone(), self.current.layer.clone()]);
+        let plan = self.plan(
+            Role::Judge,
+            vec![self.pristine.root.clone(), self.current.layer.clone()],
+        );
         let sandbox = jail.create(&plan).await?;
         Ok((sandbox, plan.workspace.scratch.join("upper")))
     }

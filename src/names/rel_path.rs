@@ -131,6 +131,14 @@ impl RelPath {
     }
 }
 
+impl std::str::FromStr for RelPath {
+    type Err = RelPathError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
 impl PartialOrd for RelPath {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))

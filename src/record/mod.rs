@@ -1,91 +1,56 @@
 //! What is kept of a run: directory, journal, artifacts, redaction.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `run_dir` | [`RunDir`]: one run's locked directory, its journal and its artifacts |
+//! | `redact` | [`Secret`], and how secrets are taken out of what is written |
+//! | `places` | where runs and caches lie (XDG Base Directory Specification) |
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+mod places;
+mod redact;
+mod run_dir;
 
-use serde::Serialize;
+pub use places::{default_cache_dir, default_runs_dir, find_run};
+pub use redact::Secret;
+pub use run_dir::{RunDir, durable_write};
 
-use crate::names::RunId;
-
-/// A secret value: never shown, never serialised; its bytes are redacted wherever the record writes.
-#[derive(Clone)]
-pub struct Secret(std::sync::Arc<str>);
-
-impl Secret {
-    pub fn new(value: impl Into<std::sync::Arc<str>>) -> Self {
-        Self(value.into())
-    }
-    /// The value, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(***)")
-    }
-}
-
+/// Why the record could not be kept or found.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("{what} {path}: {source}")]
+    /// A file could not be made, written or read.
+    #[error("cannot {what} {path}: {source}")]
     Io {
+        /// What was being done, as a verb.
         what: &'static str,
+        /// The path.
         path: String,
+        /// What the kernel said.
         source: std::io::Error,
     },
-    #[error("{0}")]
-    Broken(String),
-    #[error("no run {0}")]
-    NoSuchRun(String),
+    /// A document could not be written as JSON.
+    #[error("cannot encode {what}: {source}")]
+    Encode {
+        /// The document.
+        what: String,
+        /// What the encoder said.
+        source: serde_json::Error,
+    },
+    /// No place to keep anything.
+    #[error("neither {0} nor HOME is set to an absolute path; set one of them")]
+    NoHome(&'static str),
+    /// No run of that name.
+    #[error("no run `{0}` in {1}; `latest`, an id, an unambiguous beginning of one or a path is expected")]
+    NoSuchRun(String, String),
+    /// More than one run begins so.
+    #[error("`{0}` is the beginning of {1} runs; give more of the id")]
+    Ambiguous(String, usize),
 }
 
-/// One run's directory, held with an exclusive lock while the run lives.
-pub struct RunDir {
-    _private: (),
-}
-
-impl RunDir {
-    /// Creates `<base>/<id>/` (0700). `secrets` are redacted by value in everything written through here.
-    pub fn create(_base: &Path, _id: &RunId, _secrets: Vec<Secret>) -> Result<Self, RecordError> {
-        unimplemented!()
+impl RecordError {
+    /// For `map_err`: says what failed on which path.
+    fn io(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io { what, path, source }
     }
-    pub fn path(&self) -> &Path {
-        unimplemented!()
-    }
-    pub fn id(&self) -> &RunId {
-        unimplemented!()
-    }
-    /// Appends one record to `journal.jsonl` (`seq`, `ts`, `event`, fields) and fsyncs.
-    pub fn journal<T: Serialize>(&self, _event: &str, _fields: &T) -> Result<(), RecordError> {
-        unimplemented!()
-    }
-    /// Writes an artifact by temp + fsync + rename, redacted; parents are made.
-    pub fn write(&self, _relative: &str, _bytes: &[u8]) -> Result<PathBuf, RecordError> {
-        unimplemented!()
-    }
-    /// As `write`, pretty JSON.
-    pub fn write_json<T: Serialize>(&self, _relative: &str, _value: &T) -> Result<PathBuf, RecordError> {
-        unimplemented!()
-    }
-    /// Redacts secrets in a text.
-    pub fn redact(&self, _text: &str) -> String {
-        unimplemented!()
-    }
-}
-
-/// `$XDG_STATE_HOME/opencode-fsm/runs` (or `~/.local/state/…`).
-pub fn default_runs_dir() -> PathBuf {
-    unimplemented!()
-}
-
-/// `$XDG_CACHE_HOME/opencode-fsm` (or `~/.cache/…`).
-pub fn default_cache_dir() -> PathBuf {
-    unimplemented!()
-}
-
-/// A run directory by full id, unique prefix, path, or `latest`.
-pub fn find_run(_runs: &Path, _name: &str) -> Result<PathBuf, RecordError> {
-    unimplemented!()
 }

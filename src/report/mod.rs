@@ -1,92 +1,107 @@
 //! What a person (or a program, with `--json`) sees while a run goes on.
+//!
+//! [`Happening`] is the vocabulary; [`Reporter`] shows it as a live line on a
+//! terminal, as plain lines elsewhere, or as JSON lines. Texts from the sandbox
+//! come in escaped ([`escape`]).
 #![forbid(unsafe_code)]
 
+mod escape;
+mod face;
+
 use serde::Serialize;
+
+pub use escape::escape;
+pub use face::{Face, Reporter};
 
 /// One thing that happened, for the terminal or as one JSON line.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Happening {
+    /// A run began.
     RunStarted {
+        /// Its id.
         run: String,
+        /// The target, as given.
         target: String,
+        /// Its directory.
         artifacts: String,
     },
+    /// The walls of a sandbox stand.
     Walls {
+        /// What stands and what does not.
         report: crate::sandbox::WallReport,
     },
+    /// The target is being copied.
     Copying {
+        /// Files so far.
         files: u64,
+        /// Bytes so far.
         bytes: u64,
     },
+    /// The machine moved.
     State {
+        /// Where to, in the predecessor's names.
         state: String,
+        /// The iteration, from 1.
         iteration: u64,
+        /// The step in hand.
         step: Option<String>,
     },
+    /// The agent did something.
     Agent {
+        /// What, in one line.
         line: String,
+        /// Model calls of the run.
         calls: u64,
+        /// Tokens of the run.
         tokens: u64,
     },
+    /// A command of a stage began.
     StageStarted {
+        /// The stage.
         stage: String,
+        /// The command.
         command: String,
     },
+    /// A stage is over.
     StageEnded {
+        /// The stage.
         stage: String,
+        /// Whether it passed.
         ok: bool,
+        /// How long it took, milliseconds.
         wall_ms: u64,
+        /// Why it failed.
         reason: Option<String>,
     },
+    /// The guard took something back.
     Guard {
+        /// The phase.
         phase: crate::guard::Phase,
+        /// How bad it is.
         ruling: crate::guard::Ruling,
+        /// The path.
         path: String,
+        /// The rule.
         because: String,
     },
+    /// Something worth a line.
     Note {
+        /// The line.
         text: String,
     },
+    /// Something that the user should know.
     Warning {
+        /// The line.
         text: String,
     },
+    /// A run ended.
     Ended {
+        /// The exit code.
         exit: u8,
+        /// The machine's reason.
         reason: String,
+        /// `summary.json`.
         summary: serde_json::Value,
     },
-}
-
-/// How to show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Face {
-    /// A live line on a terminal, plain lines elsewhere (stderr).
-    Human,
-    /// JSON lines on stdout, nothing else there.
-    Json,
-}
-
-/// Where happenings go. Cheap to clone; never fails (a closed pipe ends output, not the run).
-#[derive(Clone)]
-pub struct Reporter {
-    _private: (),
-}
-
-impl Reporter {
-    pub fn new(_face: Face, _verbose: u8) -> Self {
-        unimplemented!()
-    }
-    pub fn say(&self, _happening: Happening) {
-        unimplemented!()
-    }
-    /// A report line for a person on stdout at the end (not in JSON face).
-    pub fn print(&self, _text: &str) {
-        unimplemented!()
-    }
-}
-
-/// Untrusted bytes made safe for a terminal: control, bidi and invalid bytes escaped, bounded length.
-pub fn escape(_bytes: &[u8], _max_chars: usize) -> String {
-    unimplemented!()
 }

@@ -185,14 +185,15 @@ impl Sandbox {
     /// When nothing listens there (`Io`, connection refused) or the guest is gone.
     pub async fn dial(&self, port: u16) -> Result<TcpStream, SandboxError> {
         let (_, fds) = self.ask(&Request::Socket, &[]).await?;
-        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(only(fds)?));
-        socket
-            .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-            .await
-            .map_err(|source| SandboxError::Io {
-                what: format!("connect to port {port} inside"),
-                source,
-            })
+        let io = |source| SandboxError::Io {
+            what: format!("connect to port {port} inside"),
+            source,
+        };
+        let socket = std::net::TcpStream::from(only(fds)?);
+        // A read that blocks would hold up the thread that is to write.
+        socket.set_nonblocking(true).map_err(io)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        TcpSocket::from_std_stream(socket).connect(address).await.map_err(io)
     }
 
     /// Stops every process inside; the tree holds still until [`Sandbox::thaw`].

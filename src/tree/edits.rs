@@ -35,6 +35,17 @@ impl TreeEdits {
         Self { removals, tar }
     }
 
+    /// Edits that make one directory and those above it.
+    pub fn make_dir(path: &RelPath) -> Self {
+        let mut tar = Vec::with_capacity(2048);
+        let mut header = header(tar::EntryType::Directory, 0o755, 0);
+        // As above.
+        let written = tar::Builder::new(&mut tar).append_data(&mut header, path.as_path(), std::io::empty());
+        debug_assert!(written.is_ok());
+        let removals = Vec::new();
+        Self { removals, tar }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.removals.is_empty() && self.tar.is_empty()

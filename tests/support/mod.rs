@@ -1,5 +1,8 @@
 //! What the integration tests share: a jail over a small tree, and commands in it.
 
+// Every test program uses a part of this only.
+#![allow(dead_code)]
+
 use std::{path::Path, time::Duration};
 
 use opencode_fsm::{
@@ -93,4 +96,70 @@ pub fn text(outcome: &ExecOutcome) -> String {
         String::from_utf8_lossy(&outcome.stdout.tail),
         String::from_utf8_lossy(&outcome.stderr.tail)
     )
+}
+
+/// A perl program with arguments; perl is on every Debian and has every system call.
+pub fn perl(program: &str, args: &[&str]) -> ExecSpec {
+    let words = ["/usr/bin/perl", "-e", program];
+    ExecSpec {
+        argv: Argv::Direct(words.iter().chain(args).map(|word| (*word).to_owned()).collect()),
+        ..sh("")
+    }
+}
+
+/// Runs a perl program inside; both streams, trimmed.
+pub async fn inside(sandbox: &Sandbox, program: &str, args: &[&str]) -> String {
+    let running = sandbox.exec(perl(program, args)).await.expect("exec");
+    text(&running.wait().await.expect("wait")).trim().to_owned()
+}
+
+/// Runs the same program on the host, as the user that runs the test: the positive control.
+pub fn outside(program: &str, args: &[&str]) -> String {
+    let done = std::process::Command::new("/usr/bin/perl")
+        .args(["-e", program])
+        .args(args)
+        .output()
+        .expect("perl runs");
+    let both = [done.stdout, done.stderr].concat();
+    String::from_utf8_lossy(&both).trim().to_owned()
+}
+
+/// A small static ELF program of the given machine code (elf(5)), for what no
+/// interpreter can do. One read-execute segment at 4 MiB, which is also the entry.
+pub fn elf(code: &[u8]) -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let size = HEADERS + code.len() as u64;
+    let mut out = b"\x7fELF\x02\x01\x01".to_vec();
+    out.resize(16, 0);
+    // ET_EXEC for EM_X86_64.
+    for half in [2u16, 62] {
+        out.extend(half.to_le_bytes());
+    }
+    out.extend(1u32.to_le_bytes());
+    for word in [BASE + HEADERS, 64, 0] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(0u32.to_le_bytes());
+    // This header's size, a program header's size and how many; no sections.
+    for half in [64u16, 56, 1, 0, 0, 0] {
+        out.extend(half.to_le_bytes());
+    }
+    // PT_LOAD, PF_R | PF_X.
+    for word in [1u32, 5] {
+        out.extend(word.to_le_bytes());
+    }
+    for word in [0, BASE, BASE, size, size, 0x1000] {
+        out.extend(word.to_le_bytes());
+    }
+    out.extend(code);
+    out
+}
+
+/// Puts an executable into the pristine layer of a [`plan`].
+pub fn install(dir: &Path, name: &str, program: &[u8]) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.join("lower").join(name);
+    std::fs::write(&path, program).expect("write");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
 }

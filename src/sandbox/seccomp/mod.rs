@@ -105,6 +105,13 @@ pub fn compile(network: Network) -> Vec<u8> {
         }
         p.ret(ALLOW);
     });
+    p.call(Sysno::prlimit64, |p| {
+        // One's own limits only (pid 0): the supervisors share the user id with
+        // what they supervise, and no other wall guards their limits.
+        p.load(arg_low(0));
+        p.when_equal(0, ALLOW);
+        p.ret(errno(libc::EPERM));
+    });
     p.call(Sysno::personality, |p| {
         p.load(arg_low(0));
         for allowed in [0, 0x0004_0000, u32::MAX] {
@@ -371,6 +378,8 @@ mod tests {
             errno(libc::EPERM)
         );
         assert_eq!(native(Sysno::ioctl, [0, 0x5401, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(native(Sysno::prlimit64, [0; 6]), ALLOW);
+        assert_eq!(native(Sysno::prlimit64, [1, 0, 0, 0, 0, 0]), errno(libc::EPERM));
     }
 
     #[test]

@@ -1,0 +1,315 @@
+//! Speed as ratios against a peer, measured in one run on one machine: `cargo bench`.
+//!
+//! Prints a Markdown table (docs/performance.md holds one). Ours and the peer's take
+//! turns, and the figures are medians, because machines are noisy.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use opencode_fsm::{
+    policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
+    sandbox::{
+        ExecSpec, OutputCaps, Sandbox,
+        jail::{JAIL_UID, Jail},
+    },
+    tree::{Cache, Checkpoint, CopyLimits, Pristine},
+    wire::{Argv, Leftovers},
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
+const LIMITS: CopyLimits = CopyLimits {
+    max_files: 1_000_000,
+    max_bytes: 8 << 30,
+};
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    // Not /tmp, which may be memory.
+    let dir = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in("/var/tmp")
+        .expect("tempdir");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
+    let jail = Jail::with_launcher(Path::new(PROGRAM)).expect("launcher");
+    println!("| what | ours | peer | peer's | ours / peer's |");
+    println!("|---|---|---|---|---|");
+    runtime.block_on(async {
+        jails(&jail, &dir.path().join("jails")).await;
+        execs(&jail, &dir.path().join("execs")).await;
+        copies(&jail, &dir.path().join("copies")).await;
+        changes(&dir.path().join("changes"));
+        iterations(&dir.path().join("iterations"));
+    });
+}
+
+fn row(what: &str, ours: Duration, peer: &str, theirs: Duration) {
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+    println!(
+        "| {what} | {:.2} ms | {peer} | {:.2} ms | {ratio:.2} |",
+        millis(ours),
+        millis(theirs)
+    );
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn timed(run: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    run();
+    began.elapsed()
+}
+
+fn quietly(program: &str, arguments: &[&str]) -> Duration {
+    timed(|| {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        assert!(
+            command
+                .status()
+                .unwrap_or_else(|why| panic!("{program}: {why}"))
+                .success(),
+            "{program}"
+        );
+    })
+}
+
+fn owner() -> Option<(u32, u32)> {
+    nix::unistd::geteuid().is_root().then_some((JAIL_UID, JAIL_UID))
+}
+
+fn own(path: &Path) {
+    if let Some((uid, gid)) = owner() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("chown");
+    }
+}
+
+fn plan(lower: &Path, scratch: &Path) -> SandboxPlan {
+    SandboxPlan {
+        label: format!("bench-{}", std::process::id()),
+        role: Role::Judge,
+        workspace: WorkspacePlan {
+            lowers: vec![lower.to_path_buf()],
+            scratch: scratch.to_path_buf(),
+            max_bytes: 1 << 30,
+            max_inodes: 1_000_000,
+        },
+        read_only: Vec::new(),
+        limits: Limits::default(),
+        min_tier: Tier::Namespaces,
+        loopback_ports: Vec::new(),
+    }
+}
+
+async fn run_true(sandbox: &Sandbox) {
+    let spec = ExecSpec {
+        argv: Argv::Direct(vec!["/bin/true".to_owned()]),
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+        wall: Duration::from_secs(10),
+        leftovers: Leftovers::Kill,
+        stdout: OutputCaps::default(),
+        stderr: OutputCaps::default(),
+    };
+    sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
+}
+
+/// A jail made, used once and removed, against bubblewrap and against no walls at all.
+async fn jails(jail: &Jail, dir: &Path) {
+    let lower = dir.join("lower");
+    fs::create_dir_all(&lower).expect("mkdir");
+    own(&lower);
+    let (mut ours, mut bwrap, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..60 {
+        let began = Instant::now();
+        let sandbox = jail
+            .create(&plan(&lower, &dir.join(format!("{round}"))))
+            .await
+            .expect("jail");
+        run_true(&sandbox).await;
+        sandbox.destroy().await.expect("destroy");
+        ours.push(began.elapsed());
+        bwrap.push(quietly("bwrap", &["--unshare-all", "--ro-bind", "/", "/", "/bin/true"]));
+        plain.push(quietly("/bin/true", &[]));
+    }
+    let ours = median(ours);
+    row(
+        "jail: create, run `true`, destroy",
+        ours,
+        "`bwrap --unshare-all true`",
+        median(bwrap),
+    );
+    row(
+        "jail: create, run `true`, destroy",
+        ours,
+        "fork and exec of `true`",
+        median(plain),
+    );
+}
+
+/// One more command in a live jail.
+async fn execs(jail: &Jail, dir: &Path) {
+    let lower = dir.join("lower");
+    fs::create_dir_all(&lower).expect("mkdir");
+    own(&lower);
+    let sandbox = jail.create(&plan(&lower, &dir.join("layer"))).await.expect("jail");
+    let (mut ours, mut plain) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        let began = Instant::now();
+        run_true(&sandbox).await;
+        ours.push(began.elapsed());
+        plain.push(quietly("/bin/true", &[]));
+    }
+    sandbox.destroy().await.expect("destroy");
+    row(
+        "`true` in a live jail",
+        median(ours),
+        "fork and exec of `true`",
+        median(plain),
+    );
+}
+
+/// A tree of `files` files with `bytes` each, 100 to a directory.
+fn tree(root: &Path, files: usize, bytes: usize) {
+    let mut content = vec![0_u8; bytes];
+    for at in 0..files {
+        let dir = root.join(format!("{:04}", at / 100));
+        if at % 100 == 0 {
+            fs::create_dir_all(&dir).expect("mkdir");
+        }
+        // Different in every file, and nothing that compresses to holes.
+        for (index, byte) in content.iter_mut().enumerate() {
+            *byte = (index.wrapping_mul(31) ^ at) as u8;
+        }
+        fs::write(dir.join(format!("{at}")), &content).expect("write");
+    }
+}
+
+fn pristine(cache: &Path, source: &Path) -> Pristine {
+    Cache::open(cache, owner())
+        .expect("cache")
+        .pristine(source, &LIMITS, &|_, _| {})
+        .expect("copy")
+}
+
+/// The pristine copy of 20 000 files with 400 MB in all, and a sandbox on it.
+async fn copies(jail: &Jail, dir: &Path) {
+    let source = dir.join("source");
+    tree(&source, 20_000, 20_000);
+    let (mut ours, mut cp) = (Vec::new(), Vec::new());
+    for round in 0..5 {
+        let cache = dir.join(format!("cache-{round}"));
+        fs::create_dir_all(&cache).expect("mkdir");
+        ours.push(timed(|| drop(pristine(&cache, &source))));
+        let copy = dir.join(format!("copy-{round}"));
+        cp.push(quietly(
+            "cp",
+            &["-a", &source.display().to_string(), &copy.display().to_string()],
+        ));
+        fs::remove_dir_all(copy).expect("rm");
+        if round > 0 {
+            fs::remove_dir_all(cache).expect("rm");
+        }
+    }
+    row(
+        "pristine copy of 20 000 files, 400 MB",
+        median(ours),
+        "`cp -a`",
+        median(cp),
+    );
+    let cache = dir.join("cache-0");
+    let kept = pristine(&cache, &source);
+    let (mut second, mut again) = (Vec::new(), Vec::new());
+    for round in 0..20 {
+        let began = Instant::now();
+        let sandbox = jail
+            .create(&plan(&kept.root, &dir.join(format!("layer-{round}"))))
+            .await
+            .expect("jail");
+        second.push(began.elapsed());
+        sandbox.destroy().await.expect("destroy");
+        again.push(quietly("/bin/true", &[]));
+    }
+    row(
+        "a second sandbox on that copy",
+        median(second),
+        "fork and exec of `true`",
+        median(again),
+    );
+}
+
+/// The changes after an edit of 100 files in a tree of 100 000.
+fn changes(dir: &Path) {
+    let source = dir.join("source");
+    tree(&source, 100_000, 200);
+    let git = |arguments: &[&str]| {
+        let source = source.display().to_string();
+        let all = [&["-C", &source, "-c", "user.name=b", "-c", "user.email=b@b"], arguments].concat();
+        quietly("git", &all)
+    };
+    let cache = dir.join("cache");
+    fs::create_dir_all(&cache).expect("mkdir");
+    let kept = pristine(&cache, &source);
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-qm", "b"]);
+    let upper = dir.join("upper");
+    for at in (0..100_000).step_by(1000) {
+        let name = format!("{:04}/{at}", at / 100);
+        let path = upper.join(&name);
+        fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
+        fs::write(&path, "edited\n").expect("write");
+        fs::write(source.join(&name), "edited\n").expect("write");
+    }
+    git(&["status", "--porcelain"]);
+    let start = Checkpoint::empty(&dir.join("start")).expect("start");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..15 {
+        let to = dir.join(format!("checkpoint-{round}"));
+        ours.push(timed(|| {
+            let found = Checkpoint::freeze(&kept, Some(&start), &upper, &to).expect("freeze");
+            assert_eq!(found.changes_since(&kept, &start).len(), 100);
+        }));
+        theirs.push(git(&["status", "--porcelain"]));
+    }
+    row(
+        "changes of 100 files among 100 000",
+        median(ours),
+        "`git status`",
+        median(theirs),
+    );
+}
+
+/// The engine's own time in an iteration of the demonstration, agent and stages excluded.
+fn iterations(dir: &Path) {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["demo", "--json", "--artifacts-dir"])
+        .arg(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    assert!(
+        command.status().expect("demo").success(),
+        "the demonstration fails: run it by hand"
+    );
+    let run = fs::read_dir(dir)
+        .expect("runs")
+        .next()
+        .expect("a run")
+        .expect("entry")
+        .path();
+    let summary: serde_json::Value =
+        serde_json::from_slice(&fs::read(run.join("summary.json")).expect("summary")).expect("JSON");
+    println!(
+        "| the engine's own time an iteration, agent and stages excluded | {} ms | | | |",
+        summary["own_ms"][0]
+    );
+}

@@ -1,0 +1,211 @@
+//! What `opencode serve` is started with: its environment, its configuration, and
+//! the permissions of each phase. Ours outrank whatever the repository holds.
+
+use serde_json::{Value, json};
+
+use super::{BashMode, MODEL_PORT, SERVER_PORT};
+use crate::{
+    guard::Phase,
+    names::RelPath,
+    policy::{GUEST_HOME, GUEST_WORKSPACE},
+};
+
+/// Where the executable appears inside.
+pub const GUEST_BINARY: &str = "/opt/opencode/opencode";
+/// Where the read-only configuration directory appears inside.
+pub const GUEST_CONFIG: &str = "/opt/opencode-config";
+/// Our provider's and model's names inside; the door asks upstream for the real model.
+pub(super) const PROVIDER: &str = "door";
+pub(super) const MODEL: &str = "model";
+/// HTTP user of the server.
+pub(super) const USER: &str = "opencode";
+
+/// Switches that keep OpenCode from loading, fetching or sending anything unasked.
+const SWITCHES: [&str; 12] = [
+    "OPENCODE_DISABLE_MODELS_FETCH",
+    "OPENCODE_DISABLE_AUTOUPDATE",
+    "OPENCODE_DISABLE_LSP_DOWNLOAD",
+    "OPENCODE_DISABLE_DEFAULT_PLUGINS",
+    "OPENCODE_DISABLE_PROJECT_CONFIG",
+    "OPENCODE_DISABLE_CLAUDE_CODE",
+    "OPENCODE_DISABLE_EXTERNAL_SKILLS",
+    "OPENCODE_DISABLE_SHARE",
+    "OPENCODE_PURE",
+    "OPENCODE_DISABLE_EMBEDDED_WEB_UI",
+    "OPENCODE_DISABLE_FFF",
+    "OPENCODE_DISABLE_FILEWATCHER",
+];
+
+/// Commands that look and do not touch; the guard, not this list, is the boundary.
+const LOOKING: [&str; 8] = [
+    "ls *",
+    "ls",
+    "cat *",
+    "grep *",
+    "rg *",
+    "git status*",
+    "git diff*",
+    "git log*",
+];
+
+/// The server's command line.
+pub(super) fn argv() -> Vec<String> {
+    [
+        GUEST_BINARY,
+        "serve",
+        "--hostname",
+        "127.0.0.1",
+        "--port",
+        &SERVER_PORT.to_string(),
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// The server's whole environment.
+pub(super) fn environment(password: &str) -> Vec<(String, String)> {
+    let mut env: Vec<(String, String)> = [
+        ("HOME", GUEST_HOME.to_owned()),
+        ("XDG_CONFIG_HOME", GUEST_CONFIG.to_owned()),
+        ("XDG_DATA_HOME", format!("{GUEST_HOME}/.local/share")),
+        ("XDG_STATE_HOME", format!("{GUEST_HOME}/.local/state")),
+        ("XDG_CACHE_HOME", format!("{GUEST_HOME}/.cache")),
+        ("TMPDIR", "/tmp".to_owned()),
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        ),
+        ("SHELL", "/bin/sh".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("GIT_TERMINAL_PROMPT", "0".to_owned()),
+        ("OPENCODE_SERVER_USERNAME", USER.to_owned()),
+        ("OPENCODE_SERVER_PASSWORD", password.to_owned()),
+        ("OPENCODE_CONFIG_CONTENT", configuration().to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec();
+    env.extend(SWITCHES.map(|name| (name.to_owned(), "1".to_owned())));
+    env
+}
+
+fn configuration() -> Value {
+    json!({
+        "$schema": "https://opencode.ai/config.json",
+        "autoupdate": false, "share": "disabled", "formatter": false, "lsp": false, "snapshot": false,
+        "model": format!("{PROVIDER}/{MODEL}"), "small_model": format!("{PROVIDER}/{MODEL}"),
+        "enabled_providers": [PROVIDER],
+        "provider": {PROVIDER: {
+            "npm": "@ai-sdk/openai-compatible", "name": "Door",
+            // The door answers within its own caps; these only guard against a lost connection.
+            "options": {"baseURL": format!("http://127.0.0.1:{MODEL_PORT}/v1"), "apiKey": "none", "headerTimeout": 600_000, "chunkTimeout": 600_000},
+            "models": {MODEL: {"name": "Model", "tool_call": true, "limit": {"context": 128_000, "output": 16_000}}},
+        }},
+        "permission": {
+            "*": "allow", "external_directory": "deny", "doom_loop": "deny", "question": "deny",
+            "webfetch": "deny", "websearch": "deny", "task": "deny", "skill": "deny",
+        },
+    })
+}
+
+/// The session's rules for a phase: every class explicit, so that nothing waits for
+/// an answer; the last rule that matches wins.
+pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract: &[RelPath]) -> Value {
+    let mut rules = vec![rule("*", "*", "deny")];
+    for class in ["read", "glob", "grep", "list", "todowrite", "todoread"] {
+        rules.push(rule(class, "*", "allow"));
+    }
+    let (allowed, denied): (&[RelPath], Vec<&RelPath>) = match phase {
+        Phase::PlanUpdate => (std::slice::from_ref(plan), Vec::new()),
+        Phase::ExecuteStep => (&[], contract.iter().chain([plan]).collect()),
+        Phase::FixOrReplan => (&[], contract.iter().collect()),
+    };
+    rules.push(rule(
+        "edit",
+        "*",
+        if phase == Phase::PlanUpdate { "deny" } else { "allow" },
+    ));
+    rules.extend(
+        allowed
+            .iter()
+            .flat_map(patterns)
+            .map(|pattern| rule("edit", &pattern, "allow")),
+    );
+    rules.extend(
+        denied
+            .into_iter()
+            .flat_map(patterns)
+            .map(|pattern| rule("edit", &pattern, "deny")),
+    );
+    match bash {
+        // The walls decide what lies outside the workspace, not OpenCode.
+        BashMode::Full => rules.extend(["bash", "external_directory"].map(|class| rule(class, "*", "allow"))),
+        BashMode::Restricted => rules.extend(LOOKING.iter().map(|pattern| rule("bash", pattern, "allow"))),
+    }
+    Value::Array(rules)
+}
+
+/// OpenCode matches paths relative to git's worktree, which is `/` where there is no git.
+fn patterns(path: &RelPath) -> [String; 2] {
+    let text = String::from_utf8_lossy(path.as_bytes()).into_owned();
+    [format!("{}/{text}", GUEST_WORKSPACE.trim_start_matches('/')), text]
+}
+
+fn rule(permission: &str, pattern: &str, action: &str) -> Value {
+    json!({"permission": permission, "pattern": pattern, "action": action})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What OpenCode decides: the last rule whose class and pattern match.
+    fn decides(rules: &Value, class: &str, path: &str) -> String {
+        let matches = |pattern: &str, text: &str| match pattern.strip_suffix('*') {
+            Some(start) => text.starts_with(start),
+            None => pattern == text,
+        };
+        let rules = rules.as_array().expect("rules");
+        let last = rules.iter().rev().find(|rule| {
+            matches(rule["permission"].as_str().expect("class"), class)
+                && matches(rule["pattern"].as_str().expect("pattern"), path)
+        });
+        last.expect("the first rule matches all")["action"]
+            .as_str()
+            .expect("action")
+            .to_owned()
+    }
+
+    #[test]
+    fn each_phase_may_edit_its_own_files_and_nothing_ever_asks() {
+        let path = |text: &str| RelPath::new(text).expect("path");
+        let (plan, contract) = (path("PLAN.md"), [path("pipeline.yml")]);
+        for phase in [Phase::PlanUpdate, Phase::ExecuteStep, Phase::FixOrReplan] {
+            for bash in [BashMode::Restricted, BashMode::Full] {
+                let rules = permissions(phase, bash, &plan, &contract);
+                assert!(!rules.to_string().contains("\"ask\""));
+                let edits = ["PLAN.md", "src/x.rs", "pipeline.yml", "workspace/pipeline.yml"]
+                    .map(|p| decides(&rules, "edit", p));
+                let expected = match phase {
+                    Phase::PlanUpdate => ["allow", "deny", "deny", "deny"],
+                    Phase::ExecuteStep => ["deny", "allow", "deny", "deny"],
+                    Phase::FixOrReplan => ["allow", "allow", "deny", "deny"],
+                };
+                assert_eq!(edits, expected, "{phase:?}");
+                let shell = if bash == BashMode::Full { "allow" } else { "deny" };
+                assert_eq!(decides(&rules, "bash", "python3 -c 1"), shell);
+                assert_eq!(decides(&rules, "webfetch", "https://x"), "deny");
+            }
+        }
+    }
+
+    #[test]
+    fn the_environment_holds_a_dummy_key_only() {
+        let env = environment("pw");
+        let text = format!("{env:?}");
+        assert!(
+            text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"none\\\""),
+            "{text}"
+        );
+        assert!(!env.iter().any(|(name, _)| name.contains("OPENAI")));
+    }
+}

@@ -1,0 +1,153 @@
+//! One `opencode serve` inside a sandbox.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use hyper::Method;
+use tokio::task::JoinHandle;
+
+use super::{AgentConfig, AgentError, OPENCODE_VERSION, config, http::Client};
+use crate::{
+    policy::{GUEST_WORKSPACE, ReadOnlyMount},
+    report::escape,
+    sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, SandboxError},
+    wire::{Argv, Leftovers},
+};
+
+/// Longest time until the server is healthy.
+const HEALTHY: Duration = Duration::from_secs(90);
+/// Between two looks whether it is.
+const LOOK: Duration = Duration::from_millis(50);
+/// Longest look: a request that comes while OpenCode starts is sometimes never answered.
+const ONE_LOOK: Duration = Duration::from_secs(2);
+/// The server lives as long as its sandbox; this only bounds a forgotten one.
+const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Bytes of the server's log kept on disk, and of its last words.
+const LOG_BYTES: u64 = 4 << 20;
+const LAST_WORDS: usize = 2_000;
+
+/// A running server. Ends with its sandbox.
+pub struct Agent {
+    pub(super) client: Client,
+    pub(super) config: AgentConfig,
+    stage: u64,
+    /// Polled to its end at most once: whoever sees it end gives the server up.
+    ended: JoinHandle<Result<ExecOutcome, SandboxError>>,
+}
+
+impl Agent {
+    /// Starts `opencode serve` inside and waits until it is healthy.
+    ///
+    /// # Errors
+    /// When it does not come up, with its last words.
+    pub async fn start(sandbox: &Sandbox, config: AgentConfig) -> Result<Self, AgentError> {
+        // It guards nothing against the agent, who runs as the server's user; it
+        // keeps a stage of the repository from answering in the server's name by accident.
+        let password = uuid::Uuid::new_v4().simple().to_string();
+        let log = |stream: &str| OutputCaps {
+            tail_bytes: LAST_WORDS,
+            sink: Some(OutputSink {
+                path: config.logs.join(format!("server-{stream}.log")),
+                max_bytes: LOG_BYTES,
+            }),
+        };
+        std::fs::create_dir_all(&config.logs).map_err(|source| AgentError::Io {
+            what: format!("make {}", config.logs.display()),
+            source,
+        })?;
+        let spec = ExecSpec {
+            argv: Argv::Direct(config::argv()),
+            env: config::environment(&password),
+            cwd: GUEST_WORKSPACE.to_owned(),
+            wall: LIFE,
+            leftovers: Leftovers::Kill,
+            stdout: log("stdout"),
+            stderr: log("stderr"),
+        };
+        let running = sandbox.exec(spec).await?;
+        let stage = running.stage();
+        let mut agent = Self {
+            client: Client::new(&password),
+            config,
+            stage,
+            ended: tokio::spawn(running.wait()),
+        };
+        agent.until_healthy(sandbox).await?;
+        Ok(agent)
+    }
+
+    async fn until_healthy(&mut self, sandbox: &Sandbox) -> Result<(), AgentError> {
+        let deadline = Instant::now() + HEALTHY;
+        loop {
+            tokio::select! {
+                died = died(&mut self.ended) => return Err(AgentError::NotHealthy(died)),
+                answer = tokio::time::timeout(ONE_LOOK, self.client.ask(sandbox, Method::GET, "/global/health", None)) => match answer {
+                    Ok(Ok(health)) if health["healthy"] == true => {
+                        let version = health["version"].as_str().unwrap_or_default();
+                        if version != OPENCODE_VERSION {
+                            tracing::warn!("OpenCode is {}, this tool is verified against {OPENCODE_VERSION}", escape(version.as_bytes(), 40));
+                        }
+                        return Ok(());
+                    }
+                    Ok(Ok(other)) => return Err(AgentError::NotHealthy(escape(other.to_string().as_bytes(), 200))),
+                    Ok(Err(why)) if Instant::now() >= deadline => return Err(AgentError::NotHealthy(why.to_string())),
+                    Err(_) if Instant::now() >= deadline => {
+                        return Err(AgentError::NotHealthy("it listens and does not answer".to_owned()));
+                    }
+                    // It does not listen yet, or not with both ears.
+                    _ => tokio::time::sleep(LOOK).await,
+                },
+            }
+        }
+    }
+
+    /// The stage whose main process is the server: sweeps spare it.
+    pub fn stage(&self) -> u64 {
+        self.stage
+    }
+
+    /// Resolves when the server's process has ended, with its last words.
+    pub(super) async fn died(&mut self) -> String {
+        died(&mut self.ended).await
+    }
+}
+
+async fn died(ended: &mut JoinHandle<Result<ExecOutcome, SandboxError>>) -> String {
+    match ended.await {
+        Ok(Ok(outcome)) => {
+            let words = [&outcome.stdout.tail[..], &outcome.stderr.tail[..]].concat();
+            format!("its process ended ({:?}): {}", outcome.end, escape(&words, LAST_WORDS))
+        }
+        Ok(Err(why)) => why.to_string(),
+        Err(why) => why.to_string(),
+    }
+}
+
+/// What the server's sandbox must show read-only: the executable and an empty
+/// configuration directory, made in `dir`. Being read-only keeps OpenCode from
+/// installing anything there.
+///
+/// # Errors
+/// When the directory cannot be made.
+pub fn mounts(binary: &Path, dir: &Path) -> Result<Vec<ReadOnlyMount>, AgentError> {
+    let configuration = dir.join("agent-config");
+    let inner = configuration.join("opencode");
+    std::fs::create_dir_all(&inner)
+        .and_then(|()| std::fs::write(inner.join(".gitignore"), ""))
+        .map_err(|source| AgentError::Io {
+            what: format!("make {}", inner.display()),
+            source,
+        })?;
+    Ok(vec![
+        ReadOnlyMount {
+            host: binary.to_path_buf(),
+            guest: PathBuf::from(config::GUEST_BINARY),
+        },
+        ReadOnlyMount {
+            host: configuration,
+            guest: PathBuf::from(config::GUEST_CONFIG),
+        },
+    ])
+}

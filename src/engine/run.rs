@@ -1,0 +1,235 @@
+//! `run`: from a target and a goal to a verdict.
+
+use std::{path::Path, time::Instant};
+
+use crate::{
+    agent::{self, AgentConfig},
+    broker::{DoorConfig, ModelDoor, Upstream},
+    contract::Plan,
+    engine::{
+        EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
+        drive::{Drive, Parts},
+        facts::Seed,
+        judge::Judge,
+        site::{self, Site},
+        summary::{ChangeLine, PlanSummary},
+        workspace::Workspace,
+    },
+    fsm::{self, EndReason, Machine, Prompts},
+    guard,
+    names::RelPath,
+    record::RunDir,
+    report::{Happening, Reporter},
+    tree::{self, Change},
+};
+
+/// Bytes of changed files that are copied out.
+const EXPORT_BYTES: u64 = 4 << 30;
+/// Largest plan that the summary looks into.
+const PLAN_BYTES: u64 = 1 << 20;
+
+/// Runs the loop on a target until the machine ends.
+///
+/// # Errors
+/// When it cannot even begin; once it has begun, whatever happens is an
+/// [`Outcome`], and what was accepted until then is in its artifacts.
+pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
+    let began = Instant::now();
+    let seeds = options
+        .seeds
+        .iter()
+        .map(|path| Seed::read(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let binary = agent::reachable(&agent::find_binary(options.opencode_bin.as_deref())?)?;
+    let secrets: Vec<_> = options.api_key.iter().cloned().collect();
+    let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
+    let withheld = guard::withheld()
+        .into_iter()
+        .filter(|path| !options.allow_repo_config.contains(path))
+        .collect();
+    let mounts = agent::mounts(&binary, site.scratch.path())?;
+    let mut workspace = site.workspace(&options.target, &options.plan, withheld, mounts)?;
+    let pipeline = site::contract_of(&options.target, &workspace)?;
+    let test_cmd = pipeline
+        .tests
+        .as_ref()
+        .map(|tests| tests.cmds.join(" && "))
+        .unwrap_or_default();
+    if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
+        let text = Plan::template(&options.goal, &test_cmd, Some(&pipeline));
+        workspace.write(&site.jail, &options.plan, text.as_bytes()).await?;
+    } else if !options.goal.is_empty() {
+        let text = format!(
+            "the target has a `{}`; it holds the goal, and --goal is not used",
+            options.plan
+        );
+        reporter.say(Happening::Warning { text });
+    }
+    let door = open_door(options, &site.run)?;
+    let prompts = Prompts::new(
+        options.plan.to_string(),
+        options.target.pipeline.to_string(),
+        test_cmd,
+        options.max_fix,
+    )?;
+    let agent_config = AgentConfig {
+        bash: options.bash,
+        plan: options.plan.clone(),
+        contract: workspace.contract().to_vec(),
+        turn_wall: options.turn_wall,
+        stall: options.stall,
+        logs: site.run.path().join("agent"),
+    };
+    let machine = Machine::new(fsm::Limits {
+        max_iters: options.max_iters,
+        max_fix: options.max_fix,
+        ..fsm::Limits::default()
+    });
+    let mut drive = Drive::new(Parts {
+        jail: &site.jail,
+        run: &site.run,
+        reporter,
+        judge: Judge {
+            jail: &site.jail,
+            run: &site.run,
+            reporter,
+            pipeline: &pipeline,
+        },
+        prompts,
+        plan: options.plan.clone(),
+        contract: options.target.pipeline.clone(),
+        seeds,
+        door: &door,
+        agent_config,
+        machine,
+        workspace,
+        deadline: options.run_budget.wall.map(|wall| began + wall),
+    });
+    let driven = drive.drive(&mut stop).await;
+    let closed = drive.close().await;
+    let (parts, tally) = drive.into_parts();
+
+    let mut summary = Summary::new(&site);
+    (summary.exit_reason, summary.detail, summary.exit_code) = match (parts.machine.position(), driven.and(closed)) {
+        (_, Err(why)) => ("ERROR".to_owned(), why.to_string(), why.exit_code()),
+        (fsm::Position::Ended(end), Ok(())) => (
+            end.reason.to_string(),
+            end.detail.clone(),
+            parts.machine.exit_code().unwrap_or(7),
+        ),
+        (position, Ok(())) => ("ERROR".to_owned(), format!("the run stopped in {}", position.name()), 7),
+    };
+    let done = summary.exit_reason == EndReason::Done.to_string();
+    summary.iterations = parts.machine.iteration();
+    summary.turns = tally.turns;
+    summary.guard_events = tally.guard_events;
+    summary.own_ms = tally.own_ms();
+    summary.plan = plan_of(&parts.workspace, &options.plan)?;
+    if let Some(last) = tally.last {
+        summary.verified = last.ok;
+        summary.metrics = last.metrics;
+        summary.walls = last.walls;
+    }
+    bring_out(&parts.workspace, &site.run, &mut summary)?;
+    drop(parts);
+    summary.usage = Some(door.close()?);
+    summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    site.scratch.remove()?;
+    if options.apply && done {
+        apply(site.run.path(), &site.target)?;
+        summary.applied = true;
+    }
+    summary.conclude(&site.run, reporter)
+}
+
+fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineError> {
+    let (upstream, model) = match &options.model {
+        ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
+        ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
+        ModelChoice::Endpoint { base_url, model } => (
+            Upstream::Http {
+                base_url: base_url.clone(),
+                key: options.api_key.clone(),
+            },
+            model.clone(),
+        ),
+    };
+    Ok(ModelDoor::open(DoorConfig {
+        upstream,
+        model,
+        per_run: options.run_budget,
+        per_turn: options.turn_budget,
+        ledger: run.path().join("model.jsonl"),
+        record_to: options.record_cassette.clone(),
+    })?)
+}
+
+fn plan_of(workspace: &Workspace, path: &RelPath) -> Result<PlanSummary, EngineError> {
+    let bytes = workspace.read(path, PLAN_BYTES)?.unwrap_or_default();
+    let Ok(plan) = Plan::parse(&bytes) else {
+        return Ok(PlanSummary::default());
+    };
+    let lines = |steps: Vec<crate::contract::Step>| {
+        steps
+            .into_iter()
+            .map(|s| crate::report::escape(format!("{} {}", s.id, s.text).as_bytes(), 300))
+            .collect()
+    };
+    let (next, backlog, done) = plan.steps();
+    Ok(PlanSummary {
+        done: lines(done),
+        next: lines(next),
+        backlog: lines(backlog),
+    })
+}
+
+/// Writes what was accepted to the run's artifacts: `changes.patch`, `changes.json`, `files/`.
+fn bring_out(workspace: &Workspace, run: &RunDir, summary: &mut Summary) -> Result<(), EngineError> {
+    let (pristine, current) = (workspace.pristine(), workspace.current());
+    let changes = workspace.changes();
+    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), EXPORT_BYTES)?;
+    summary.refused.extend(current.left_out().iter().cloned());
+    let out: Vec<Change> = changes
+        .into_iter()
+        .filter(|change| !summary.refused.iter().any(|(path, _)| *path == change.path))
+        .collect();
+    run.write(
+        "changes.patch",
+        &tree::patch(pristine, workspace.start(), current, &out)?,
+    )?;
+    run.write_json("changes.json", &out)?;
+    summary.changes = out.iter().map(ChangeLine::from).collect();
+    Ok(())
+}
+
+/// Brings the changes of a finished run to a tree; refuses when that tree is no
+/// longer, at any changed path, what the run started from.
+///
+/// # Errors
+/// When it moved on, or the run's artifacts cannot be read.
+pub fn apply(run: &Path, target: &Path) -> Result<Vec<Change>, EngineError> {
+    let path = run.join("changes.json");
+    let bytes = std::fs::read(&path).map_err(|source| EngineError::Io {
+        what: format!("read {}", path.display()),
+        source,
+    })?;
+    let changes: Vec<Change> = serde_json::from_slice(&bytes)
+        .map_err(|why| EngineError::Usage(format!("{}: {why}; is this a finished run?", path.display())))?;
+    tree::apply_to(target, &run.join("files"), &changes)?;
+    Ok(changes)
+}
+
+/// The target of a finished run.
+///
+/// # Errors
+/// When the run has no summary.
+pub fn target_of(run: &Path) -> Result<std::path::PathBuf, EngineError> {
+    let path = run.join("summary.json");
+    let bytes = std::fs::read(&path).map_err(|source| EngineError::Io {
+        what: format!("read {}", path.display()),
+        source,
+    })?;
+    let summary: Summary =
+        serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
+    Ok(summary.target.into())
+}

@@ -1,0 +1,218 @@
+//! What `run` and `verify` both need before anything happens: the run's directory,
+//! the copied target, its contract, the jail.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::{
+    contract::{self, Pipeline},
+    engine::{
+        EngineError, Stop, TargetOptions,
+        scratch::{self, Scratch},
+        workspace::{Walls, Workspace},
+    },
+    guard::{self, WriteSets},
+    names::{RelPath, RunId},
+    policy::{Limits, ReadOnlyMount},
+    record::{self, RunDir, Secret},
+    report::{Happening, Reporter},
+    sandbox::jail::{JAIL_UID, Jail},
+    tree::{Cache, CopyLimits, Pristine},
+};
+
+/// Bounds on the copied target.
+const COPY: CopyLimits = CopyLimits {
+    max_files: 2_000_000,
+    max_bytes: 64 << 30,
+};
+/// Bytes that pristine copies may take together.
+const CACHE_BYTES: u64 = 32 << 30;
+/// Longest contract.
+const CONTRACT_BYTES: u64 = contract::MAX_DOCUMENT as u64;
+/// Acceptance command where neither the user nor the contract names one.
+const DEFAULT_TESTS: &str = "pytest -q";
+/// Inodes that a sandbox may add to its workspace.
+const DISK_INODES: u64 = 1_000_000;
+/// Between two reports of the copy's progress.
+const COPY_REPORT: Duration = Duration::from_millis(200);
+
+/// What a run stands on.
+pub(super) struct Site {
+    pub run: RunDir,
+    /// The target, absolute.
+    pub target: PathBuf,
+    pub pristine: Arc<Pristine>,
+    pub scratch: Scratch,
+    pub jail: Jail,
+}
+
+impl Site {
+    /// Makes the run's directory and copies the target. Nothing of the target is
+    /// read again during the run, and nothing there is ever written.
+    pub async fn prepare(
+        options: &TargetOptions,
+        secrets: &[Secret],
+        reporter: &Reporter,
+        stop: &mut Stop,
+    ) -> Result<Self, EngineError> {
+        let target = target(&options.target)?;
+        let id = RunId::fresh();
+        let runs = match &options.artifacts_dir {
+            Some(dir) => std::path::absolute(dir).map_err(|source| EngineError::Io {
+                what: format!("--artifacts-dir {}", dir.display()),
+                source,
+            })?,
+            None => record::default_runs_dir()?,
+        };
+        let run = RunDir::create(&runs, &id, secrets)?;
+        reporter.say(Happening::RunStarted {
+            run: id.to_string(),
+            target: target.display().to_string(),
+            artifacts: run.path().display().to_string(),
+        });
+        run.journal(
+            "run",
+            &json!({"id": id, "target": target, "version": env!("CARGO_PKG_VERSION")}),
+        )?;
+        let cache = record::default_cache_dir()?;
+        scratch::open_directory(&cache)?;
+        let scratch = Scratch::make(&cache.join("scratch"), &id)?;
+        let pristine = tokio::select! {
+            pristine = copy(cache.join("targets"), target.clone(), reporter.clone()) => pristine?,
+            signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
+        };
+        run.journal(
+            "copied",
+            &json!({"digest": pristine.digest, "entries": pristine.manifest.len(), "skipped": pristine.skipped}),
+        )?;
+        for (path, why) in &pristine.skipped {
+            reporter.say(Happening::Warning {
+                text: format!("not copied: {path}: {why}"),
+            });
+        }
+        let jail = Jail::new()?;
+        Ok(Self {
+            run,
+            target,
+            pristine: Arc::new(pristine),
+            scratch,
+            jail,
+        })
+    }
+
+    /// The workspace on the copied target.
+    pub fn workspace(
+        &self,
+        options: &TargetOptions,
+        plan: &RelPath,
+        withheld: Vec<RelPath>,
+        agent_mounts: Vec<ReadOnlyMount>,
+    ) -> Result<Workspace, EngineError> {
+        let contract = guard::contract_paths(&self.pristine.manifest, &options.pipeline, &bootstrap_path());
+        let sets = WriteSets {
+            plan: plan.clone(),
+            contract,
+            withheld,
+        };
+        let walls = Walls {
+            limits: Limits {
+                memory_bytes: options.memory_bytes,
+                processes: options.processes,
+                ..Limits::default()
+            },
+            min_tier: options.min_tier,
+            disk_bytes: options.disk_bytes,
+            disk_inodes: DISK_INODES,
+            agent_mounts,
+            loopback_ports: vec![crate::agent::MODEL_PORT, crate::agent::SERVER_PORT],
+        };
+        let id = self.run.id().to_string();
+        Workspace::new(
+            id,
+            self.pristine.clone(),
+            sets,
+            self.scratch.path().to_path_buf(),
+            walls,
+        )
+    }
+}
+
+/// The target as an absolute directory.
+fn target(given: &Path) -> Result<PathBuf, EngineError> {
+    let shown = given.display();
+    let path = std::fs::canonicalize(given).map_err(|source| {
+        EngineError::Usage(format!(
+            "target {shown}: {source}; this version takes a local directory"
+        ))
+    })?;
+    match path.is_dir() {
+        true => Ok(path),
+        false => Err(EngineError::Usage(format!(
+            "target {shown} is no directory; this version takes a local directory"
+        ))),
+    }
+}
+
+async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<Pristine, EngineError> {
+    let copied = tokio::task::spawn_blocking(move || {
+        let owner = nix::unistd::geteuid().is_root().then_some((JAIL_UID, JAIL_UID));
+        let cache = Cache::open(&cache, owner)?;
+        let began = Instant::now();
+        let last = AtomicU64::new(0);
+        let progress = |files: u64, bytes: u64| {
+            let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let before = last.load(Ordering::Relaxed);
+            let due = now.saturating_sub(before) >= u64::try_from(COPY_REPORT.as_millis()).unwrap_or(u64::MAX);
+            if due
+                && last
+                    .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+            {
+                reporter.say(Happening::Copying { files, bytes });
+            }
+        };
+        let pristine = cache.pristine(&target, &COPY, &progress)?;
+        cache.prune(CACHE_BYTES)?;
+        Ok::<_, EngineError>(pristine)
+    });
+    copied
+        .await
+        .map_err(|why| EngineError::Usage(format!("the copy was abandoned: {why}")))?
+}
+
+/// The contract of the tree as it was copied, with the user's acceptance command in it.
+pub(super) fn contract_of(options: &TargetOptions, workspace: &Workspace) -> Result<Pipeline, EngineError> {
+    let manifest = &workspace.pristine().manifest;
+    contract::reject_unsupported(|path| manifest.contains_key(path))
+        .map_err(|e| EngineError::Contract(e.to_string()))?;
+    let mut pipeline = match workspace.read(&options.pipeline, CONTRACT_BYTES)? {
+        Some(bytes) => Pipeline::parse(&options.pipeline, &bytes).map_err(|e| EngineError::Contract(e.to_string()))?,
+        None if options.require_pipeline => {
+            return Err(EngineError::Contract(format!(
+                "the target has no `{}`; add one (docs/pipeline_spec.md), name it with --pipeline, or leave out --require-pipeline",
+                options.pipeline
+            )));
+        }
+        None => Pipeline::with_tests(options.test_cmd.as_deref().unwrap_or(DEFAULT_TESTS)),
+    };
+    if let Some(command) = &options.test_cmd {
+        pipeline.tests = Pipeline::with_tests(command).tests;
+    } else if pipeline.stages().all(|stage| stage.cmds.is_empty()) {
+        pipeline.tests = Pipeline::with_tests(DEFAULT_TESTS).tests;
+    }
+    Ok(pipeline)
+}
+
+/// The bootstrap's place: contract even where there is none yet.
+fn bootstrap_path() -> RelPath {
+    // A constant of two plain names always passes the check.
+    RelPath::new(".aider_fsm/bootstrap.yml").unwrap_or_else(|_| unreachable!("a constant path"))
+}

@@ -1,0 +1,60 @@
+//! `verify`: one verification of a target, without an agent.
+
+use std::time::Instant;
+
+use crate::{
+    engine::{
+        EngineError, Outcome, Stop, Summary, TargetOptions,
+        judge::Judge,
+        site::{self, Site},
+    },
+    names::RelPath,
+    report::{Happening, Reporter},
+};
+
+/// Runs the target's contract once, in a judge of its own.
+///
+/// # Errors
+/// When it cannot be run; a contract that is not met is an [`Outcome`].
+pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
+    let began = Instant::now();
+    let site = Site::prepare(options, &[], reporter, &mut stop).await?;
+    // No phase of an agent ever looks at it; the guard's sets need a name.
+    let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
+    let mut workspace = site.workspace(options, &plan, Vec::new(), Vec::new())?;
+    let pipeline = site::contract_of(options, &workspace)?;
+    let judge = Judge {
+        jail: &site.jail,
+        run: &site.run,
+        reporter,
+        pipeline: &pipeline,
+    };
+    let verification = tokio::select! {
+        verification = judge.verify(&mut workspace, "verify") => verification?,
+        signal = stop.requested() => {
+            drop(workspace);
+            site.scratch.remove()?;
+            return Err(EngineError::Interrupted(signal));
+        }
+    };
+    if let Some(report) = verification.walls.clone() {
+        reporter.say(Happening::Walls { report });
+    }
+    let mut summary = Summary::new(&site);
+    (summary.exit_reason, summary.exit_code) = if verification.ok {
+        ("VERIFIED".to_owned(), 0)
+    } else {
+        ("VERIFICATION_FAILED".to_owned(), 3)
+    };
+    summary.detail = match (&verification.failed_stage, &verification.reason) {
+        (Some(stage), Some(reason)) => format!("{stage}: {reason}"),
+        _ => "every stage passed".to_owned(),
+    };
+    summary.verified = verification.ok;
+    summary.metrics = verification.metrics;
+    summary.walls = verification.walls;
+    summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    drop(workspace);
+    site.scratch.remove()?;
+    summary.conclude(&site.run, reporter)
+}

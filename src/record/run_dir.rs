@@ -1,0 +1,249 @@
+//! One run's directory.
+//!
+//! ```text
+//! <runs>/<id>/lock            held (flock(2)) while the run lives
+//!            /journal.jsonl   one record a line, each fsynced before anything follows from it
+//!            /…               artifacts, each whole or absent
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+
+use super::{RecordError, Secret, redact::Redactor};
+use crate::names::RunId;
+
+/// One run's directory, held with an exclusive lock while the run lives.
+pub struct RunDir {
+    path: PathBuf,
+    id: RunId,
+    redactor: Redactor,
+    journal: Mutex<Journal>,
+    _lock: Flock<File>,
+}
+
+struct Journal {
+    file: File,
+    seq: u64,
+}
+
+/// One line of `journal.jsonl`.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    seq: u64,
+    /// RFC 3339, UTC.
+    ts: String,
+    event: &'a str,
+    fields: &'a T,
+}
+
+impl RunDir {
+    /// Creates `<runs>/<id>/` (mode 0700). `secrets` are redacted by value in
+    /// everything written through here.
+    ///
+    /// # Errors
+    /// When it exists already or cannot be made.
+    pub fn create(runs: &Path, id: &RunId, secrets: &[Secret]) -> Result<Self, RecordError> {
+        let path = runs.join(id.as_str());
+        fs::create_dir_all(runs).map_err(RecordError::io("make", runs))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(RecordError::io("make", &path))?;
+        let open = |name: &str| {
+            let file = path.join(name);
+            let opened = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&file);
+            opened.map_err(RecordError::io("make", &file))
+        };
+        let lock = Flock::lock(open("lock")?, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| RecordError::io("lock", &path)(errno.into()))?;
+        let file = open("journal.jsonl")?;
+        sync_dir(&path)
+            .and_then(|()| sync_dir(runs))
+            .map_err(RecordError::io("sync", &path))?;
+        let journal = Mutex::new(Journal { file, seq: 0 });
+        Ok(Self {
+            path,
+            id: id.clone(),
+            redactor: Redactor::new(secrets),
+            journal,
+            _lock: lock,
+        })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run's id.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// Appends one record to `journal.jsonl` and fsyncs it.
+    ///
+    /// # Errors
+    /// When it cannot be written: then nothing that depends on it may happen.
+    pub fn journal<T: Serialize>(&self, event: &str, fields: &T) -> Result<(), RecordError> {
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = Line {
+            seq: journal.seq,
+            ts: jiff::Timestamp::now().to_string(),
+            event,
+            fields,
+        };
+        let mut bytes = serde_json::to_vec(&line).map_err(|source| RecordError::Encode {
+            what: format!("the journal's `{event}`"),
+            source,
+        })?;
+        bytes = self.clean(bytes);
+        bytes.push(b'\n');
+        let written = journal.file.write_all(&bytes).and_then(|()| journal.file.sync_data());
+        written.map_err(RecordError::io("append to", &self.path.join("journal.jsonl")))?;
+        journal.seq += 1;
+        Ok(())
+    }
+
+    /// Writes an artifact whole (see [`durable_write`]), redacted; parents are made.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was there before is then still there.
+    pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
+        let path = self.path.join(relative);
+        durable_write(&path, &self.clean(bytes.to_vec()))?;
+        Ok(path)
+    }
+
+    /// As [`RunDir::write`], pretty JSON.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_json<T: Serialize>(&self, relative: &str, value: &T) -> Result<PathBuf, RecordError> {
+        let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| RecordError::Encode {
+            what: relative.to_owned(),
+            source,
+        })?;
+        bytes.push(b'\n');
+        self.write(relative, &bytes)
+    }
+
+    /// Takes over a file that a stream was written to as it came: redacts and syncs it.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn adopt(&self, relative: &str) -> Result<(), RecordError> {
+        let path = self.path.join(relative);
+        let bytes = fs::read(&path).map_err(RecordError::io("read", &path))?;
+        match self.redactor.redact(&bytes) {
+            Some(clean) => durable_write(&path, &clean),
+            None => File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(RecordError::io("sync", &path)),
+        }
+    }
+
+    /// A text without any secret.
+    pub fn redact(&self, text: &str) -> String {
+        match self.redactor.redact(text.as_bytes()) {
+            Some(clean) => String::from_utf8_lossy(&clean).into_owned(),
+            None => text.to_owned(),
+        }
+    }
+
+    fn clean(&self, bytes: Vec<u8>) -> Vec<u8> {
+        self.redactor.redact(&bytes).unwrap_or(bytes)
+    }
+}
+
+/// Writes a file so that a crash at any moment leaves the old one or the new one
+/// whole: a temporary name, fsync(2), rename(2), fsync of the directory. Mode 0600.
+///
+/// # Errors
+/// When any of that fails.
+pub fn durable_write(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let write = || -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_dir(dir)
+    };
+    write().map_err(RecordError::io("write", path))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn run(dir: &Path) -> RunDir {
+        RunDir::create(dir, &RunId::fresh(), &[Secret::new("sk-0123456789")]).expect("create")
+    }
+
+    #[test]
+    fn the_journal_counts_and_holds_no_secret() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let run = run(dir.path());
+        for n in 0..3 {
+            run.journal("tick", &json!({"n": n, "key": "Bearer sk-0123456789"}))
+                .expect("journal");
+        }
+        let text = fs::read_to_string(run.path().join("journal.jsonl")).expect("read");
+        let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).expect("json")).collect();
+        assert_eq!(
+            lines.iter().map(|l| l["seq"].as_u64()).collect::<Vec<_>>(),
+            [Some(0), Some(1), Some(2)]
+        );
+        assert_eq!(lines[2]["fields"]["n"], 2);
+        assert!(!text.contains("0123456789"), "{text}");
+    }
+
+    #[test]
+    fn artifacts_are_private_whole_and_redacted() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let run = run(dir.path());
+        let path = run.write("a/b/c.txt", b"\xff sk-0123456789 \xfe").expect("write");
+        assert_eq!(fs::read(&path).expect("read"), b"\xff [redacted] \xfe");
+        let mode = |path: &Path| fs::metadata(path).expect("stat").permissions().mode() & 0o777;
+        assert_eq!((mode(run.path()), mode(&path)), (0o700, 0o600));
+        assert_eq!(
+            fs::read_dir(run.path().join("a/b")).expect("ls").count(),
+            1,
+            "no temporary file stays"
+        );
+        fs::write(run.path().join("stream.txt"), "x sk-0123456789").expect("write");
+        run.adopt("stream.txt").expect("adopt");
+        assert_eq!(fs::read(run.path().join("stream.txt")).expect("read"), b"x [redacted]");
+    }
+
+    #[test]
+    fn a_live_run_is_locked_and_its_id_taken() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let run = run(dir.path());
+        let lock = || {
+            Flock::lock(
+                File::open(run.path().join("lock")).expect("open"),
+                FlockArg::LockExclusiveNonblock,
+            )
+        };
+        assert!(lock().is_err());
+        assert!(RunDir::create(dir.path(), run.id(), &[]).is_err());
+    }
+}

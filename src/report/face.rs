@@ -1,0 +1,187 @@
+//! How happenings are shown.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::Arc,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Happening;
+use crate::{guard::Ruling, sandbox::WallState};
+
+/// How to show what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// A live line on a terminal, plain lines elsewhere (stderr); results on stdout.
+    Human,
+    /// JSON lines on stdout, nothing else there.
+    Json,
+}
+
+/// Where happenings go. Cheap to clone; never fails (a closed pipe ends output, not the run).
+#[derive(Clone)]
+pub struct Reporter {
+    face: Face,
+    verbose: u8,
+    /// The live line; only on a terminal.
+    live: Option<Arc<ProgressBar>>,
+}
+
+impl Reporter {
+    /// `verbose`: 1 shows what the agent does and every wall even without a terminal.
+    pub fn new(face: Face, verbose: u8) -> Self {
+        let live = (face == Face::Human && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {prefix} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            Arc::new(bar)
+        });
+        Self { face, verbose, live }
+    }
+
+    /// Shows a happening.
+    pub fn say(&self, happening: Happening) {
+        if self.face == Face::Json {
+            if let Ok(line) = serde_json::to_string(&happening) {
+                let _ = writeln!(io::stdout().lock(), "{line}");
+            }
+            return;
+        }
+        match happening {
+            Happening::RunStarted { run, target, artifacts } => {
+                self.line(&format!("run {run}\n  target    {target}\n  artifacts {artifacts}"));
+            }
+            Happening::Walls { report } => self.walls(&report),
+            Happening::Copying { files, bytes } => {
+                self.fleeting(&format!("copying the target: {files} files, {} MiB", bytes >> 20));
+            }
+            Happening::State { state, iteration, step } => {
+                let step = step.map(|step| format!("  STEP_ID={step}")).unwrap_or_default();
+                let text = format!("[{iteration}] {state}{step}");
+                if let Some(bar) = &self.live {
+                    bar.set_prefix(text.clone());
+                }
+                self.line(&text);
+            }
+            Happening::Agent { line, calls, tokens } => {
+                self.fleeting(&format!("{calls} calls, {tokens} tokens  {line}"));
+                if self.verbose > 0 {
+                    self.line(&format!("      agent: {line}"));
+                }
+            }
+            Happening::StageStarted { stage, command } => {
+                self.fleeting(&format!("{stage}: {command}"));
+                if self.verbose > 0 {
+                    self.line(&format!("      {stage}: {command}"));
+                }
+            }
+            Happening::StageEnded {
+                stage,
+                ok,
+                wall_ms,
+                reason,
+            } => {
+                let verdict = if ok { "passed" } else { "FAILED" };
+                let reason = reason.map(|r| format!(": {r}")).unwrap_or_default();
+                self.line(&format!("      {stage} {verdict} in {:.2} s{reason}", seconds(wall_ms)));
+            }
+            Happening::Guard {
+                ruling, path, because, ..
+            } => {
+                let what = if ruling == Ruling::Violation { "GUARD" } else { "guard" };
+                self.line(&format!("      {what}: {path}: {because}"));
+            }
+            Happening::Note { text } => self.line(&text),
+            Happening::Warning { text } => self.line(&format!("warning: {text}")),
+            Happening::Ended { .. } => self.clear(),
+        }
+    }
+
+    /// A result for a person, on stdout; JSON has it in its own lines.
+    pub fn print(&self, text: &str) {
+        if self.face == Face::Human {
+            self.clear();
+            let _ = writeln!(io::stdout().lock(), "{text}");
+        }
+    }
+
+    /// The one result of a verb that has no happenings: JSON or text, on stdout.
+    pub fn result(&self, value: &serde_json::Value, text: &str) {
+        match self.face {
+            Face::Human => self.print(text),
+            Face::Json => {
+                let _ = writeln!(io::stdout().lock(), "{value}");
+            }
+        }
+    }
+
+    /// Why the program ends without a result.
+    pub fn fail(&self, exit: u8, why: &str) {
+        self.clear();
+        match self.face {
+            Face::Human => {
+                let _ = writeln!(io::stderr().lock(), "error: {why}");
+            }
+            Face::Json => {
+                let value = serde_json::json!({"event": "error", "exit": exit, "message": why});
+                let _ = writeln!(io::stdout().lock(), "{value}");
+            }
+        }
+    }
+
+    fn walls(&self, report: &crate::sandbox::WallReport) {
+        let weak: Vec<_> = report
+            .walls
+            .iter()
+            .filter(|wall| wall.state != WallState::Enforced)
+            .collect();
+        self.line(&format!(
+            "  walls     {} ({} of {} as asked)",
+            report.tier,
+            report.walls.len() - weak.len(),
+            report.walls.len()
+        ));
+        for wall in &report.walls {
+            match &wall.state {
+                WallState::Enforced if self.verbose > 0 => self.line(&format!("            {}", wall.name)),
+                WallState::Enforced => {}
+                WallState::Degraded(why) => self.line(&format!("            {} weaker: {why}", wall.name)),
+                WallState::Absent(why) => self.line(&format!("            {} ABSENT: {why}", wall.name)),
+            }
+        }
+    }
+
+    /// A line that stays.
+    fn line(&self, text: &str) {
+        match &self.live {
+            Some(bar) => bar.suspend(|| {
+                let _ = writeln!(io::stderr().lock(), "{text}");
+            }),
+            None => {
+                let _ = writeln!(io::stderr().lock(), "{text}");
+            }
+        }
+    }
+
+    /// A text that the next one replaces; nothing where there is no terminal.
+    fn fleeting(&self, text: &str) {
+        if let Some(bar) = &self.live {
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.live {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a run are far below 2^52")]
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}

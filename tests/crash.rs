@@ -1,0 +1,157 @@
+//! What is left when a run is stopped: by a signal, and by `kill -9` at any moment.
+//!
+//! One test, alone in its process: it looks for whatever is left on the whole machine.
+
+#[path = "support/program.rs"]
+mod program;
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use program::{Bench, PROGRAM, opencode};
+
+/// Longest time that anything may be left after the host process is gone.
+const LEFT: Duration = Duration::from_secs(5);
+/// Kills, spread over the time that a whole demonstration takes.
+const KILLS: u32 = 20;
+
+fn demo(bench: &Bench, round: u32) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["demo", "--json", "--artifacts-dir"])
+        .arg(bench.path("runs"));
+    command.arg("--dir").arg(bench.path(&format!("demo-{round}")));
+    command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    command
+}
+
+/// What is left of any run: processes, mounts, cgroups.
+fn left(bench: &Bench) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        if entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
+            let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if program == Path::new(PROGRAM) || line.contains("/opt/opencode/opencode") {
+                found.push(format!("process {} {line}", entry.file_name().to_string_lossy()));
+            }
+        }
+    }
+    let ids: Vec<String> = fs::read_dir(bench.path("runs"))
+        .map(|runs| {
+            runs.flatten()
+                .map(|run| run.file_name().to_string_lossy().into_owned())
+                .collect()
+        })
+        .unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    found.extend(
+        mounts
+            .lines()
+            .filter(|line| ids.iter().any(|id| line.contains(id.as_str())))
+            .map(|line| format!("mount {line}")),
+    );
+    let mut directories = vec![Path::new("/sys/fs/cgroup").to_path_buf()];
+    while let Some(dir) = directories.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if ids.iter().any(|id| name.contains(id.as_str())) {
+                    found.push(format!("cgroup {}", entry.path().display()));
+                }
+                directories.push(entry.path());
+            }
+        }
+    }
+    for id in &ids {
+        let lock = fs::File::open(bench.path("runs").join(id).join("lock"));
+        if lock.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()) {
+            found.push(format!("lock of {id}"));
+        }
+    }
+    found
+}
+
+/// Waits until nothing is left, at most [`LEFT`].
+fn nothing_left(bench: &Bench, what: &str) {
+    let deadline = Instant::now() + LEFT;
+    loop {
+        let found = left(bench);
+        if found.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: {found:#?}");
+        std::thread::yield_now();
+    }
+}
+
+fn end(mut child: Child, signal: Signal) -> std::process::ExitStatus {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    // The demonstration may have ended by itself, on a quick machine.
+    let _ = kill(pid, signal);
+    child.wait().expect("wait")
+}
+
+#[test]
+fn nothing_is_left_however_a_run_ends() {
+    if !opencode() {
+        return;
+    }
+    let bench = Bench::new();
+    nothing_left(&bench, "before");
+    let began = Instant::now();
+    assert!(demo(&bench, 0).status().expect("starts").success());
+    let whole = began.elapsed();
+    nothing_left(&bench, "after a run that ended by itself");
+
+    // The control: while a run lives, this test does see its parts.
+    let child = demo(&bench, 1).spawn().expect("starts");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !left(&bench)
+        .iter()
+        .any(|found| found.contains("/opt/opencode/opencode"))
+    {
+        assert!(Instant::now() < deadline, "the agent never came up");
+        std::thread::yield_now();
+    }
+    assert_eq!(end(child, Signal::SIGINT).code(), Some(130));
+    nothing_left(&bench, "after SIGINT");
+    let child = demo(&bench, 2).spawn().expect("starts");
+    while !left(&bench)
+        .iter()
+        .any(|found| found.contains("/opt/opencode/opencode"))
+    {
+        assert!(Instant::now() < deadline, "the agent never came up");
+        std::thread::yield_now();
+    }
+    assert_eq!(end(child, Signal::SIGTERM).code(), Some(143));
+    nothing_left(&bench, "after SIGTERM");
+
+    let mut killed = 0;
+    for round in 0..KILLS {
+        let child = demo(&bench, 10 + round).spawn().expect("starts");
+        // The moment is the point of it, not a wait for something.
+        let moment = whole.mul_f64(f64::from(round) / f64::from(KILLS));
+        std::thread::sleep(moment);
+        let status = end(child, Signal::SIGKILL);
+        killed += u32::from(status.signal() == Some(9));
+        nothing_left(&bench, &format!("after kill -9 at {moment:?}"));
+    }
+    assert!(
+        killed >= KILLS / 2,
+        "only {killed} of {KILLS} runs were killed before they ended"
+    );
+}

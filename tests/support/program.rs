@@ -1,0 +1,193 @@
+//! The built program, run as a user runs it, on repositories and cassettes made here.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+/// The built program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
+
+/// Whether OpenCode is there. Where it must be (CI), its absence is a failure.
+pub fn opencode() -> bool {
+    let there = opencode_fsm::agent::find_binary(None);
+    match &there {
+        Ok(_) => true,
+        Err(why) if std::env::var_os("CI").is_some() => panic!("{why}"),
+        Err(why) => {
+            eprintln!("SKIPPED: {why}");
+            false
+        }
+    }
+}
+
+/// A repository under test, the cassette that plays the model, and the runs.
+pub struct Bench {
+    dir: tempfile::TempDir,
+    entries: Vec<Value>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("loop-").tempdir().expect("tempdir");
+        fs::create_dir(dir.path().join("repo")).expect("mkdir");
+        Self {
+            dir,
+            entries: vec![json!({"cassette": 1})],
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file of the repository.
+    pub fn file(&self, name: &str, text: &str) -> &Self {
+        let path = self.path("repo").join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+        fs::write(&path, text).expect("write");
+        if text.starts_with("#!") {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        }
+        self
+    }
+
+    /// The model's next answer in the turn `label`, for the `occurrence`th time that turn comes.
+    pub fn say(&mut self, label: &str, occurrence: u32, call: u32, tools: &[(&str, Value)]) -> &mut Self {
+        let tools: Vec<Value> = tools
+            .iter()
+            .map(|(name, arguments)| json!({"name": name, "arguments": arguments}))
+            .collect();
+        self.entries.push(json!({"turn": label, "occurrence": occurrence, "call": call, "reply": {"text": "so be it", "tools": tools}}));
+        self
+    }
+
+    /// One tool call, then the end of the turn.
+    pub fn act(&mut self, label: &str, occurrence: u32, tool: &str, arguments: Value) -> &mut Self {
+        self.say(label, occurrence, 1, &[(tool, arguments)])
+            .say(label, occurrence, 2, &[])
+    }
+
+    /// A shell command, then the end of the turn.
+    pub fn shell(&mut self, label: &str, occurrence: u32, command: &str) -> &mut Self {
+        self.act(
+            label,
+            occurrence,
+            "bash",
+            json!({"command": command, "description": "as scripted"}),
+        )
+    }
+
+    /// Writes the cassette and gives the command line of a run with it.
+    pub fn run(&self, more: &[&str]) -> Command {
+        let cassette = self.path("cassette.jsonl");
+        let text: String = self.entries.iter().map(|entry| format!("{entry}\n")).collect();
+        fs::write(&cassette, text).expect("write");
+        let model = format!("cassette:{}", cassette.display());
+        self.command(
+            &[
+                &["run", "--json", "--opencode-bash", "full", "--model", &model],
+                more,
+                &[],
+            ]
+            .concat(),
+            "repo",
+        )
+    }
+
+    /// The program with a target (a name here) at the end.
+    pub fn command(&self, arguments: &[&str], target: &str) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(arguments)
+            .arg("--artifacts-dir")
+            .arg(self.path("runs"))
+            .arg(self.path(target));
+        command.stdin(Stdio::null());
+        for name in [
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "OPENAI_API_BASE",
+            "AIDER_FSM_MODEL",
+        ] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// The only run so far.
+    pub fn the_run(&self) -> PathBuf {
+        let mut runs = fs::read_dir(self.path("runs"))
+            .expect("runs")
+            .map(|entry| entry.expect("entry").path());
+        let run = runs.next().expect("a run");
+        assert!(runs.next().is_none(), "one run");
+        run
+    }
+
+    /// `summary.json` of the only run.
+    pub fn summary(&self) -> Value {
+        json_file(&self.the_run().join("summary.json"))
+    }
+
+    /// A file as the run brought it out.
+    pub fn brought_out(&self, name: &str) -> String {
+        fs::read_to_string(self.the_run().join("files").join(name)).unwrap_or_else(|why| panic!("{name}: {why}"))
+    }
+}
+
+pub fn json_file(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))).expect("json")
+}
+
+/// Runs to the end and demands an exit code.
+pub fn expect(mut command: Command, code: i32) -> Output {
+    let output = command.output().expect("starts");
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{}\n{}",
+        shown(&output.stdout),
+        shown(&output.stderr)
+    );
+    output
+}
+
+/// Everything that a look at a tree can tell: kinds, modes, times, owners and contents.
+pub fn fingerprint(root: &Path) -> BTreeMap<PathBuf, (u32, i64, i64, u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_path_buf()];
+    while let Some(path) = left.pop() {
+        let meta = fs::symlink_metadata(&path).expect("stat");
+        let bytes = if meta.is_file() {
+            fs::read(&path).expect("read")
+        } else {
+            Vec::new()
+        };
+        if meta.is_dir() {
+            left.extend(
+                fs::read_dir(&path)
+                    .expect("ls")
+                    .map(|entry| entry.expect("entry").path()),
+            );
+        }
+        found.insert(path, (meta.mode(), meta.mtime(), meta.mtime_nsec(), meta.uid(), bytes));
+    }
+    found
+}
+
+/// Every file below `root` that holds `needle`.
+pub fn holding(root: &Path, needle: &str) -> Vec<PathBuf> {
+    fingerprint(root)
+        .into_iter()
+        .filter(|(_, (.., bytes))| bytes.windows(needle.len()).any(|window| window == needle.as_bytes()))
+        .map(|(path, _)| path)
+        .collect()
+}
