@@ -112,7 +112,7 @@ impl Primitive {
                 .to_owned(),
             Overlay => "the scratch directory must lie on a file system that can hold an overlay upper with \
                         user extended attributes (ext4, xfs, btrfs, tmpfs; Linux 5.11 or later): set \
-                        XDG_STATE_HOME to a directory on one (in a container: on a volume)"
+                        XDG_CACHE_HOME to a directory on one (in a container: on a volume)"
                 .to_owned(),
             Landlock => "boot Linux 6.2 or later with landlock among the security modules \
                          (CONFIG_SECURITY_LANDLOCK=y and `landlock` in the kernel's lsm= list)"
