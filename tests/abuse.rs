@@ -20,7 +20,7 @@ use opencode_fsm::{
     },
     wire::{Leftovers, Termination},
 };
-use support::{elf, inside, install, jail, perl, plan, run, sh, text};
+use support::{Scratch, elf, inside, install, jail, perl, plan, run, sh, text};
 
 const OK: Termination = Termination::Code(0);
 
@@ -29,13 +29,13 @@ struct Marked {
     // Dropped in this order.
     sandbox: Sandbox,
     _jail: Jail,
-    dir: tempfile::TempDir,
+    dir: Scratch,
     mark: String,
 }
 
 impl Marked {
     async fn new(label: &str, off: &[Layer], change: impl FnOnce(&mut SandboxPlan)) -> Self {
-        let dir = tempfile::tempdir().expect("tempdir");
+        let dir = Scratch::new();
         let mut plan = plan(dir.path(), label);
         change(&mut plan);
         let jail = jail().without(off);
@@ -163,7 +163,10 @@ async fn comets_and_bombs_end_at_the_wall_cap_below_their_count() {
         assert!(outcome.usage.wall_ms < 6_000, "{outcome:?}");
         let most = most.load(Ordering::Relaxed);
         assert!(most <= 64, "{most} processes");
-        assert!(most >= 8 || text(&outcome).contains("Cannot fork"), "control: {outcome:?}");
+        assert!(
+            most >= 8 || text(&outcome).contains("Cannot fork"),
+            "control: {outcome:?}"
+        );
         jail.is_clean_and_works().await;
     }
 }
@@ -283,12 +286,17 @@ async fn hogs_that_slow_their_supervisor_down_still_meet_the_wall_cap() {
     let attack = r#"
         my $idle = pack("L", 0);
         for (1, getppid) { syscall(141, 0, 0 + $_, 19); syscall(144, 0 + $_, 5, $idle) }
-        print `ps -o ni=,cls= -p 1`;
+        $| = 1;
+        print `ps -o cls= -p 1`;
         for (1 .. 32) { next if fork; 1 while 1 }
         1 while 1;
     "#;
     let outcome = jail.end(perl(attack, &[]), 700).await;
-    assert!(outcome.timed_out, "{outcome:?}");
+    assert!(
+        outcome.timed_out && text(&outcome).contains("IDL"),
+        "control: {}",
+        text(&outcome)
+    );
     assert!(outcome.usage.wall_ms < 10_000, "{outcome:?}");
     jail.is_clean_and_works().await;
 }
@@ -428,6 +436,5 @@ async fn directories_deeper_than_any_path_end_with_the_sandbox() {
     } = jail;
     sandbox.destroy().await.expect("destroyed");
     opencode_fsm::tree::remove_all(&scratch).expect("removed");
-    assert!(!scratch.exists());
-    dir.close().expect("nothing is left behind");
+    assert!(!scratch.exists() && dir.path().exists());
 }
