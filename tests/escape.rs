@@ -23,19 +23,15 @@ use opencode_fsm::{
     },
     wire::{Leftovers, Termination},
 };
-use support::{elf, inside, install, jail, outside, perl, plan, run, sh, text};
+use support::{Scratch, elf, inside, install, jail, outside, perl, plan, run, sh, text};
 
 /// A jail over a fresh tree, some layers left off. To be dropped from the last to the first.
-async fn jailed(label: &str, off: &[Layer]) -> (tempfile::TempDir, Jail, Sandbox) {
-    let dir = tempdir();
+async fn jailed(label: &str, off: &[Layer]) -> (Scratch, Jail, Sandbox) {
+    let dir = Scratch::new();
     let jail = jail().without(off);
     let label = format!("{label}{}", off.len());
     let sandbox = jail.create(&plan(dir.path(), &label)).await.expect("a jail");
     (dir, jail, sandbox)
-}
-
-fn tempdir() -> tempfile::TempDir {
-    tempfile::tempdir().expect("tempdir")
 }
 
 /// Prints what it can read of the first line of every file that is named.
@@ -165,7 +161,7 @@ const CONNECT: &str = r#"
 
 #[tokio::test]
 async fn no_socket_of_the_host_can_be_reached() {
-    let dir = tempdir();
+    let dir = Scratch::new();
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a UDP socket");
     udp.set_read_timeout(Some(std::time::Duration::from_secs(10)))
         .expect("a timeout");

@@ -14,6 +14,26 @@ use opencode_fsm::{
     wire::{Argv, Leftovers},
 };
 
+/// A temporary directory that goes with all that a jail leaves in it: directories
+/// that nobody may open, trees that are too deep for others to remove.
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("tempdir"))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = opencode_fsm::tree::remove_all(self.path());
+    }
+}
+
 /// The built program: launcher and guest.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
 

@@ -284,6 +284,9 @@ fn proc(new: &Path) -> Result<OwnedFd, StepError> {
         Mode::empty(),
     )
     .step("open /proc/sys/user")?;
+    // A System V segment goes with the last process that maps it, not with the
+    // sandbox. Kernels before 5.19 keep this from us; the memory cap still holds.
+    let _ = fs::write(proc.join("sys/kernel/shm_rmid_forced"), "1");
     let sys = api::open_tree(&proc.join("sys")).step("open_tree /proc/sys")?;
     api::set_attributes(&sys, RDONLY, false).step("make /proc/sys read-only")?;
     api::attach(&sys, &proc.join("sys")).step("attach /proc/sys")?;
