@@ -279,6 +279,12 @@ async fn a_stage_that_kills_its_supervisor_dies_with_it() {
     bare.is_clean_and_works().await;
 }
 
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
+    let pages: u64 = statm.split(' ').nth(1).expect("a field").parse().expect("a number");
+    pages * 4096
+}
+
 #[tokio::test]
 async fn a_flood_on_both_streams_costs_the_host_no_memory() {
     const CAP: u64 = 1 << 20;
