@@ -279,28 +279,6 @@ async fn a_stage_that_kills_its_supervisor_dies_with_it() {
     bare.is_clean_and_works().await;
 }
 
-#[tokio::test]
-async fn hogs_that_slow_their_supervisor_down_still_meet_the_wall_cap() {
-    let jail = Marked::new("slow", &[], |plan| plan.limits.processes = 48).await;
-    // The supervisors share the stage's user id: it may make them idle ones.
-    let attack = r#"
-        my $idle = pack("L", 0);
-        for (1, getppid) { syscall(141, 0, 0 + $_, 19); syscall(144, 0 + $_, 5, $idle) }
-        $| = 1;
-        print `ps -o cls= -p 1`;
-        for (1 .. 32) { next if fork; 1 while 1 }
-        1 while 1;
-    "#;
-    let outcome = jail.end(perl(attack, &[]), 700).await;
-    assert!(
-        outcome.timed_out && text(&outcome).contains("IDL"),
-        "control: {}",
-        text(&outcome)
-    );
-    assert!(outcome.usage.wall_ms < 10_000, "{outcome:?}");
-    jail.is_clean_and_works().await;
-}
-
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
     let pages: u64 = statm.split(' ').nth(1).expect("a field").parse().expect("a number");
