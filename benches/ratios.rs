@@ -15,7 +15,7 @@ use opencode_fsm::{
     policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{
         ExecSpec, OutputCaps, Sandbox,
-        jail::{JAIL_UID, Jail},
+        jail::{self, Jail},
     },
     tree::{Cache, Checkpoint, CopyLimits, Pristine},
     wire::{Argv, Leftovers},
@@ -83,7 +83,7 @@ fn quietly(program: &str, arguments: &[&str]) -> Duration {
 }
 
 fn owner() -> Option<(u32, u32)> {
-    nix::unistd::geteuid().is_root().then_some((JAIL_UID, JAIL_UID))
+    jail::owner().map(|id| (id, id))
 }
 
 fn own(path: &Path) {

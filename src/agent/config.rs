@@ -137,7 +137,8 @@ pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract
             .map(|pattern| rule("edit", &pattern, "deny")),
     );
     match bash {
-        BashMode::Full => rules.push(rule("bash", "*", "allow")),
+        // The walls decide what lies outside the workspace, not OpenCode.
+        BashMode::Full => rules.extend(["bash", "external_directory"].map(|class| rule(class, "*", "allow"))),
         BashMode::Restricted => rules.extend(LOOKING.iter().map(|pattern| rule("bash", pattern, "allow"))),
     }
     Value::Array(rules)

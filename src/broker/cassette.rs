@@ -70,10 +70,7 @@ pub(super) struct Player(HashMap<CallId, Entry>);
 
 impl Player {
     pub fn open(path: &Path) -> Result<Self, BrokerError> {
-        let io = |source| BrokerError::Io {
-            what: format!("read the cassette {}", path.display()),
-            source,
-        };
+        let io = |why: std::io::Error| BrokerError::Config(format!("cassette {}: {why}", path.display()));
         if std::fs::metadata(path).map_err(io)?.len() > MAX_BYTES {
             return Err(BrokerError::Config(format!(
                 "{} is larger than {MAX_BYTES} bytes",

@@ -2,8 +2,6 @@
 
 use std::{path::Path, time::Instant};
 
-use serde_json::json;
-
 use crate::{
     agent::{self, AgentConfig},
     broker::{DoorConfig, ModelDoor, Upstream},
@@ -141,20 +139,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         apply(site.run.path(), &site.target)?;
         summary.applied = true;
     }
-    summary.keep(&site.run)?;
-    site.run.journal(
-        "ended",
-        &json!({"reason": summary.exit_reason, "exit": summary.exit_code}),
-    )?;
-    reporter.say(Happening::Ended {
-        exit: summary.exit_code,
-        reason: summary.exit_reason.clone(),
-        summary: serde_json::to_value(&summary).unwrap_or_default(),
-    });
-    Ok(Outcome {
-        summary,
-        artifacts: site.run.path().to_path_buf(),
-    })
+    summary.conclude(&site.run, reporter)
 }
 
 fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineError> {

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    io::ErrorKind,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -44,9 +45,27 @@ impl Scratch {
     }
 
     /// Removes the directory, then the lease.
-    pub fn remove(self) -> Result<(), EngineError> {
-        tree::remove_all(&self.dir)?;
-        fs::remove_file(&self.lease).map_err(io("remove", &self.lease))
+    pub fn remove(mut self) -> Result<(), EngineError> {
+        self.clear()
+    }
+
+    fn clear(&mut self) -> Result<(), EngineError> {
+        if self.dir.exists() {
+            tree::remove_all(&self.dir)?;
+        }
+        match fs::remove_file(&self.lease) {
+            Err(why) if why.kind() != ErrorKind::NotFound => Err(io("remove", &self.lease)(why)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A run that could not begin: what stays is the next run's to collect.
+        if let Err(why) = self.clear() {
+            tracing::warn!("{why}");
+        }
     }
 }
 
@@ -104,7 +123,8 @@ mod tests {
         fs::write(other.path().join("file"), "x").expect("write");
         // As after kill -9: the lock goes, the directory stays.
         let left = other.path().to_path_buf();
-        drop(other);
+        let other = std::mem::ManuallyDrop::new(other);
+        nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&*other._held)).expect("close");
         assert!(left.exists());
         let third = Scratch::make(base.path(), &RunId::fresh()).expect("make");
         assert!(!left.exists() && one.path().exists());

@@ -24,7 +24,7 @@ use crate::{
     policy::{Limits, ReadOnlyMount},
     record::{self, RunDir, Secret},
     report::{Happening, Reporter},
-    sandbox::jail::{JAIL_UID, Jail},
+    sandbox::jail::{self, Jail},
     tree::{Cache, CopyLimits, Pristine},
 };
 
@@ -163,7 +163,7 @@ fn target(given: &Path) -> Result<PathBuf, EngineError> {
 
 async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<Pristine, EngineError> {
     let copied = tokio::task::spawn_blocking(move || {
-        let owner = nix::unistd::geteuid().is_root().then_some((JAIL_UID, JAIL_UID));
+        let owner = jail::owner().map(|id| (id, id));
         let cache = Cache::open(&cache, owner)?;
         let began = Instant::now();
         let last = AtomicU64::new(0);

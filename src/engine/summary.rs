@@ -1,12 +1,14 @@
 //! `summary.json`: what a run came to, in one document.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     broker::Usage,
-    engine::{EngineError, site::Site},
+    engine::{EngineError, Outcome, site::Site},
     names::RelPath,
     record::RunDir,
+    report::{Happening, Reporter},
     sandbox::WallReport,
     tree::Change,
 };
@@ -86,10 +88,20 @@ impl Summary {
         }
     }
 
-    /// Writes `summary.json`.
-    pub(super) fn keep(&self, run: &RunDir) -> Result<(), EngineError> {
-        run.write_json("summary.json", self)?;
-        Ok(())
+    /// Writes `summary.json` and tells how it ended.
+    pub(super) fn conclude(self, run: &RunDir, reporter: &Reporter) -> Result<Outcome, EngineError> {
+        run.write_json("summary.json", &self)?;
+        run.journal("ended", &json!({"reason": self.exit_reason, "exit": self.exit_code}))?;
+        reporter.say(Happening::Ended {
+            exit: self.exit_code,
+            reason: self.exit_reason.clone(),
+            summary: serde_json::to_value(&self).unwrap_or_default(),
+        });
+        let artifacts = run.path().to_path_buf();
+        Ok(Outcome {
+            summary: self,
+            artifacts,
+        })
     }
 }
 

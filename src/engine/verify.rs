@@ -56,14 +56,5 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     drop(workspace);
     site.scratch.remove()?;
-    summary.keep(&site.run)?;
-    reporter.say(Happening::Ended {
-        exit: summary.exit_code,
-        reason: summary.exit_reason.clone(),
-        summary: serde_json::to_value(&summary).unwrap_or_default(),
-    });
-    Ok(Outcome {
-        summary,
-        artifacts: site.run.path().to_path_buf(),
-    })
+    summary.conclude(&site.run, reporter)
 }

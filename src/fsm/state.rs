@@ -137,7 +137,7 @@ impl Purpose {
 
 /// What the engine is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case")]
+#[serde(tag = "do", content = "what", rename_all = "kebab-case")]
 pub enum Command {
     /// Collect the facts for the next prompts and parse the plan.
     Snapshot,
@@ -173,7 +173,7 @@ pub enum PlanEdit {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "happened", rename_all = "kebab-case")]
+#[serde(tag = "happened", content = "what", rename_all = "kebab-case")]
 pub enum Event {
     /// The run begins.
     Begin,
@@ -303,5 +303,60 @@ impl fmt::Display for EndReason {
             EndReason::SandboxError => "SANDBOX_ERROR",
             EndReason::Interrupted => "INTERRUPTED",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The journal holds every one of them.
+    #[test]
+    fn every_event_and_command_survives_the_journal() {
+        let verdict = Verdict {
+            ok: false,
+            failed_stage: Some("tests".to_owned()),
+            reason: None,
+        };
+        let failed = |failure| TurnResult::Failed(failure);
+        let turn = |result| Event::TurnOver {
+            result,
+            violations: vec!["v".to_owned()],
+            plan: PlanView::Broken(vec![]),
+        };
+        let end = End {
+            reason: EndReason::Done,
+            detail: "d".to_owned(),
+        };
+        for event in [
+            Event::Begin,
+            Event::SnapshotTaken,
+            turn(TurnResult::Completed),
+            turn(failed(TurnFailure::Provider("p".to_owned()))),
+            turn(failed(TurnFailure::Time("t".to_owned()))),
+            Event::Verified(verdict),
+            Event::PlanRewritten,
+            Event::SandboxFailed("s".to_owned()),
+            Event::BudgetExhausted("b".to_owned()),
+            Event::Interrupted { signal: 2 },
+        ] {
+            let text = serde_json::to_string(&event).expect("written");
+            assert_eq!(serde_json::from_str::<Event>(&text).expect("read"), event, "{text}");
+        }
+        for command in [
+            Command::Snapshot,
+            Command::Turn {
+                purpose: Purpose::FixOrReplan { fix: 1 },
+                try_number: 1,
+                findings: vec![],
+            },
+            Command::Verify,
+            Command::RewritePlan(PlanEdit::MarkDone),
+            Command::RewritePlan(PlanEdit::Block { why: "w".to_owned() }),
+            Command::End(end),
+        ] {
+            let text = serde_json::to_string(&command).expect("written");
+            assert_eq!(serde_json::from_str::<Command>(&text).expect("read"), command, "{text}");
+        }
     }
 }

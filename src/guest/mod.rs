@@ -19,6 +19,8 @@ mod supervisor;
 mod tree;
 mod warden;
 
+pub(crate) use payload::landlock_abi;
+
 use std::os::fd::OwnedFd;
 
 use crate::wire::Confinement;
@@ -33,21 +35,34 @@ pub struct GuestStart {
     pub sysctl_user: Option<OwnedFd>,
 }
 
-/// Serves the host until it asks for a shutdown or goes away; then everything
-/// inside is dead. Returns the process's exit code.
-pub fn supervise(start: GuestStart) -> u8 {
-    match supervisor::Supervisor::new(start) {
-        Ok(supervisor) => supervisor.serve(),
-        Err(_) => 70,
+/// A supervisor whose own walls stand.
+pub struct Guest(supervisor::Supervisor);
+
+impl Guest {
+    /// Builds what every command will need: signals, the nested user namespace.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn new(start: GuestStart) -> Result<Self, Failure> {
+        supervisor::Supervisor::new(start).map(Self)
+    }
+
+    /// Serves the host until it asks for a shutdown or goes away; then
+    /// everything inside is dead. Returns the process's exit code.
+    pub fn serve(self) -> u8 {
+        self.0.serve()
     }
 }
 
 /// A step that failed, with what the kernel said.
 #[derive(Debug)]
-struct Failure {
-    step: String,
-    errno: Option<i32>,
-    why: String,
+pub struct Failure {
+    /// The step.
+    pub step: String,
+    /// `errno`, where there was one.
+    pub errno: Option<i32>,
+    /// Its text.
+    pub why: String,
 }
 
 impl Failure {

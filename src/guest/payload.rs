@@ -263,7 +263,7 @@ fn bits(access: PathAccess, abi: ABI) -> BitFlags<AccessFs> {
 }
 
 /// The kernel's landlock ABI; 0 is none (landlock_create_ruleset(2)).
-pub(super) fn landlock_abi() -> u32 {
+pub(crate) fn landlock_abi() -> u32 {
     const VERSION: libc::c_uint = 1;
     // SAFETY: with the version flag the kernel wants a null pointer and size 0.
     let abi = unsafe {

@@ -326,26 +326,29 @@ fn nested_namespace(confinement: &Confinement, sysctl_user: Option<OwnedFd>) -> 
     match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
         ForkResult::Child => {
             drop((made, done_tell));
-            let forbidden = unshare(CloneFlags::CLONE_NEWUSER).is_ok() && forbid_namespaces(sysctl_user).is_ok();
-            let _ = std::io::Write::write_all(&mut &made_tell, &[u8::from(forbidden)]);
+            let errno = match unshare(CloneFlags::CLONE_NEWUSER).map_err(Into::into) {
+                Ok(()) => forbid_namespaces(sysctl_user),
+                refused => refused,
+            }
+            .map_or_else(|e: std::io::Error| e.raw_os_error().unwrap_or(libc::EIO), |()| 0);
+            let _ = std::io::Write::write_all(&mut &made_tell, &errno.to_ne_bytes());
             let _ = { done }.read(&mut [0]);
             // SAFETY: leaves without running anything of the parent's.
             unsafe { libc::_exit(0) }
         }
         ForkResult::Parent { child } => {
             drop((made_tell, done));
-            let mut forbidden = [0];
-            let _ = made.read(&mut forbidden);
+            let mut errno = [0; 4];
+            let told = made.read_exact(&mut errno);
             let mapped = map(child, confinement, uid.as_raw(), gid.as_raw());
             drop(done_tell);
             let _ = waitpid(child, None);
-            if forbidden != [1] {
-                return Err(Failure::plain(
-                    "nest a user namespace",
-                    "unshare or user.max_user_namespaces failed",
-                ));
+            let refused = |errno| Failure::new("nest a user namespace", errno);
+            told.map_err(|_| refused(nix::Error::ECHILD))?;
+            match i32::from_ne_bytes(errno) {
+                0 => mapped,
+                errno => Err(refused(nix::Error::from_raw(errno))),
             }
-            mapped
         }
     }
 }

@@ -149,13 +149,3 @@ impl FromStr for Tier {
         .ok_or_else(|| "expected landlock, namespaces-no-proc, namespaces or namespaces-cgroup".to_string())
     }
 }
-
-/// Whether landlock is demanded or merely used where it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LandlockNeed {
-    /// The sandbox refuses to start without it.
-    Required,
-    /// Used where the kernel has it; its absence is recorded.
-    BestEffort,
-}

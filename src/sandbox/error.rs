@@ -14,9 +14,7 @@ pub enum SandboxError {
         remedy: String,
     },
     /// This host cannot give the walls that the user demands (exit code 5).
-    #[error(
-        "this host gives tier `{got}` ({why}); `{wanted}` is demanded; run `opencode-fsm doctor`, or accept the weaker walls by name with --min-tier {got}"
-    )]
+    #[error("this host gives tier `{got}` ({why}); `{wanted}` is demanded; remedy: {remedy}")]
     TierTooLow {
         /// What the host gives.
         got: crate::policy::Tier,
@@ -24,6 +22,8 @@ pub enum SandboxError {
         wanted: crate::policy::Tier,
         /// The missing primitive.
         why: String,
+        /// What the user can do about it.
+        remedy: String,
     },
     /// The guest answered that a request failed.
     #[error("the guest could not {step}: {why}")]

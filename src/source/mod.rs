@@ -1,4 +1,5 @@
-//! (to be built)
+//! Where targets come from. So far: the demonstration repository that is part of the program.
+#![forbid(unsafe_code)]
 
 mod demo;
 

@@ -15,14 +15,18 @@ use std::{
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::resource::{Resource, getrlimit},
-    unistd::geteuid,
 };
 
-use super::spec::{JAIL_UID, JailSpec, Launched};
+use super::{
+    cgroup,
+    primitive::Unbuilt,
+    spec::{JailSpec, Launched, owner},
+    walls,
+};
 use crate::{
-    policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, SandboxPlan, Tier},
+    policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, SandboxPlan},
     sandbox::{
-        DiskCap, Sandbox, SandboxError, Wall, WallReport, WallState,
+        DiskCap, Sandbox, SandboxError,
         guest_link::Teardown,
         seccomp::{self, Network},
     },
@@ -96,8 +100,13 @@ impl Jail {
     /// Builds one sandbox.
     ///
     /// # Errors
-    /// [`SandboxError::TierTooLow`], or the step that failed.
+    /// [`SandboxError::TierTooLow`] where a primitive of the kernel is refused,
+    /// or the step that failed.
     pub async fn create(&self, plan: &SandboxPlan) -> Result<Sandbox, SandboxError> {
+        self.build(plan).await.map_err(|why| why.into_error(plan.min_tier))
+    }
+
+    pub(super) async fn build(&self, plan: &SandboxPlan) -> Result<Sandbox, Unbuilt> {
         let scratch = &plan.workspace.scratch;
         let io = |source| SandboxError::Io {
             what: format!("prepare {}", scratch.display()),
@@ -106,8 +115,8 @@ impl Jail {
         for name in ["upper", "work"] {
             let dir = scratch.join(name);
             std::fs::create_dir_all(&dir).map_err(io)?;
-            if geteuid().is_root() {
-                chown(&dir, Some(JAIL_UID), Some(JAIL_UID)).map_err(io)?;
+            if let Some(id) = owner() {
+                chown(&dir, Some(id), Some(id)).map_err(io)?;
             }
         }
         let spec = self.compile(plan);
@@ -119,26 +128,40 @@ impl Jail {
                 .map_err(|why| SandboxError::Gone(format!("jail launcher: {why}")))?;
         }
         drop((theirs, reply_theirs));
-        let (cgroups, pidfd) = launched(reply).await?;
-        let report = report(&spec, &cgroups, plan);
-        let teardown = JailTeardown {
-            pidfd,
-            work: scratch.join("work"),
-        };
-        if report.tier < plan.min_tier {
-            let why = "no cgroup controller could be used: run as root, or have a cgroup delegated".to_owned();
-            return Err(SandboxError::TierTooLow {
-                got: report.tier,
-                wanted: plan.min_tier,
-                why,
-            });
-        }
+        let built = launched(reply).await?;
+        let report = walls::report(&spec, &built.cgroups, built.landlock_abi);
         let disk = DiskCap {
             dir: scratch.join("upper"),
             max_bytes: plan.workspace.max_bytes,
             max_inodes: plan.workspace.max_inodes,
         };
-        Sandbox::connect(guest, report, Some(disk), Box::new(teardown)).await
+        let teardown = JailTeardown {
+            pidfd: built.pidfd,
+            work: scratch.join("work"),
+        };
+        let tier = report.tier;
+        let sandbox = Sandbox::connect(guest, report, Some(disk), Box::new(teardown)).await?;
+        let landlock = spec.confinement.landlock.as_ref();
+        if landlock.is_some_and(|rules| built.landlock_abi < rules.min_abi) {
+            sandbox.destroy().await?;
+            return Err(Unbuilt::Step {
+                step: format!("landlock (ABI {})", built.landlock_abi),
+                errno: libc::EOPNOTSUPP,
+            });
+        }
+        if tier < plan.min_tier {
+            sandbox.destroy().await?;
+            return Err(Unbuilt::Other(SandboxError::TierTooLow {
+                got: tier,
+                wanted: plan.min_tier,
+                why: "no cgroup takes limits for memory and processes".to_owned(),
+                remedy: format!(
+                    "{}; or accept the weaker walls by name with --min-tier {tier}",
+                    cgroup::remedy()
+                ),
+            }));
+        }
+        Ok(sandbox)
     }
 
     fn compile(&self, plan: &SandboxPlan) -> JailSpec {
@@ -219,23 +242,30 @@ fn landlock_rules() -> LandlockRules {
     }
 }
 
-async fn launched(reply: OwnedFd) -> Result<(Vec<String>, OwnedFd), SandboxError> {
-    let gone = |why: &str| SandboxError::Gone(format!("jail launcher: {why}"));
+/// A jail as the launcher made it.
+struct Built {
+    cgroups: Vec<String>,
+    landlock_abi: u32,
+    pidfd: OwnedFd,
+}
+
+async fn launched(reply: OwnedFd) -> Result<Built, Unbuilt> {
+    let gone = |why: &str| Unbuilt::Other(SandboxError::Gone(format!("jail launcher: {why}")));
     crate::sandbox::exec::nonblocking(reply.as_fd()).map_err(|e| gone(&e.to_string()))?;
     let reply = crate::sandbox::exec::async_fd(reply).map_err(|e| gone(&e.to_string()))?;
     let answer = async {
         loop {
             let mut ready = reply.readable().await.map_err(|e| gone(&e.to_string()))?;
             match wire::recv::<Launched>(reply.as_fd()) {
-                Ok((Launched::Built { cgroups }, fds)) => {
+                Ok((Launched::Built { cgroups, landlock_abi }, fds)) => {
                     let pidfd = fds.into_iter().next().ok_or_else(|| gone("no pidfd came"))?;
-                    return Ok((cgroups, pidfd));
+                    return Ok(Built {
+                        cgroups,
+                        landlock_abi,
+                        pidfd,
+                    });
                 }
-                Ok((Launched::Failed { step, errno }, _)) => {
-                    let source = std::io::Error::from_raw_os_error(errno);
-                    let remedy = remedy(&step, errno);
-                    return Err(SandboxError::Build { step, source, remedy });
-                }
+                Ok((Launched::Failed { step, errno }, _)) => return Err(Unbuilt::Step { step, errno }),
                 Err(FrameError::WouldBlock) => ready.clear_ready(),
                 Err(why) => return Err(gone(&why.to_string())),
             }
@@ -244,79 +274,6 @@ async fn launched(reply: OwnedFd) -> Result<(Vec<String>, OwnedFd), SandboxError
     tokio::time::timeout(BUILD, answer)
         .await
         .unwrap_or_else(|_| Err(gone("it did not answer in time")))
-}
-
-/// What a person can do about a step that failed.
-pub(super) fn remedy(step: &str, errno: i32) -> String {
-    match (step, errno) {
-        ("unshare namespaces", libc::ENOSPC) => {
-            "user namespaces are switched off: raise the sysctl user.max_user_namespaces".to_owned()
-        }
-        ("unshare namespaces", _) => "user namespaces are forbidden here: allow them \
-             (sysctl kernel.unprivileged_userns_clone=1 or kernel.apparmor_restrict_unprivileged_userns=0), \
-             or run outside the container that forbids them"
-            .to_owned(),
-        ("mount /proc", libc::EPERM) => "an outer container masks /proc: run it with an unmasked /proc".to_owned(),
-        ("mount the workspace overlay", _) => {
-            "the scratch directory must lie on a file system that can hold an overlay upper (ext4, xfs, btrfs, tmpfs); \
-             set XDG_STATE_HOME to one"
-                .to_owned()
-        }
-        _ => "run `opencode-fsm doctor`".to_owned(),
-    }
-}
-
-fn report(spec: &JailSpec, cgroups: &[String], plan: &SandboxPlan) -> WallReport {
-    let wall = |name: &str, state| Wall {
-        name: name.to_owned(),
-        state,
-    };
-    let mut walls = vec![
-        wall(
-            "namespaces: user, mount, pid, network, ipc, uts, cgroup",
-            WallState::Enforced,
-        ),
-        wall(
-            "read-only root of host pieces, own /proc, /dev, /tmp, home",
-            WallState::Enforced,
-        ),
-        wall("workspace overlay", WallState::Enforced),
-        wall(
-            "capabilities dropped, no_new_privs, nested user namespace",
-            WallState::Enforced,
-        ),
-        wall("rlimits", WallState::Enforced),
-    ];
-    for (name, on) in [
-        ("landlock", spec.confinement.landlock.is_some()),
-        ("seccomp", spec.confinement.seccomp.is_some()),
-    ] {
-        let off = || WallState::Absent("left off by the caller".to_owned());
-        walls.push(wall(name, if on { WallState::Enforced } else { off() }));
-    }
-    for (controller, instead) in [
-        ("memory", "each stage's private memory is polled by its supervisor"),
-        ("pids", "RLIMIT_NPROC of the jail's user namespace bounds it"),
-    ] {
-        let state = if cgroups.iter().any(|c| c == controller) {
-            WallState::Enforced
-        } else {
-            WallState::Degraded(format!("no cgroup: {instead}"))
-        };
-        walls.push(wall(&format!("cgroup {controller}"), state));
-    }
-    if plan.limits.cpu.is_some() && !cgroups.iter().any(|c| c == "cpu") {
-        walls.push(wall("cgroup cpu", WallState::Absent("no cgroup".to_owned())));
-    }
-    walls.push(wall(
-        "disk",
-        WallState::Degraded("the workspace layer is polled every 200 ms".to_owned()),
-    ));
-    let both = ["memory", "pids"].iter().all(|c| cgroups.iter().any(|have| have == c));
-    WallReport {
-        tier: if both { Tier::NamespacesCgroup } else { Tier::Namespaces },
-        walls,
-    }
 }
 
 struct JailTeardown {

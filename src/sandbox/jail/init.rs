@@ -3,8 +3,10 @@
 //!  1. \[root\] detached copies of the layers, while they can be reached
 //!  2. \[root\] supplementary groups dropped, ids set to [`JAIL_UID`](super::spec::JAIL_UID)
 //!  3. `PR_SET_PDEATHSIG`, after the ids because changing them clears it
-//!  4. `unshare(2)`: user, mount, pid, network, ipc, uts and cgroup namespaces
-//!  5. one id mapped to 0 inside, `setgroups` denied: the host's root never appears
+//!  4. `unshare(2)`: the user namespace; one id mapped to 0 inside, `setgroups`
+//!     denied: the host's root never appears
+//!  5. `unshare(2)`: mount, pid, network, ipc, uts and cgroup namespaces, one by
+//!     one, so that a refusal names the one
 //!  6. \[not root\] detached copies of the layers
 //!  7. fork: the child is PID 1
 //!  8. new root, workspace overlay, `/proc`, `pivot_root` (`root.rs`)
@@ -25,10 +27,10 @@ use nix::{
 
 use super::{
     root::{self, Pieces},
-    spec::{JAIL_UID, JailSpec, Launched, Step, StepError},
+    spec::{JailSpec, Launched, Step, StepError, owner},
 };
 use crate::{
-    guest::{self, GuestStart},
+    guest::{self, Guest, GuestStart},
     wire,
 };
 
@@ -69,9 +71,10 @@ pub(super) fn build(spec: &JailSpec, guest: OwnedFd, reply: OwnedFd, cgroups: Ve
             drop((guest, ready_tell, pieces));
             match wire::recv::<Launched>(ready.as_fd()) {
                 Ok((Launched::Failed { step, errno }, _)) => fail(StepError { step, errno }),
-                Ok((Launched::Built { .. }, _)) => match pidfd(child) {
+                Ok((Launched::Built { landlock_abi, .. }, _)) => match pidfd(child) {
                     Ok(fd) => {
-                        let _ = wire::send(reply.as_fd(), &Launched::Built { cgroups }, &[fd.as_fd()]);
+                        let built = Launched::Built { cgroups, landlock_abi };
+                        let _ = wire::send(reply.as_fd(), &built, &[fd.as_fd()]);
                     }
                     Err(e) => fail(e),
                 },
@@ -91,33 +94,35 @@ pub(super) fn build(spec: &JailSpec, guest: OwnedFd, reply: OwnedFd, cgroups: Ve
 }
 
 fn prepare(spec: &JailSpec, launcher: Pid) -> Result<Pieces, StepError> {
-    let early = if geteuid().is_root() {
-        let pieces = Pieces::gather(spec)?;
-        let (uid, gid) = (Uid::from_raw(JAIL_UID), Gid::from_raw(JAIL_UID));
-        setgroups(&[]).step("setgroups")?;
-        setresgid(gid, gid, gid).step("setresgid")?;
-        setresuid(uid, uid, uid).step("setresuid")?;
-        // Changing ids hid /proc/self from us; the maps are written there.
-        prctl::set_dumpable(true).step("PR_SET_DUMPABLE")?;
-        Some(pieces)
-    } else {
-        None
+    let early = match owner() {
+        Some(id) => {
+            let pieces = Pieces::gather(spec)?;
+            let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+            setgroups(&[]).step("setgroups")?;
+            setresgid(gid, gid, gid).step("setresgid")?;
+            setresuid(uid, uid, uid).step("setresuid")?;
+            // Changing ids hid /proc/self from us; the maps are written there.
+            prctl::set_dumpable(true).step("PR_SET_DUMPABLE")?;
+            Some(pieces)
+        }
+        None => None,
     };
     die_with(launcher)?;
     let (uid, gid) = (geteuid(), getegid());
-    unshare(
-        CloneFlags::CLONE_NEWUSER
-            | CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWCGROUP,
-    )
-    .step("unshare namespaces")?;
+    unshare(CloneFlags::CLONE_NEWUSER).step("unshare user namespace")?;
     std::fs::write("/proc/self/setgroups", "deny").step("write setgroups")?;
     std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).step("write uid_map")?;
     std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).step("write gid_map")?;
+    for (namespace, flag) in [
+        ("mount", CloneFlags::CLONE_NEWNS),
+        ("pid", CloneFlags::CLONE_NEWPID),
+        ("network", CloneFlags::CLONE_NEWNET),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ] {
+        unshare(flag).step(&format!("unshare {namespace} namespace"))?;
+    }
     match early {
         Some(pieces) => Ok(pieces),
         None => Pieces::gather(spec),
@@ -137,28 +142,28 @@ fn die_with(parent: Pid) -> Result<(), StepError> {
 }
 
 fn init(spec: &JailSpec, guest: OwnedFd, pieces: Pieces, ready: OwnedFd) -> u8 {
-    match settle(spec, pieces) {
-        Ok(sysctl_user) => {
-            let _ = wire::send(ready.as_fd(), &Launched::Built { cgroups: Vec::new() }, &[]);
-            drop(ready);
-            guest::supervise(GuestStart {
-                socket: guest,
-                confinement: spec.confinement.clone(),
-                sysctl_user: Some(sysctl_user),
-            })
+    let built = settle(spec, pieces).and_then(|sysctl_user| {
+        let start = GuestStart {
+            socket: guest,
+            confinement: spec.confinement.clone(),
+            sysctl_user: Some(sysctl_user),
+        };
+        Guest::new(start).map_err(|refused| StepError {
+            step: refused.step,
+            errno: refused.errno.unwrap_or(libc::EIO),
+        })
+    });
+    let (told, guest) = match built {
+        Ok(guest) => {
+            let landlock_abi = guest::landlock_abi();
+            let cgroups = Vec::new();
+            (Launched::Built { cgroups, landlock_abi }, Some(guest))
         }
-        Err(e) => {
-            let _ = wire::send(
-                ready.as_fd(),
-                &Launched::Failed {
-                    step: e.step,
-                    errno: e.errno,
-                },
-                &[],
-            );
-            1
-        }
-    }
+        Err(StepError { step, errno }) => (Launched::Failed { step, errno }, None),
+    };
+    let _ = wire::send(ready.as_fd(), &told, &[]);
+    drop(ready);
+    guest.map_or(1, Guest::serve)
 }
 
 fn settle(spec: &JailSpec, pieces: Pieces) -> Result<OwnedFd, StepError> {

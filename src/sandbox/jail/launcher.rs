@@ -23,7 +23,7 @@ use nix::{
 };
 
 use super::{
-    cgroup::Cgroups,
+    cgroup::{self, Cgroups, Owner},
     init,
     spec::{JailSpec, Launched},
 };
@@ -53,7 +53,15 @@ pub fn launcher_main() -> ExitCode {
     let Ok(signals) = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK) else {
         return ExitCode::from(70);
     };
-    let mut jails = Jails::default();
+    let Some(owner) = Owner::this() else {
+        return ExitCode::from(70);
+    };
+    cgroup::remove_stale();
+    let mut jails = Jails {
+        owner,
+        live: HashMap::new(),
+        gone: Vec::new(),
+    };
     loop {
         let mut fds = [
             PollFd::new(host.as_fd(), PollFlags::POLLIN),
@@ -80,8 +88,9 @@ pub fn launcher_main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-#[derive(Default)]
 struct Jails {
+    /// Who answers for the cgroups: this process.
+    owner: Owner,
     live: HashMap<i32, Cgroups>,
     /// cgroups whose last process is just leaving.
     gone: Vec<Cgroups>,
@@ -108,11 +117,7 @@ impl Jails {
             }
             Ok(ForkResult::Parent { child }) => {
                 drop(go);
-                let cgroups = if nix::unistd::geteuid().is_root() {
-                    Cgroups::join(spec, child)
-                } else {
-                    Cgroups::default()
-                };
+                let cgroups = Cgroups::join(spec, &self.owner, child);
                 let _ = std::io::Write::write_all(&mut { go_tell }, cgroups.bounded.join(" ").as_bytes());
                 self.live.insert(child.as_raw(), cgroups);
             }

@@ -6,6 +6,7 @@
 //! - `root`: the new root file system; `mount`: the calls it needs;
 //! - `cgroup`: limits for all processes of a jail together;
 //! - `host`: the host's side, [`Jail`];
+//! - `primitive`: what a jail is made of and what a refusal means; `walls`: what stands;
 //! - `probe`: what this host can give, for `doctor`.
 
 mod cgroup;
@@ -13,11 +14,13 @@ mod host;
 mod init;
 mod launcher;
 mod mount;
+mod primitive;
 mod probe;
 mod root;
 mod spec;
+mod walls;
 
 pub use host::{Jail, Layer};
 pub use launcher::launcher_main;
 pub use probe::{Probe, ProbeRow, ProbeState};
-pub use spec::JAIL_UID;
+pub use spec::{JAIL_UID, owner};

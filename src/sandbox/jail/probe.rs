@@ -1,11 +1,18 @@
 //! What this host can give, found out by doing it.
 
+use std::{io, path::Path};
+
 use serde::Serialize;
 
-use super::{Jail, host::remedy};
+use super::{
+    Jail, cgroup,
+    primitive::{PRIMITIVES, Primitive, Unbuilt},
+    walls::{GROUPS, WHOLE_LANDLOCK, landlock_bits},
+};
 use crate::{
+    guest::landlock_abi,
     policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{ExecSpec, OutputCaps, SandboxError, WallState},
+    sandbox::{ExecSpec, OutputCaps, SandboxError, Wall, WallReport, WallState},
     wire::{Argv, Leftovers, Termination},
 };
 
@@ -45,54 +52,106 @@ pub struct Probe {
 
 impl Probe {
     /// Builds a throw-away jail in `scratch` and runs `true` in it.
-    pub async fn run(jail: &Jail, scratch: &std::path::Path) -> Self {
-        let mut rows = Vec::new();
+    pub async fn run(jail: &Jail, scratch: &Path) -> Self {
         match attempt(jail, scratch).await {
-            Ok(report) => {
-                for wall in report.walls {
-                    let (state, detail) = match wall.state {
-                        WallState::Enforced => (ProbeState::Ok, String::new()),
-                        WallState::Degraded(why) => (ProbeState::Degraded, why),
-                        WallState::Absent(why) => (ProbeState::Missing, why),
-                    };
-                    let remedy = match (state, wall.name.starts_with("cgroup")) {
-                        (ProbeState::Ok, _) | (_, false) => String::new(),
-                        _ => "run as root for cgroup limits".to_owned(),
-                    };
-                    rows.push(ProbeRow {
-                        primitive: wall.name,
-                        state,
-                        detail,
-                        remedy,
-                    });
-                }
-                Self {
-                    tier: Some(report.tier),
-                    rows,
-                }
-            }
-            Err(why) => {
-                let (primitive, detail, remedy) = match why {
-                    SandboxError::Build { step, source, remedy } => (step, source.to_string(), remedy),
-                    SandboxError::Guest { step, errno, why } => {
-                        let remedy = remedy(&step, errno.unwrap_or(0));
-                        (step, why, remedy)
-                    }
-                    other => ("jail".to_owned(), other.to_string(), remedy("", 0)),
-                };
-                rows.push(ProbeRow {
-                    primitive,
-                    state: ProbeState::Missing,
-                    detail,
-                    remedy,
-                });
-                Self { tier: None, rows }
-            }
+            Ok(report) => Self {
+                tier: Some(report.tier),
+                rows: report.walls.into_iter().map(stands).collect(),
+            },
+            Err(why) => Self {
+                tier: None,
+                rows: refused(why),
+            },
         }
     }
 }
 
-async fn attempt(jail: &Jail, scratch: &std::path::Path) -> Result<crate::sandbox::WallReport, SandboxError> {
+/// The row of a wall of the jail that was built.
+fn stands(wall: Wall) -> ProbeRow {
+    let (state, detail) = match wall.state {
+        WallState::Enforced if wall.name == Primitive::Landlock.name() => {
+            let abi = landlock_abi();
+            (ProbeState::Ok, format!("ABI {abi}: {}", landlock_bits(abi)))
+        }
+        WallState::Enforced => (ProbeState::Ok, String::new()),
+        WallState::Degraded(why) => (ProbeState::Degraded, why),
+        WallState::Absent(why) => (ProbeState::Missing, why),
+    };
+    let remedy = if state == ProbeState::Ok {
+        String::new()
+    } else if wall.name == Primitive::Landlock.name() {
+        Primitive::Landlock.remedy(0)
+    } else if wall.name.starts_with("cgroup ") {
+        cgroup::remedy().to_owned()
+    } else if wall.name == GROUPS {
+        "start it without them: sudo setpriv --reuid=$(id -u) --regid=$(id -g) --clear-groups opencode-fsm ..."
+            .to_owned()
+    } else {
+        String::new()
+    };
+    ProbeRow {
+        primitive: wall.name,
+        state,
+        detail,
+        remedy,
+    }
+}
+
+/// The rows where no jail could be built: what comes before the refused
+/// primitive works, what comes after it was not reached.
+fn refused(why: Unbuilt) -> Vec<ProbeRow> {
+    let (step, detail, errno) = match why {
+        Unbuilt::Step { step, errno } => (step, io::Error::from_raw_os_error(errno).to_string(), errno),
+        Unbuilt::Other(SandboxError::Guest { step, errno, why }) => (step, why, errno.unwrap_or(0)),
+        Unbuilt::Other(other) => ("jail".to_owned(), other.to_string(), 0),
+    };
+    let row = |primitive: &str, state, detail: String, remedy: String| ProbeRow {
+        primitive: primitive.to_owned(),
+        state,
+        detail,
+        remedy,
+    };
+    let Some(culprit) = Primitive::of(&step) else {
+        return vec![row(&step, ProbeState::Missing, detail, String::new())];
+    };
+    let at = PRIMITIVES.iter().position(|p| *p == culprit).unwrap_or(0);
+    let mut rows: Vec<ProbeRow> = PRIMITIVES[..at]
+        .iter()
+        .map(|p| row(p.name(), ProbeState::Ok, String::new(), String::new()))
+        .collect();
+    let detail = format!("{step}: {detail}");
+    rows.push(row(culprit.name(), ProbeState::Missing, detail, culprit.remedy(errno)));
+    for after in &PRIMITIVES[at + 1..] {
+        rows.push(match (after, landlock_abi()) {
+            // This one the kernel tells by itself (landlock_create_ruleset(2)).
+            (Primitive::Landlock, 0) => row(
+                after.name(),
+                ProbeState::Missing,
+                "the kernel has none".to_owned(),
+                after.remedy(0),
+            ),
+            (Primitive::Landlock, abi) => row(
+                after.name(),
+                if abi < WHOLE_LANDLOCK {
+                    ProbeState::Degraded
+                } else {
+                    ProbeState::Ok
+                },
+                format!("ABI {abi}: {}; not tried in a jail", landlock_bits(abi)),
+                String::new(),
+            ),
+            _ => row(
+                after.name(),
+                ProbeState::Missing,
+                format!("not reached: {} comes first", culprit.name()),
+                String::new(),
+            ),
+        });
+    }
+    rows
+}
+
+async fn attempt(jail: &Jail, scratch: &Path) -> Result<WallReport, Unbuilt> {
     let io = |source| SandboxError::Io {
         what: "prepare a probe".to_owned(),
         source,
@@ -109,11 +168,15 @@ async fn attempt(jail: &Jail, scratch: &std::path::Path) -> Result<crate::sandbo
             max_inodes: 100,
         },
         read_only: Vec::new(),
-        limits: Limits::default(),
+        limits: Limits {
+            // Far from what `true` needs; asked for so that it is tried.
+            cpu: Some(1000),
+            ..Limits::default()
+        },
         min_tier: Tier::Landlock,
         loopback_ports: Vec::new(),
     };
-    let sandbox = jail.create(&plan).await?;
+    let sandbox = jail.build(&plan).await?;
     let report = sandbox.walls().clone();
     let spec = ExecSpec {
         argv: Argv::Direct(vec!["/bin/true".to_owned()]),
@@ -128,6 +191,6 @@ async fn attempt(jail: &Jail, scratch: &std::path::Path) -> Result<crate::sandbo
     sandbox.destroy().await?;
     match outcome?.end {
         Termination::Code(0) => Ok(report),
-        other => Err(SandboxError::Gone(format!("`true` ended as {other:?}"))),
+        other => Err(SandboxError::Gone(format!("`true` ended as {other:?}")).into()),
     }
 }

@@ -1,0 +1,254 @@
+//! Limits for all processes of a jail together (cgroups(7)): by the unified
+//! hierarchy where it has the controller, by the old one where it has not.
+//!
+//! - `v1`, `v2`: where in each hierarchy our cgroups go;
+//! - `name`: whose a cgroup is, so that those of the dead can be removed.
+
+mod name;
+mod v1;
+mod v2;
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{Pid, geteuid};
+
+pub(super) use name::Owner;
+
+use super::spec::JailSpec;
+
+/// The directory under each hierarchy that holds our cgroups.
+const PARENT: &str = "opencode-fsm";
+
+/// How to get cgroups that take limits.
+pub(super) fn remedy() -> &'static str {
+    if geteuid().is_root() {
+        "have the memory, pids and cpu controllers enabled (kernel command line: cgroup_enable=memory); \
+         in a container, make /sys/fs/cgroup writable and its controllers available to it"
+    } else {
+        "run as root, or start it in a cgroup that is delegated to you: \
+         systemd-run --user --scope -p \"Delegate=memory pids cpu\" opencode-fsm ..."
+    }
+}
+
+/// A file of a cgroup and what to write there.
+struct Setting {
+    file: &'static str,
+    value: String,
+    /// Kernels without swap accounting lack the file.
+    optional: bool,
+}
+
+impl Setting {
+    fn new(file: &'static str, value: impl ToString) -> Self {
+        Self {
+            file,
+            value: value.to_string(),
+            optional: false,
+        }
+    }
+
+    fn optional(file: &'static str, value: impl ToString) -> Self {
+        Self {
+            optional: true,
+            ..Self::new(file, value)
+        }
+    }
+
+    fn write(&self, dir: &Path) -> io::Result<()> {
+        match fs::write(dir.join(self.file), &self.value) {
+            // A file that is not there cannot be made in a cgroup.
+            Err(e)
+                if self.optional && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// One controller's limits in the words of both hierarchies.
+struct Limit {
+    controller: &'static str,
+    v1: Vec<Setting>,
+    v2: Vec<Setting>,
+}
+
+/// `cgroup-v1/memory.rst`, `cgroup-v2.rst`.
+fn limits(spec: &JailSpec) -> Vec<Limit> {
+    // The jail's own supervisors need a few more than its commands.
+    let processes = spec.processes.saturating_add(64);
+    let mut limits = vec![
+        Limit {
+            controller: "memory",
+            v1: vec![
+                Setting::new("memory.limit_in_bytes", spec.memory_bytes),
+                // Memory and swap together: no more than the memory alone.
+                Setting::optional("memory.memsw.limit_in_bytes", spec.memory_bytes),
+            ],
+            v2: vec![
+                Setting::new("memory.max", spec.memory_bytes),
+                Setting::optional("memory.swap.max", 0),
+            ],
+        },
+        Limit {
+            controller: "pids",
+            v1: vec![Setting::new("pids.max", processes)],
+            v2: vec![Setting::new("pids.max", processes)],
+        },
+    ];
+    if let Some(millis) = spec.cpu_millis {
+        // Microseconds of CPU in each period of 100 ms.
+        let quota = u64::from(millis) * 100;
+        limits.push(Limit {
+            controller: "cpu",
+            v1: vec![
+                Setting::new("cpu.cfs_period_us", 100_000),
+                Setting::new("cpu.cfs_quota_us", quota),
+            ],
+            v2: vec![Setting::new("cpu.max", format!("{quota} 100000"))],
+        });
+    }
+    limits
+}
+
+/// The cgroups of one jail.
+#[derive(Debug, Default)]
+pub(super) struct Cgroups {
+    dirs: Vec<PathBuf>,
+    /// Controllers that took their limit.
+    pub bounded: Vec<String>,
+}
+
+impl Cgroups {
+    /// Makes the jail's cgroups and puts `pid` into them; what cannot be had is left out.
+    pub fn join(spec: &JailSpec, owner: &Owner, pid: Pid) -> Self {
+        let name = owner.directory(&spec.label);
+        let (mut made, limits) = (Self::default(), limits(spec));
+        let wanted: Vec<&str> = limits.iter().map(|limit| limit.controller).collect();
+        let unified = v2::parent(&wanted);
+        if let Some((parent, offered)) = &unified {
+            let limits: Vec<(&str, &[Setting])> = limits
+                .iter()
+                .filter(|limit| offered.contains(limit.controller))
+                .map(|limit| (limit.controller, limit.v2.as_slice()))
+                .collect();
+            made.enter(parent.join(&name), &limits, pid);
+        }
+        let hierarchies = v1::hierarchies();
+        for limit in limits {
+            let unbounded = !made.bounded.iter().any(|c| c == limit.controller);
+            if let Some(base) = hierarchies.get(limit.controller)
+                && unbounded
+            {
+                made.enter(base.join(PARENT).join(&name), &[(limit.controller, &limit.v1)], pid);
+            }
+        }
+        made
+    }
+
+    /// Makes one cgroup, sets what can be set and moves `pid` there.
+    fn enter(&mut self, dir: PathBuf, limits: &[(&str, &[Setting])], pid: Pid) {
+        if fs::create_dir_all(&dir).is_err() {
+            return;
+        }
+        let set: Vec<&str> = limits
+            .iter()
+            .filter(|(_, settings)| settings.iter().try_for_each(|setting| setting.write(&dir)).is_ok())
+            .map(|(controller, _)| *controller)
+            .collect();
+        if !set.is_empty() && fs::write(dir.join("cgroup.procs"), pid.to_string()).is_ok() {
+            self.bounded.extend(set.into_iter().map(str::to_owned));
+        }
+        self.dirs.push(dir);
+    }
+
+    /// Removes them; only possible when nothing lives in them any more.
+    pub fn remove(&mut self) -> bool {
+        self.dirs.retain(|dir| match fs::remove_dir(dir) {
+            Ok(()) => false,
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+                // The jail is dead: whatever is still leaving goes at once (v2 only).
+                let _ = fs::write(dir.join("cgroup.kill"), "1");
+                true
+            }
+            Err(e) => e.kind() != io::ErrorKind::NotFound,
+        });
+        self.dirs.is_empty()
+    }
+}
+
+/// Removes the cgroups of launchers that are dead. Nothing is killed: the
+/// kernel keeps a cgroup that something lives in.
+pub(super) fn remove_stale() {
+    let mut parents: BTreeSet<PathBuf> = v1::hierarchies().into_values().collect();
+    parents.extend(v2::ancestors());
+    for parent in parents {
+        let Ok(entries) = fs::read_dir(parent.join(PARENT)) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if Owner::of(&entry.file_name()).is_some_and(|owner| !owner.alive()) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(cpu_millis: Option<u32>) -> JailSpec {
+        JailSpec {
+            label: "run-agent-1".to_owned(),
+            lowers: Vec::new(),
+            scratch: PathBuf::new(),
+            read_only: Vec::new(),
+            scratch_bytes: 0,
+            scratch_inodes: 0,
+            memory_bytes: 1 << 30,
+            processes: 100,
+            cpu_millis,
+            confinement: crate::wire::Confinement {
+                uid: 1000,
+                gid: 1000,
+                workspace: String::new(),
+                rlimits: Vec::new(),
+                landlock: None,
+                seccomp: None,
+                nested_userns: true,
+                pid1: true,
+                memory_bytes: None,
+            },
+        }
+    }
+
+    #[test]
+    fn limits_in_the_kernels_words() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        for limit in limits(&spec(Some(1500))) {
+            for setting in limit.v2.iter().chain(&limit.v1) {
+                setting.write(dir.path()).expect("write");
+            }
+        }
+        let read = |file: &str| fs::read_to_string(dir.path().join(file)).expect(file);
+        assert_eq!(read("memory.max"), "1073741824");
+        assert_eq!(read("memory.swap.max"), "0");
+        assert_eq!(read("pids.max"), "164");
+        assert_eq!(read("cpu.max"), "150000 100000");
+        assert_eq!(read("cpu.cfs_quota_us"), "150000");
+        assert!(limits(&spec(None)).iter().all(|limit| limit.controller != "cpu"));
+    }
+
+    #[test]
+    fn only_what_is_optional_may_be_missing() {
+        let nowhere = Path::new("/nonexistent");
+        assert!(Setting::optional("memory.swap.max", 0).write(nowhere).is_ok());
+        assert!(Setting::new("memory.max", 0).write(nowhere).is_err());
+    }
+}
