@@ -240,6 +240,26 @@ async fn a_freeze_holds_threads_whose_process_looks_dead() {
     jail.is_clean_and_works().await;
 }
 
+/// `vfork()`; then both wait for ever: the child by `pause()`, its parent for the child.
+const VFORKED: &[u8] = b"\xb8\x3a\0\0\0\x0f\x05\xb8\x22\0\0\0\x0f\x05\xeb\xf7";
+
+#[tokio::test]
+async fn a_freeze_takes_a_parent_that_waits_for_its_vforked_child_as_still() {
+    let jail = Marked::new("vforked", &[], |_| {}).await;
+    install(jail.dir.path(), "vforked", &elf(VFORKED));
+    let running = jail
+        .sandbox
+        .exec(jail.mark(sh("exec ./vforked"), 10_000))
+        .await
+        .expect("exec");
+    wait_for("the child", || alive(&jail.mark) == 2);
+    jail.sandbox.freeze().await.expect("freeze");
+    jail.sandbox.thaw().await.expect("thaw");
+    running.kill();
+    assert_eq!(running.wait().await.expect("wait").cap_hit.as_deref(), Some("killed"));
+    jail.is_clean_and_works().await;
+}
+
 #[tokio::test]
 async fn a_stage_that_is_traced_and_stopped_is_not_taken_for_ended() {
     let jail = Marked::new("traced", &[], |_| {}).await;

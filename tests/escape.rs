@@ -494,6 +494,9 @@ const MEDDLE: &str = r#"
     my $limit = "\0" x 16;
     print "read limits\n" if syscall(302, 0 + $at, 7, 0, $limit) == 0;
     print "write limits\n" if syscall(302, 0 + $at, 7, $limit, 0) == 0;
+    my $idle = pack("L", 0);
+    print "renice\n" if syscall(141, 0, 0 + $at, 5) == 0;
+    print "make idle\n" if syscall(144, 0 + $at, 5, $idle) == 0;
     print "done\n";
 "#;
 
@@ -513,6 +516,8 @@ async fn the_supervisors_cannot_be_read_signalled_or_limited() {
         "follow root",
         "signal 0",
         "write oom_score_adj",
+        "renice",
+        "make idle",
     ] {
         assert!(own.contains(got), "control: {got}: {own}");
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -39,13 +39,7 @@ impl Process {
 
     /// Every thread is: a stop reaches them one after the other.
     fn stopped(&self) -> bool {
-        self.gone()
-            || halted(self.state)
-                && (self.threads <= 1
-                    || self
-                        .tasks()
-                        .filter_map(|task| parse(self.pid, &fs::read(task.join("stat")).ok()?))
-                        .all(|thread| halted(thread.state)))
+        self.gone() || self.tasks().all(|task| halted(self.pid, &task))
     }
 
     /// The directory of every thread below `/proc`.
@@ -67,8 +61,21 @@ fn over(state: u8) -> bool {
     matches!(state, b'Z' | b'X')
 }
 
-fn halted(state: u8) -> bool {
-    matches!(state, b'T' | b't') || over(state)
+/// A thread that runs no code of its own until it is continued. One that waits for
+/// its vforked child cannot be stopped before that child, and does no more meanwhile.
+fn halted(pid: i32, task: &Path) -> bool {
+    let Some(thread) = fs::read(task.join("stat")).ok().and_then(|stat| parse(pid, &stat)) else {
+        return true;
+    };
+    match thread.state {
+        b'T' | b't' => true,
+        b'D' => {
+            let call = fs::read_to_string(task.join("syscall")).unwrap_or_default();
+            let number = call.split(' ').next().and_then(|number| number.parse().ok());
+            number.is_some_and(|number| [libc::SYS_vfork, libc::SYS_clone, libc::SYS_clone3].contains(&number))
+        }
+        state => over(state),
+    }
 }
 
 fn all() -> Vec<Process> {
