@@ -105,7 +105,6 @@ fn plan(lower: &Path, scratch: &Path) -> SandboxPlan {
         read_only: Vec::new(),
         limits: Limits::default(),
         min_tier: Tier::Namespaces,
-        loopback_ports: Vec::new(),
     }
 }
 

@@ -3,12 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{BashMode, MODEL_PORT, SERVER_PORT};
-use crate::{
-    guard::Phase,
-    names::RelPath,
-    policy::{GUEST_HOME, GUEST_WORKSPACE},
-};
+use super::BashMode;
+use crate::{guard::Phase, names::RelPath, policy::Inside};
 
 /// Where the executable appears inside.
 pub const GUEST_BINARY: &str = "/opt/opencode/opencode";
@@ -49,28 +45,29 @@ const LOOKING: [&str; 8] = [
 ];
 
 /// The server's command line.
-pub(super) fn argv() -> Vec<String> {
+pub(super) fn argv(inside: &Inside) -> Vec<String> {
     [
         GUEST_BINARY,
         "serve",
         "--hostname",
         "127.0.0.1",
         "--port",
-        &SERVER_PORT.to_string(),
+        &inside.server_port.to_string(),
     ]
     .map(str::to_owned)
     .to_vec()
 }
 
 /// The server's whole environment.
-pub(super) fn environment(password: &str) -> Vec<(String, String)> {
+pub(super) fn environment(password: &str, inside: &Inside) -> Vec<(String, String)> {
+    let home = &inside.home;
     let mut env: Vec<(String, String)> = [
-        ("HOME", GUEST_HOME.to_owned()),
+        ("HOME", home.clone()),
         ("XDG_CONFIG_HOME", GUEST_CONFIG.to_owned()),
-        ("XDG_DATA_HOME", format!("{GUEST_HOME}/.local/share")),
-        ("XDG_STATE_HOME", format!("{GUEST_HOME}/.local/state")),
-        ("XDG_CACHE_HOME", format!("{GUEST_HOME}/.cache")),
-        ("TMPDIR", "/tmp".to_owned()),
+        ("XDG_DATA_HOME", format!("{home}/.local/share")),
+        ("XDG_STATE_HOME", format!("{home}/.local/state")),
+        ("XDG_CACHE_HOME", format!("{home}/.cache")),
+        ("TMPDIR", inside.tmp.clone()),
         (
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
@@ -80,7 +77,7 @@ pub(super) fn environment(password: &str) -> Vec<(String, String)> {
         ("GIT_TERMINAL_PROMPT", "0".to_owned()),
         ("OPENCODE_SERVER_USERNAME", USER.to_owned()),
         ("OPENCODE_SERVER_PASSWORD", password.to_owned()),
-        ("OPENCODE_CONFIG_CONTENT", configuration().to_string()),
+        ("OPENCODE_CONFIG_CONTENT", configuration(inside.model_port).to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec();
@@ -88,7 +85,7 @@ pub(super) fn environment(password: &str) -> Vec<(String, String)> {
     env
 }
 
-fn configuration() -> Value {
+fn configuration(model_port: u16) -> Value {
     json!({
         "$schema": "https://opencode.ai/config.json",
         "autoupdate": false, "share": "disabled", "formatter": false, "lsp": false, "snapshot": false,
@@ -97,7 +94,7 @@ fn configuration() -> Value {
         "provider": {PROVIDER: {
             "npm": "@ai-sdk/openai-compatible", "name": "Door",
             // The door answers within its own caps; these only guard against a lost connection.
-            "options": {"baseURL": format!("http://127.0.0.1:{MODEL_PORT}/v1"), "apiKey": "none", "headerTimeout": 600_000, "chunkTimeout": 600_000},
+            "options": {"baseURL": format!("http://127.0.0.1:{model_port}/v1"), "apiKey": "none", "headerTimeout": 600_000, "chunkTimeout": 600_000},
             "models": {MODEL: {"name": "Model", "tool_call": true, "limit": {"context": 128_000, "output": 16_000}}},
         }},
         "permission": {
@@ -109,7 +106,13 @@ fn configuration() -> Value {
 
 /// The session's rules for a phase: every class explicit, so that nothing waits for
 /// an answer; the last rule that matches wins.
-pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract: &[RelPath]) -> Value {
+pub(super) fn permissions(
+    phase: Phase,
+    bash: BashMode,
+    plan: &RelPath,
+    contract: &[RelPath],
+    inside: &Inside,
+) -> Value {
     let mut rules = vec![rule("*", "*", "deny")];
     for class in ["read", "glob", "grep", "list", "todowrite", "todoread"] {
         rules.push(rule(class, "*", "allow"));
@@ -127,13 +130,13 @@ pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract
     rules.extend(
         allowed
             .iter()
-            .flat_map(patterns)
+            .flat_map(|path| patterns(path, inside))
             .map(|pattern| rule("edit", &pattern, "allow")),
     );
     rules.extend(
         denied
             .into_iter()
-            .flat_map(patterns)
+            .flat_map(|path| patterns(path, inside))
             .map(|pattern| rule("edit", &pattern, "deny")),
     );
     match bash {
@@ -145,9 +148,9 @@ pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract
 }
 
 /// OpenCode matches paths relative to git's worktree, which is `/` where there is no git.
-fn patterns(path: &RelPath) -> [String; 2] {
+fn patterns(path: &RelPath, inside: &Inside) -> [String; 2] {
     let text = String::from_utf8_lossy(path.as_bytes()).into_owned();
-    [format!("{}/{text}", GUEST_WORKSPACE.trim_start_matches('/')), text]
+    [format!("{}/{text}", inside.workspace.trim_start_matches('/')), text]
 }
 
 fn rule(permission: &str, pattern: &str, action: &str) -> Value {
@@ -181,7 +184,7 @@ mod tests {
         let (plan, contract) = (path("PLAN.md"), [path("pipeline.yml")]);
         for phase in [Phase::PlanUpdate, Phase::ExecuteStep, Phase::FixOrReplan] {
             for bash in [BashMode::Restricted, BashMode::Full] {
-                let rules = permissions(phase, bash, &plan, &contract);
+                let rules = permissions(phase, bash, &plan, &contract, &Inside::private());
                 assert!(!rules.to_string().contains("\"ask\""));
                 let edits = ["PLAN.md", "src/x.rs", "pipeline.yml", "workspace/pipeline.yml"]
                     .map(|p| decides(&rules, "edit", p));
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_environment_holds_a_dummy_key_only() {
-        let env = environment("pw");
+        let env = environment("pw", &Inside::private());
         let text = format!("{env:?}");
         assert!(
             text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"none\\\""),

@@ -9,7 +9,7 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming, client::conn:
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-use super::{SERVER_PORT, config};
+use super::config;
 use crate::sandbox::Sandbox;
 
 /// Largest answer that is read.
@@ -56,7 +56,7 @@ impl Client {
         let unreachable = |why: String| HttpError::Unreachable(why);
         let exchange = async {
             let stream = sandbox
-                .dial(SERVER_PORT)
+                .dial(sandbox.inside().server_port)
                 .await
                 .map_err(|e| unreachable(e.to_string()))?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream))

@@ -30,10 +30,6 @@ pub use turn::{Turn, TurnEnd, TurnReport};
 
 /// The OpenCode release that this version is verified against.
 pub const OPENCODE_VERSION: &str = "1.18.33";
-/// Port of `opencode serve` inside.
-pub const SERVER_PORT: u16 = 4096;
-/// Port of the model door inside.
-pub const MODEL_PORT: u16 = 4097;
 
 /// Shell permission of the agent (`--opencode-bash`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::{AgentConfig, AgentError, OPENCODE_VERSION, config, http::Client};
 use crate::{
-    policy::{GUEST_WORKSPACE, ReadOnlyMount},
+    policy::ReadOnlyMount,
     report::escape,
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, SandboxError},
     wire::{Argv, Leftovers},
@@ -57,10 +57,11 @@ impl Agent {
             what: format!("make {}", config.logs.display()),
             source,
         })?;
+        let inside = sandbox.inside();
         let spec = ExecSpec {
-            argv: Argv::Direct(config::argv()),
-            env: config::environment(&password),
-            cwd: GUEST_WORKSPACE.to_owned(),
+            argv: Argv::Direct(config::argv(inside)),
+            env: config::environment(&password, inside),
+            cwd: inside.workspace.clone(),
             wall: LIFE,
             leftovers: Leftovers::Kill,
             stdout: log("stdout"),

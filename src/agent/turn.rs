@@ -17,7 +17,7 @@ use super::{
     events::Events,
     http::{Client, HttpError},
 };
-use crate::{guard::Phase, policy::GUEST_WORKSPACE, report::escape, sandbox::Sandbox};
+use crate::{guard::Phase, report::escape, sandbox::Sandbox};
 
 /// Bytes of one turn's events that are kept.
 const EVENTS_BYTES: u64 = 16 << 20;
@@ -130,7 +130,7 @@ impl Agent {
     ) -> Result<TurnEnd, HttpError> {
         let client = self.client.clone();
         let (wall, stall) = (self.config.turn_wall, self.config.stall);
-        let directory = format!("directory={}", GUEST_WORKSPACE.replace('/', "%2F"));
+        let directory = format!("directory={}", sandbox.inside().workspace.replace('/', "%2F"));
         // The stream first: it does not repeat what was missed.
         let stream = client
             .open(sandbox, Method::GET, &format!("/event?{directory}"), None)
@@ -139,7 +139,13 @@ impl Agent {
             return Ok(TurnEnd::Agent(format!("the event stream answered {}", stream.status())));
         }
         let mut events = Events::new(stream.into_body());
-        let rules = config::permissions(turn.phase, self.config.bash, &self.config.plan, &self.config.contract);
+        let rules = config::permissions(
+            turn.phase,
+            self.config.bash,
+            &self.config.plan,
+            &self.config.contract,
+            sandbox.inside(),
+        );
         let open = json!({"title": turn.label, "permission": rules});
         let session = client
             .ask(sandbox, Method::POST, &format!("/session?{directory}"), Some(&open))

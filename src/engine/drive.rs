@@ -276,7 +276,8 @@ impl<'a> Drive<'a> {
                     report: sandbox.walls().clone(),
                 });
             }
-            self.parts.door.serve(sandbox.listen(crate::agent::MODEL_PORT).await?);
+            let door = sandbox.listen(sandbox.inside().model_port).await?;
+            self.parts.door.serve(door);
             self.agent = Some(Agent::start(sandbox, self.parts.agent_config.clone()).await?);
         }
         let (Some(agent), Some(sandbox)) = (self.agent.as_mut(), self.parts.workspace.agent()) else {

@@ -8,10 +8,13 @@
 //! | `drive` | the loop between the machine and the world |
 //! | `workspace` | checkpoints, and the sandboxes stacked on them |
 //! | `judge` | one verification in a fresh sandbox |
+//! | `command`, `environment` | one command: caps, variables, artifacts |
 //! | `facts` | what the prompts are told |
 #![forbid(unsafe_code)]
 
+mod command;
 mod drive;
+mod environment;
 mod error;
 mod facts;
 mod judge;

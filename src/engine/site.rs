@@ -132,7 +132,6 @@ impl Site {
             disk_bytes: options.disk_bytes,
             disk_inodes: DISK_INODES,
             agent_mounts,
-            loopback_ports: vec![crate::agent::MODEL_PORT, crate::agent::SERVER_PORT],
         };
         let id = self.run.id().to_string();
         Workspace::new(

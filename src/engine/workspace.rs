@@ -42,7 +42,6 @@ pub(super) struct Walls {
     pub disk_bytes: u64,
     pub disk_inodes: u64,
     pub agent_mounts: Vec<ReadOnlyMount>,
-    pub loopback_ports: Vec<u16>,
 }
 
 /// The tree of one run and everything stacked on it.
@@ -145,7 +144,6 @@ impl Workspace {
             },
             limits: self.walls.limits.clone(),
             min_tier: self.walls.min_tier,
-            loopback_ports: self.walls.loopback_ports.clone(),
         }
     }
 

@@ -4,6 +4,6 @@
 mod plan;
 
 pub use plan::{
-    CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Limits, ReadOnlyMount, Role, SandboxPlan, Tier,
-    WorkspacePlan,
+    CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, Limits, MODEL_PORT, ReadOnlyMount, Role,
+    SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
 };

@@ -13,6 +13,40 @@ pub const GUEST_UID: u32 = 1000;
 /// The group id that stages and the agent see inside.
 pub const GUEST_GID: u32 = 1000;
 
+/// Port of the agent's server where the sandbox has a loopback of its own.
+pub const SERVER_PORT: u16 = 4096;
+/// Port of the model door there.
+pub const MODEL_PORT: u16 = 4097;
+
+/// Where things are as the inside of one sandbox sees them. A back end that shares
+/// the host's file system or loopback has other places than [`Inside::private`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inside {
+    /// The tree (absolute).
+    pub workspace: String,
+    /// The home of agent and stages (absolute).
+    pub home: String,
+    /// Temporary files (absolute).
+    pub tmp: String,
+    /// TCP port of the agent's server on the inside's loopback.
+    pub server_port: u16,
+    /// TCP port of the model door there.
+    pub model_port: u16,
+}
+
+impl Inside {
+    /// The places in a sandbox with a mount and a network namespace of its own.
+    pub fn private() -> Self {
+        Self {
+            workspace: GUEST_WORKSPACE.to_owned(),
+            home: GUEST_HOME.to_owned(),
+            tmp: "/tmp".to_owned(),
+            server_port: SERVER_PORT,
+            model_port: MODEL_PORT,
+        }
+    }
+}
+
 /// Thousandths of one CPU.
 pub type CpuMillis = u32;
 
@@ -31,10 +65,6 @@ pub struct SandboxPlan {
     pub limits: Limits,
     /// The weakest set of walls the user accepts.
     pub min_tier: Tier,
-    /// TCP ports that the inside may connect to where only landlock guards the
-    /// network (the model door and the agent's own server); with a network
-    /// namespace the loopback is private and this list is not needed.
-    pub loopback_ports: Vec<u16>,
 }
 
 /// Agent or judge.

@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     names::RelPath,
+    policy::Inside,
     sandbox::{
         ExecSpec, Running, SandboxError, WallReport,
         exec::{async_fd, nonblocking},
@@ -57,6 +58,7 @@ pub struct DiskCap {
 pub struct Sandbox {
     socket: Mutex<AsyncFd<OwnedFd>>,
     walls: WallReport,
+    inside: Inside,
     disk: Option<DiskCap>,
     stages: AtomicU64,
     /// Control sockets of stages whose leftovers live on: closing one ends them.
@@ -72,6 +74,7 @@ impl Sandbox {
     pub async fn connect(
         socket: OwnedFd,
         walls: WallReport,
+        inside: Inside,
         disk: Option<DiskCap>,
         teardown: Box<dyn Teardown>,
     ) -> Result<Self, SandboxError> {
@@ -84,6 +87,7 @@ impl Sandbox {
         let sandbox = Self {
             socket,
             walls,
+            inside,
             disk,
             stages: AtomicU64::new(1),
             kept: Arc::default(),
@@ -98,6 +102,11 @@ impl Sandbox {
     /// The walls that stand.
     pub fn walls(&self) -> &WallReport {
         &self.walls
+    }
+
+    /// Where things are inside.
+    pub fn inside(&self) -> &Inside {
+        &self.inside
     }
 
     async fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {

@@ -69,7 +69,6 @@ pub fn plan(dir: &Path, label: &str) -> SandboxPlan {
             ..Limits::default()
         },
         min_tier: Tier::Namespaces,
-        loopback_ports: Vec::new(),
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     walls,
 };
 use crate::{
-    policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, SandboxPlan},
+    policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, SandboxPlan},
     sandbox::{
         DiskCap, Sandbox, SandboxError,
         guest_link::Teardown,
@@ -140,7 +140,7 @@ impl Jail {
             work: scratch.join("work"),
         };
         let tier = report.tier;
-        let sandbox = Sandbox::connect(guest, report, Some(disk), Box::new(teardown)).await?;
+        let sandbox = Sandbox::connect(guest, report, Inside::private(), Some(disk), Box::new(teardown)).await?;
         let landlock = spec.confinement.landlock.as_ref();
         if landlock.is_some_and(|rules| built.landlock_abi < rules.min_abi) {
             sandbox.destroy().await?;

@@ -174,7 +174,6 @@ async fn attempt(jail: &Jail, scratch: &Path) -> Result<WallReport, Unbuilt> {
             ..Limits::default()
         },
         min_tier: Tier::Landlock,
-        loopback_ports: Vec::new(),
     };
     let sandbox = jail.build(&plan).await?;
     let report = sandbox.walls().clone();
