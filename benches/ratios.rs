@@ -1,4 +1,5 @@
-//! Speed as ratios against a peer, measured in one run on one machine: `cargo bench`.
+//! Speed as ratios against a peer, measured in one run on one machine: `cargo bench`,
+//! or some of it: `cargo bench --bench ratios -- jails changes`.
 //!
 //! Prints a Markdown table (docs/performance.md holds one). Ours and the peer's take
 //! turns, and the figures are medians, because machines are noisy.
@@ -38,12 +39,24 @@ fn main() {
     let jail = Jail::with_launcher(Path::new(PROGRAM)).expect("launcher");
     println!("| what | ours | peer | peer's | ours / peer's |");
     println!("|---|---|---|---|---|");
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let place = |name: &str| (wanted.is_empty() || wanted.iter().any(|w| w == name)).then(|| dir.path().join(name));
     runtime.block_on(async {
-        jails(&jail, &dir.path().join("jails")).await;
-        execs(&jail, &dir.path().join("execs")).await;
-        copies(&jail, &dir.path().join("copies")).await;
-        changes(&dir.path().join("changes"));
-        iterations(&dir.path().join("iterations"));
+        if let Some(dir) = place("jails") {
+            jails(&jail, &dir).await;
+        }
+        if let Some(dir) = place("execs") {
+            execs(&jail, &dir).await;
+        }
+        if let Some(dir) = place("copies") {
+            copies(&jail, &dir).await;
+        }
+        if let Some(dir) = place("changes") {
+            changes(&dir);
+        }
+        if let Some(dir) = place("iterations") {
+            iterations(&dir);
+        }
     });
 }
 
