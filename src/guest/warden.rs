@@ -178,6 +178,8 @@ struct Tree {
 
 impl Tree {
     fn watch(&mut self, control: &OwnedFd, signals: &SignalFd, deadline: Instant, memory: Option<u64>) -> Why {
+        // Most commands are over before there is anything to look at.
+        let mut look = Instant::now() + MEMORY_TICK;
         loop {
             self.reap();
             if self.end.is_some() {
@@ -187,8 +189,11 @@ impl Tree {
             if left.is_zero() {
                 return Why::Time;
             }
-            if memory.is_some_and(|cap| memory::exceeds(getpid(), cap)) {
-                return Why::Memory;
+            if memory.is_some() && Instant::now() >= look {
+                look = Instant::now() + MEMORY_TICK;
+                if memory.is_some_and(|cap| memory::exceeds(getpid(), cap)) {
+                    return Why::Memory;
+                }
             }
             let wait = if memory.is_some() { left.min(MEMORY_TICK) } else { left };
             if let Some(why) = listen(control, signals, Some(wait)) {

@@ -93,10 +93,13 @@ impl Sandbox {
             kept: Arc::default(),
             teardown: Some(teardown),
         };
-        match sandbox.ask(&Request::Hello { protocol: PROTOCOL }, &[]).await? {
-            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => Ok(sandbox),
-            (other, _) => Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}"))),
+        match answer(&*sandbox.socket.lock().await).await? {
+            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => {}
+            (other, _) => {
+                return Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}")));
+            }
         }
+        Ok(sandbox)
     }
 
     /// The walls that stand.
@@ -112,20 +115,9 @@ impl Sandbox {
     async fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
         let socket = self.socket.lock().await;
         wire::send(socket.as_fd(), request, fds).map_err(gone)?;
-        let answer = async {
-            loop {
-                let mut ready = socket.readable().await.map_err(|e| SandboxError::Gone(e.to_string()))?;
-                match wire::recv::<Reply>(socket.as_fd()) {
-                    Ok(answer) => return Ok(answer),
-                    Err(FrameError::WouldBlock) => ready.clear_ready(),
-                    Err(why) => return Err(gone(why)),
-                }
-            }
-        };
-        match tokio::time::timeout(ANSWER, answer).await {
-            Ok(Ok((Reply::Failed { step, errno, why }, _))) => Err(SandboxError::Guest { step, errno, why }),
-            Ok(answer) => answer,
-            Err(_) => Err(SandboxError::Gone("it did not answer in time".to_owned())),
+        match answer(&socket).await? {
+            (Reply::Failed { step, errno, why }, _) => Err(SandboxError::Guest { step, errno, why }),
+            answer => Ok(answer),
         }
     }
 
@@ -284,6 +276,23 @@ impl Drop for Sandbox {
             std::thread::spawn(move || teardown.finish());
         }
     }
+}
+
+/// The guest's next frame.
+async fn answer(socket: &AsyncFd<OwnedFd>) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
+    let answer = async {
+        loop {
+            let mut ready = socket.readable().await.map_err(|e| SandboxError::Gone(e.to_string()))?;
+            match wire::recv::<Reply>(socket.as_fd()) {
+                Ok(answer) => return Ok(answer),
+                Err(FrameError::WouldBlock) => ready.clear_ready(),
+                Err(why) => return Err(gone(why)),
+            }
+        }
+    };
+    tokio::time::timeout(ANSWER, answer)
+        .await
+        .unwrap_or_else(|_| Err(SandboxError::Gone("it did not answer in time".to_owned())))
 }
 
 fn gone(why: FrameError) -> SandboxError {

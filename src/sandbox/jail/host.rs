@@ -6,7 +6,7 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{fs::chown, process::CommandExt},
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Mutex,
     time::Duration,
@@ -112,12 +112,9 @@ impl Jail {
             what: format!("prepare {}", scratch.display()),
             source,
         };
-        for name in ["upper", "work"] {
-            let dir = scratch.join(name);
-            std::fs::create_dir_all(&dir).map_err(io)?;
-            if let Some(id) = owner() {
-                chown(&dir, Some(id), Some(id)).map_err(io)?;
-            }
+        std::fs::create_dir_all(scratch).map_err(io)?;
+        if let Some(id) = owner() {
+            chown(scratch, Some(id), Some(id)).map_err(io)?;
         }
         let spec = self.compile(plan);
         let (guest, theirs) = wire::pair().map_err(io)?;
@@ -135,10 +132,7 @@ impl Jail {
             max_bytes: plan.workspace.max_bytes,
             max_inodes: plan.workspace.max_inodes,
         };
-        let teardown = JailTeardown {
-            pidfd: built.pidfd,
-            work: scratch.join("work"),
-        };
+        let teardown = JailTeardown(built.pidfd);
         let tier = report.tier;
         let sandbox = Sandbox::connect(guest, report, Inside::private(), Some(disk), Box::new(teardown)).await?;
         let landlock = spec.confinement.landlock.as_ref();
@@ -179,7 +173,6 @@ impl Jail {
         rlimits.extend(limits.address_space_bytes.map(|bytes| (Resource::RLIMIT_AS, bytes)));
         let on = |layer| !self.layers_off.contains(&layer);
         JailSpec {
-            label: plan.label.clone(),
             lowers: plan.workspace.lowers.clone(),
             scratch: plan.workspace.scratch.clone(),
             read_only: plan
@@ -205,7 +198,6 @@ impl Jail {
                     .collect(),
                 landlock: on(Layer::Landlock).then(landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
-                nested_userns: true,
                 pid1: true,
                 memory_bytes: Some(limits.memory_bytes),
             },
@@ -276,10 +268,8 @@ async fn launched(reply: OwnedFd) -> Result<Built, Unbuilt> {
         .unwrap_or_else(|_| Err(gone("it did not answer in time")))
 }
 
-struct JailTeardown {
-    pidfd: OwnedFd,
-    work: PathBuf,
-}
+/// Init's pidfd. What lies in the scratch directory is its owner's to remove.
+struct JailTeardown(OwnedFd);
 
 impl Teardown for JailTeardown {
     fn kill(&mut self) {
@@ -288,7 +278,7 @@ impl Teardown for JailTeardown {
         unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,
-                self.pidfd.as_raw_fd(),
+                self.0.as_raw_fd(),
                 libc::SIGKILL,
                 std::ptr::null::<libc::siginfo_t>(),
                 0,
@@ -297,15 +287,12 @@ impl Teardown for JailTeardown {
     }
 
     fn finish(&mut self) -> Result<(), SandboxError> {
-        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(GONE).unwrap_or(PollTimeout::MAX);
         // init is readable once its whole pid namespace is gone (pid_namespaces(7)).
         if poll(&mut fds, timeout).unwrap_or(0) == 0 {
             return Err(SandboxError::Gone("a killed jail still lives".to_owned()));
         }
-        crate::tree::remove_all(&self.work).map_err(|e| SandboxError::Io {
-            what: "remove the overlay's work directory".to_owned(),
-            source: std::io::Error::other(e),
-        })
+        Ok(())
     }
 }

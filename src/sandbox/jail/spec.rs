@@ -37,7 +37,6 @@ fn maps_id(map: &str, id: u32) -> bool {
 /// One jail, for the launcher. The guest's end of the socket travels with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct JailSpec {
-    pub label: String,
     /// Layers, lowest first.
     pub lowers: Vec<PathBuf>,
     /// Holds `upper/` and `work/`.
@@ -50,6 +49,15 @@ pub(super) struct JailSpec {
     pub processes: u64,
     pub cpu_millis: Option<u32>,
     pub confinement: Confinement,
+}
+
+/// A plan for a jail that waits for one. The host's reply socket, the guest's socket
+/// and, where the launcher is root, [`Own`](super::root::Own) travel with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Assignment {
+    pub spec: JailSpec,
+    /// cgroup controllers that bound the jail already.
+    pub cgroups: Vec<String>,
 }
 
 /// The launcher's answer; init's pidfd travels with `Built`.
