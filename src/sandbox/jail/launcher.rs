@@ -33,6 +33,9 @@ use super::{
 };
 use crate::wire;
 
+/// Nothing is asked for this long: the jail made last has the processors no more.
+const QUIET_MS: u8 = 5;
+
 /// The launcher's whole life; its socket is descriptor 0.
 pub fn launcher_main() -> ExitCode {
     // SAFETY: the host put its socket there for us and nothing else uses it.
@@ -65,6 +68,7 @@ pub fn launcher_main() -> ExitCode {
         owner,
         serial: 0,
         ready: None,
+        wanted: false,
         live: HashMap::new(),
         gone: Vec::new(),
     };
@@ -73,16 +77,21 @@ pub fn launcher_main() -> ExitCode {
             PollFd::new(host.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        let wait = if jails.gone.is_empty() {
+        let wait = if jails.wanted {
+            PollTimeout::from(QUIET_MS)
+        } else if jails.gone.is_empty() {
             PollTimeout::NONE
         } else {
             PollTimeout::from(20u8)
         };
-        let _ = poll(&mut fds, wait);
+        let quiet = poll(&mut fds, wait) == Ok(0);
         let asked = fds[0].any().unwrap_or(false);
         // A terminal's Ctrl-C reaches us too: the host decides, not the signal.
         while let Ok(Some(_)) = signals.read_signal() {}
         jails.reap();
+        if quiet && std::mem::take(&mut jails.wanted) {
+            jails.ready = jails.prepare().ok();
+        }
         if asked {
             match wire::recv::<JailSpec>(host.as_fd()) {
                 Ok((spec, fds)) => jails.launch(spec, fds),
@@ -100,6 +109,8 @@ struct Jails {
     serial: u64,
     /// A jail that waits for its plan.
     ready: Option<Ready>,
+    /// Such a one is to be made when all is quiet.
+    wanted: bool,
     live: HashMap<i32, Cgroups>,
     /// cgroups whose last process is just leaving.
     gone: Vec<Cgroups>,
@@ -122,11 +133,7 @@ impl Jails {
         if let Err(StepError { step, errno }) = self.assign(spec, &guest, &reply) {
             let _ = wire::send(reply.as_fd(), &Launched::Failed { step, errno }, &[]);
         }
-        // A child must not inherit them: it would hold the jail's sockets open.
-        drop((guest, reply));
-        if self.ready.is_none() {
-            self.ready = self.prepare().ok();
-        }
+        self.wanted = self.ready.is_none();
     }
 
     /// Gives a waiting jail its plan.
