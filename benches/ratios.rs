@@ -18,7 +18,7 @@ use opencode_fsm::{
         ExecSpec, OutputCaps, Sandbox,
         jail::{self, Jail},
     },
-    tree::{Cache, Checkpoint, CopyLimits, Pristine},
+    tree::{Cache, Checkpoint, CopyLimits, Pristine, Survey},
     wire::{Argv, Leftovers},
 };
 
@@ -283,20 +283,31 @@ fn changes(dir: &Path) {
     }
     git(&["status", "--porcelain"]);
     let start = Checkpoint::empty(&dir.join("start")).expect("start");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut listed, mut frozen, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..15 {
+        listed.push(timed(|| {
+            let found = Survey::of_upper(&kept, Some(&start), &upper).expect("survey");
+            assert_eq!(found.changes_since(&kept, &start).len(), 100);
+        }));
         let to = dir.join(format!("checkpoint-{round}"));
-        ours.push(timed(|| {
+        frozen.push(timed(|| {
             let found = Checkpoint::freeze(&kept, Some(&start), &upper, &to).expect("freeze");
             assert_eq!(found.changes_since(&kept, &start).len(), 100);
         }));
         theirs.push(git(&["status", "--porcelain"]));
     }
+    let theirs = median(theirs);
     row(
         "changes of 100 files among 100 000",
-        median(ours),
+        median(listed),
         "`git status`",
-        median(theirs),
+        theirs,
+    );
+    row(
+        "the same, and a checkpoint of them",
+        median(frozen),
+        "`git status`",
+        theirs,
     );
 }
 
