@@ -127,6 +127,8 @@ async fn run_true(sandbox: &Sandbox) {
         env: Vec::new(),
         cwd: "/".to_owned(),
         wall: Duration::from_secs(10),
+        silence: None,
+        terminal: None,
         leftovers: Leftovers::Kill,
         stdout: OutputCaps::default(),
         stderr: OutputCaps::default(),

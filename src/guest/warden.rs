@@ -112,7 +112,7 @@ pub(super) fn live(stage: Stage<'_>) {
     };
     let _ = wire::send(control.as_fd(), &ended, &[]);
     if request.leftovers == Leftovers::Keep {
-        tree.keep(&control, &signals);
+        tree.keep(&control, &signals, confinement.memory_bytes);
     }
 }
 
@@ -202,11 +202,13 @@ impl Tree {
         }
     }
 
-    /// Stays with daemons until told to end them or until none is left.
-    fn keep(&mut self, control: &OwnedFd, signals: &SignalFd) {
+    /// Stays with daemons until told to end them, until none is left, or until
+    /// they hold too much memory.
+    fn keep(&mut self, control: &OwnedFd, signals: &SignalFd, memory: Option<u64>) {
         while !process::below(getpid(), &HashSet::new()).is_empty() {
             self.reap();
-            if listen(control, signals, None).is_some() {
+            let greedy = memory.is_some_and(|cap| memory::exceeds(getpid(), cap));
+            if greedy || listen(control, signals, memory.map(|_| MEMORY_TICK)).is_some() {
                 self.kill();
                 return;
             }

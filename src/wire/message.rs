@@ -7,6 +7,9 @@ use crate::names::RelPath;
 /// Version of this protocol; both ends are the same binary, so only equality is accepted.
 pub const PROTOCOL: u32 = 1;
 
+/// The step of a [`Reply::Failed`] that says something of the paths of a [`Request::Get`].
+pub const GET: &str = "write the stream";
+
 /// What the host asks of the guest. Descriptors attached are named in each doc.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]

@@ -20,7 +20,7 @@ use nix::{
 use super::{
     cgroup,
     primitive::Unbuilt,
-    spec::{JailSpec, Launched, owner},
+    spec::{Bounds, JailSpec, Launched, owner},
     walls,
 };
 use crate::{
@@ -126,7 +126,7 @@ impl Jail {
         }
         drop((theirs, reply_theirs));
         let built = launched(reply).await?;
-        let report = walls::report(&spec, &built.cgroups, built.landlock_abi);
+        let report = walls::report(&spec, &built.bounds.controllers, built.landlock_abi);
         let disk = DiskCap {
             dir: scratch.join("upper"),
             max_bytes: plan.workspace.max_bytes,
@@ -134,7 +134,8 @@ impl Jail {
         };
         let teardown = JailTeardown(built.pidfd);
         let tier = report.tier;
-        let sandbox = Sandbox::connect(guest, report, Inside::private(), Some(disk), Box::new(teardown)).await?;
+        let mut sandbox = Sandbox::connect(guest, report, Inside::private(), Some(disk), Box::new(teardown)).await?;
+        sandbox.set_oom_events(built.bounds.oom_events);
         let landlock = spec.confinement.landlock.as_ref();
         if landlock.is_some_and(|rules| built.landlock_abi < rules.min_abi) {
             sandbox.destroy().await?;
@@ -236,23 +237,23 @@ fn landlock_rules() -> LandlockRules {
 
 /// A jail as the launcher made it.
 struct Built {
-    cgroups: Vec<String>,
+    bounds: Bounds,
     landlock_abi: u32,
     pidfd: OwnedFd,
 }
 
 async fn launched(reply: OwnedFd) -> Result<Built, Unbuilt> {
     let gone = |why: &str| Unbuilt::Other(SandboxError::Gone(format!("jail launcher: {why}")));
-    crate::sandbox::exec::nonblocking(reply.as_fd()).map_err(|e| gone(&e.to_string()))?;
-    let reply = crate::sandbox::exec::async_fd(reply).map_err(|e| gone(&e.to_string()))?;
+    crate::sandbox::output::nonblocking(reply.as_fd()).map_err(|e| gone(&e.to_string()))?;
+    let reply = crate::sandbox::output::async_fd(reply).map_err(|e| gone(&e.to_string()))?;
     let answer = async {
         loop {
             let mut ready = reply.readable().await.map_err(|e| gone(&e.to_string()))?;
             match wire::recv::<Launched>(reply.as_fd()) {
-                Ok((Launched::Built { cgroups, landlock_abi }, fds)) => {
+                Ok((Launched::Built { bounds, landlock_abi }, fds)) => {
                     let pidfd = fds.into_iter().next().ok_or_else(|| gone("no pidfd came"))?;
                     return Ok(Built {
-                        cgroups,
+                        bounds,
                         landlock_abi,
                         pidfd,
                     });

@@ -34,7 +34,7 @@ use nix::{
 
 use super::{
     root::{self, Own},
-    spec::{Assignment, JailSpec, Launched, Step, StepError, owner},
+    spec::{Assignment, Bounds, JailSpec, Launched, Step, StepError, owner},
 };
 use crate::{
     guest::{self, Guest, GuestStart},
@@ -79,7 +79,7 @@ fn refuse(socket: &OwnedFd, e: StepError) {
 /// A plan and what came with it.
 struct Order {
     spec: JailSpec,
-    cgroups: Vec<String>,
+    bounds: Bounds,
     reply: OwnedFd,
     guest: OwnedFd,
     /// What the launcher gathered as root.
@@ -89,7 +89,7 @@ struct Order {
 impl Order {
     /// `None` when the launcher is gone.
     fn wait(socket: &OwnedFd) -> Option<Self> {
-        let (Assignment { spec, cgroups }, mut fds) = wire::recv(socket.as_fd()).ok()?;
+        let (Assignment { spec, bounds }, mut fds) = wire::recv(socket.as_fd()).ok()?;
         if fds.len() < 2 {
             return None;
         }
@@ -97,7 +97,7 @@ impl Order {
         let (guest, reply) = (fds.pop()?, fds.pop()?);
         Some(Self {
             spec,
-            cgroups,
+            bounds,
             reply,
             guest,
             own,
@@ -166,7 +166,7 @@ fn init(socket: OwnedFd) -> u8 {
     };
     let Order {
         spec,
-        cgroups,
+        bounds,
         reply,
         guest: socket,
         ..
@@ -182,7 +182,7 @@ fn init(socket: OwnedFd) -> u8 {
     });
     let landlock_abi = guest::landlock_abi();
     let (told, guest, pidfd) = match started.and_then(|guest| Ok((guest, pidfd()?))) {
-        Ok((guest, pidfd)) => (Launched::Built { cgroups, landlock_abi }, Some(guest), Some(pidfd)),
+        Ok((guest, pidfd)) => (Launched::Built { bounds, landlock_abi }, Some(guest), Some(pidfd)),
         Err(StepError { step, errno }) => (Launched::Failed { step, errno }, None, None),
     };
     let attached: Vec<_> = pidfd.iter().map(AsFd::as_fd).collect();

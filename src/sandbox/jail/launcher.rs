@@ -29,7 +29,7 @@ use super::{
     cgroup::{self, Cgroups, Owner},
     init,
     root::Own,
-    spec::{self, Assignment, JailSpec, Launched, StepError},
+    spec::{self, Assignment, Bounds, JailSpec, Launched, StepError},
 };
 use crate::wire;
 
@@ -146,7 +146,7 @@ impl Jails {
         fds.extend(own.iter().flat_map(Own::fds));
         let mut assignment = Assignment {
             spec,
-            cgroups: Vec::new(),
+            bounds: Bounds::default(),
         };
         // One that has died waiting is replaced, once.
         for _ in 0..2 {
@@ -154,7 +154,7 @@ impl Jails {
                 Some(ready) => ready,
                 None => self.prepare()?,
             };
-            assignment.cgroups = ready.cgroups.limit(&assignment.spec);
+            assignment.bounds = ready.cgroups.limit(&assignment.spec);
             let sent = wire::send(ready.socket.as_fd(), &assignment, &fds);
             self.live.insert(ready.child.as_raw(), ready.cgroups);
             match sent {

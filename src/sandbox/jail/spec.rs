@@ -56,8 +56,8 @@ pub(super) struct JailSpec {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Assignment {
     pub spec: JailSpec,
-    /// cgroup controllers that bound the jail already.
-    pub cgroups: Vec<String>,
+    /// What the jail's cgroups do already.
+    pub bounds: Bounds,
 }
 
 /// The launcher's answer; init's pidfd travels with `Built`.
@@ -66,8 +66,8 @@ pub(super) struct Assignment {
 pub(super) enum Launched {
     /// The jail stands and its guest serves.
     Built {
-        /// cgroup controllers that bound it.
-        cgroups: Vec<String>,
+        /// What its cgroups do.
+        bounds: Bounds,
         /// The kernel's landlock ABI; 0 is none.
         landlock_abi: u32,
     },
@@ -78,6 +78,15 @@ pub(super) enum Launched {
         /// `errno`.
         errno: i32,
     },
+}
+
+/// What a jail's cgroups do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Bounds {
+    /// Controllers that bound it.
+    pub controllers: Vec<String>,
+    /// The file that counts the kernel's kills for memory, where memory is bounded.
+    pub oom_events: Option<PathBuf>,
 }
 
 /// A step of building a jail that failed.

@@ -18,7 +18,7 @@ use nix::unistd::{Pid, geteuid};
 
 pub(super) use name::Owner;
 
-use super::spec::JailSpec;
+use super::spec::{Bounds, JailSpec};
 
 /// The directory under each hierarchy that holds our cgroups.
 const PARENT: &str = "opencode-fsm";
@@ -163,20 +163,28 @@ impl Cgroups {
         });
     }
 
-    /// Sets a jail's limits; says which controllers took theirs.
-    pub fn limit(&self, spec: &JailSpec) -> Vec<String> {
-        let takes = |limit: &Limit| {
-            self.0.iter().any(|cgroup| {
+    /// Sets a jail's limits; says which were taken.
+    pub fn limit(&self, spec: &JailSpec) -> Bounds {
+        let mut bounds = Bounds::default();
+        for limit in limits(spec) {
+            let takes = |cgroup: &&Cgroup| {
                 let settings = if cgroup.unified { &limit.v2 } else { &limit.v1 };
                 cgroup.controllers.contains(limit.controller)
                     && settings
                         .iter()
                         .try_for_each(|setting| setting.write(&cgroup.dir))
                         .is_ok()
-            })
-        };
-        let taken = limits(spec).into_iter().filter(takes);
-        taken.map(|limit| limit.controller.to_owned()).collect()
+            };
+            let Some(cgroup) = self.0.iter().find(takes) else {
+                continue;
+            };
+            if limit.controller == "memory" {
+                let names = ["memory.events", "memory.oom_control"].map(|name| cgroup.dir.join(name));
+                bounds.oom_events = names.into_iter().find(|file| file.exists());
+            }
+            bounds.controllers.push(limit.controller.to_owned());
+        }
+        bounds
     }
 
     /// Removes them; only possible when nothing lives in them any more.
