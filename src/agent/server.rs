@@ -13,7 +13,7 @@ use crate::{
     policy::ReadOnlyMount,
     report::escape,
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, SandboxError},
-    wire::{Argv, Leftovers},
+    wire::{Argv, Leftovers, Reach},
 };
 
 /// Longest time until the server is healthy.
@@ -66,6 +66,7 @@ impl Agent {
             silence: None,
             terminal: None,
             leftovers: Leftovers::Kill,
+            reach: Reach::Own,
             stdout: log("stdout"),
             stderr: log("stderr"),
         };

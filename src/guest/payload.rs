@@ -32,7 +32,7 @@ use nix::{
 };
 
 use super::Failure;
-use crate::wire::{Argv, Confinement, LandlockRules, PathAccess};
+use crate::wire::{Argv, Confinement, LandlockRules, PathAccess, Reach};
 
 /// A command with all that allocates done beforehand.
 pub(super) struct Payload {
@@ -80,6 +80,7 @@ impl Payload {
     pub fn become_it(
         self,
         confinement: &Confinement,
+        reach: Reach,
         nested: Option<BorrowedFd<'_>>,
         stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Infallible, Failure> {
@@ -100,7 +101,9 @@ impl Payload {
         prctl::set_no_new_privs().map_err(|e| Failure::new("PR_SET_NO_NEW_PRIVS", e))?;
         chdir(self.cwd.as_c_str()).map_err(|e| Failure::new(&format!("chdir {:?}", self.cwd), e))?;
         if let Some(rules) = &confinement.landlock {
-            restrict(rules)?;
+            // Without a pid namespace there are others than ours to signal.
+            let scoped = reach == Reach::Own || !confinement.pid1;
+            restrict(rules, scoped)?;
         }
         if let Some(program) = &confinement.seccomp {
             install_filter(program)?;
@@ -204,7 +207,7 @@ fn drop_capabilities() -> Result<(), Failure> {
 }
 
 /// Landlock with the best ABI that kernel and crate share; `min_abi` is hard.
-fn restrict(rules: &LandlockRules) -> Result<(), Failure> {
+fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failure> {
     let failed = |why: landlock::RulesetError| Failure::plain("landlock", why);
     let found = landlock_abi();
     if found < rules.min_abi {
@@ -217,9 +220,10 @@ fn restrict(rules: &LandlockRules) -> Result<(), Failure> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
-        .map_err(failed)?
-        .scope(Scope::from_all(abi))
         .map_err(failed)?;
+    if scoped {
+        ruleset = ruleset.scope(Scope::from_all(abi)).map_err(failed)?;
+    }
     if rules.restrict_tcp {
         ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(failed)?;
     }

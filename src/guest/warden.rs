@@ -25,10 +25,10 @@ use super::{
     payload::Payload,
     process::{self, Process},
 };
-use crate::wire::{self, Confinement, Control, ExecRequest, FrameError, Leftovers, Progress, ResourceUse, Termination};
+use crate::wire::{self, Confinement, Control, ExecRequest, FrameError, Leftovers, Progress, Reach, ResourceUse, Termination};
 
 /// How many leaked processes are named.
-const NAMED_LEAKS: usize = 32;
+pub(super) const NAMED_LEAKS: usize = 32;
 /// Between two looks at the tree's memory.
 const MEMORY_TICK: Duration = Duration::from_millis(100);
 
@@ -60,7 +60,7 @@ pub(super) fn live(stage: Stage<'_>) {
     };
     let started = prepare().and_then(|signals| {
         let payload = Payload::new(&request.argv, &request.env, &request.cwd)?;
-        let main = start(payload, confinement, nested, &stdio)?;
+        let main = start(payload, confinement, request.reach, nested, &stdio)?;
         Ok((signals, main))
     });
     drop(stdio);
@@ -128,6 +128,7 @@ fn prepare() -> Result<SignalFd, Failure> {
 fn start(
     payload: Payload,
     confinement: &Confinement,
+    reach: Reach,
     nested: Option<BorrowedFd<'_>>,
     stdio: &[OwnedFd; 3],
 ) -> Result<Pid, Failure> {
@@ -137,7 +138,7 @@ fn start(
         ForkResult::Child => {
             let _ = SigSet::all().thread_unblock();
             let [a, b, c] = stdio;
-            let Err(failure) = payload.become_it(confinement, nested, [a.as_fd(), b.as_fd(), c.as_fd()]);
+            let Err(failure) = payload.become_it(confinement, reach, nested, [a.as_fd(), b.as_fd(), c.as_fd()]);
             let report = (failure.step, failure.errno, failure.why);
             let _ = serde_json::to_vec(&report).map(|bytes| told.write_all(&bytes));
             // SAFETY: leaves without running anything of the parent's.
