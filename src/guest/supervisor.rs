@@ -52,7 +52,11 @@ impl Watched {
                 ..ResourceUse::default()
             },
             leaked_total: left.len() as u64,
-            leaked: left.into_iter().take(warden::NAMED_LEAKS).map(Process::leaked).collect(),
+            leaked: left
+                .into_iter()
+                .take(warden::NAMED_LEAKS)
+                .map(Process::leaked)
+                .collect(),
         };
         let _ = wire::send(self.control.as_fd(), &ended, &[]);
     }

@@ -25,7 +25,9 @@ use super::{
     payload::Payload,
     process::{self, Process},
 };
-use crate::wire::{self, Confinement, Control, ExecRequest, FrameError, Leftovers, Progress, Reach, ResourceUse, Termination};
+use crate::wire::{
+    self, Confinement, Control, ExecRequest, FrameError, Leftovers, Progress, Reach, ResourceUse, Termination,
+};
 
 /// How many leaked processes are named.
 pub(super) const NAMED_LEAKS: usize = 32;
