@@ -1,6 +1,6 @@
 //! The walls between a warden and the command: this order is the documentation.
 //!
-//!  1. `setsid(2)`: no terminal, a process group of its own
+//!  1. `setsid(2)`: no terminal, a process group of its own; `setpriority(2)`: behind its supervisors
 //!  2. descriptors: stdio in place, everything else close-on-exec
 //!  3. `setns(2)` into the nested user namespace: no capability outside it
 //!  4. ids (`setresgid`, `setresuid`): one mapped pair
@@ -33,6 +33,10 @@ use nix::{
 
 use super::Failure;
 use crate::wire::{Argv, Confinement, LandlockRules, PathAccess, Reach};
+
+/// How far a command's nice value is behind that of its supervisors, who would else
+/// have to share the processor evenly with every process that they are to end.
+pub(crate) const BEHIND: i32 = 10;
 
 /// A command with all that allocates done beforehand.
 pub(super) struct Payload {
@@ -85,6 +89,7 @@ impl Payload {
         stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Infallible, Failure> {
         setsid().map_err(|e| Failure::new("setsid", e))?;
+        fall_behind()?;
         place(stdio)?;
         drop_identity(confinement, nested)?;
         for limit in &confinement.rlimits {
@@ -119,6 +124,17 @@ impl Payload {
         let name = self.argv.first().map(|c| c.as_c_str()).unwrap_or(c"");
         Err(Failure::new(&format!("execve {name:?}"), last))
     }
+}
+
+fn fall_behind() -> Result<(), Failure> {
+    // SAFETY: numbers only (getpriority(2), setpriority(2)); no error looks like a nice
+    // value, since asking for one's own cannot fail.
+    let set = unsafe {
+        let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, nice + BEHIND)
+    };
+    Errno::result(set).map_err(|e| Failure::new("setpriority", e))?;
+    Ok(())
 }
 
 /// Steps 3 and 4; also what the workspace's owner is.

@@ -34,6 +34,9 @@ pub(super) const NAMED_LEAKS: usize = 32;
 /// Between two looks at the tree's memory.
 const MEMORY_TICK: Duration = Duration::from_millis(100);
 
+/// Longest look where no deadline bounds it.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
 /// What a warden is given.
 pub(super) struct Stage<'a> {
     pub request: &'a ExecRequest,
@@ -194,7 +197,7 @@ impl Tree {
             }
             if memory.is_some() && Instant::now() >= look {
                 look = Instant::now() + MEMORY_TICK;
-                if memory.is_some_and(|cap| memory::exceeds(getpid(), cap)) {
+                if memory.is_some_and(|cap| memory::exceeds(getpid(), cap, deadline)) {
                     return Why::Memory;
                 }
             }
@@ -210,7 +213,8 @@ impl Tree {
     fn keep(&mut self, control: &OwnedFd, signals: &SignalFd, memory: Option<u64>) {
         while !process::below(getpid(), &HashSet::new()).is_empty() {
             self.reap();
-            let greedy = memory.is_some_and(|cap| memory::exceeds(getpid(), cap));
+            let until = Instant::now() + LONGEST_LOOK;
+            let greedy = memory.is_some_and(|cap| memory::exceeds(getpid(), cap, until));
             if greedy || listen(control, signals, memory.map(|_| MEMORY_TICK)).is_some() {
                 self.kill();
                 return;
