@@ -5,11 +5,23 @@ mod endpoint;
 #[path = "support/program.rs"]
 mod program;
 
-use std::process::Command;
+use std::{
+    collections::HashMap,
+    fs,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use endpoint::{Answer, Endpoint};
-use program::{Bench, expect, holding, opencode};
-use serde_json::json;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use program::{Bench, expect, holding, json_file, opencode};
+use serde_json::{Value, json};
 
 const KEY: &str = "sk-test-0123456789abcdefghijkl";
 
@@ -115,7 +127,13 @@ fn an_answer_that_is_no_event_stream_costs_a_bounded_number_of_calls() {
     expect(run(&bench, &endpoint, &[]), 8);
     let calls = endpoint.requests.lock().expect("lock").len();
     assert!((1..=12).contains(&calls), "three failed turns, {calls} calls");
-    assert_eq!(bench.summary()["exit_reason"], "AGENT_ERROR");
+    let summary = bench.summary();
+    assert_eq!(summary["exit_reason"], "AGENT_ERROR");
+    assert_eq!(
+        (&summary["blame"], blamed(&bench)),
+        (&json!("provider"), vec![json!("provider"); 3])
+    );
+    assert_eq!(summary["evidence"], "model.jsonl");
 }
 
 #[test]
@@ -151,7 +169,12 @@ fn a_model_that_never_stops_is_stopped_by_the_budget() {
         9,
         "three turns of three calls"
     );
-    assert_eq!(bench.summary()["exit_reason"], "TURN_TIMEOUT");
+    let summary = bench.summary();
+    assert_eq!(summary["exit_reason"], "TURN_TIMEOUT");
+    assert_eq!(
+        (&summary["blame"], blamed(&bench)),
+        (&json!("budget"), vec![json!("budget"); 3])
+    );
 }
 
 #[test]
@@ -183,4 +206,114 @@ fn a_turn_that_hangs_is_aborted_at_its_cap_and_what_it_ran_is_gone() {
         .collect();
     assert_eq!(changed, ["PLAN.md", "made"], "what the aborted turn did was taken back");
     assert!(!holding(&bench.the_run().join("turns"), "\"end\": \"stalled\"").is_empty());
+    assert_eq!(blamed(&bench)[..2], [json!("budget"), Value::Null]);
+}
+
+/// Whom each turn's record names, in order; each named one with evidence that is there.
+fn blamed(bench: &Bench) -> Vec<Value> {
+    let turns = fs::read_dir(bench.the_run().join("turns")).expect("turns");
+    let mut records: Vec<_> = turns
+        .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    records.sort();
+    let named = |record: Value| {
+        if !record["blame"].is_null() {
+            let place = record["evidence"].as_str().expect("a place");
+            assert!(bench.the_run().join(place).is_file(), "{record}");
+            assert!(record["reason"].is_string(), "{record}");
+        }
+        record["blame"].clone()
+    };
+    records.iter().map(|path| named(json_file(path))).collect()
+}
+
+/// PID 1 of the sandbox in which the agent of the run `host` works.
+fn agents_init(host: u32) -> Option<Pid> {
+    let status = |pid: u32, name: &str| {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().to_owned())
+    };
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in fs::read_dir("/proc").expect("proc").flatten() {
+        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+            && let Some(parent) = status(pid, "PPid:").and_then(|parent| parent.parse().ok())
+        {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let below = |root: u32| {
+        let (mut found, mut left) = (Vec::new(), vec![root]);
+        while let Some(pid) = left.pop() {
+            let of = children.get(&pid).cloned().unwrap_or_default();
+            found.extend(&of);
+            left.extend(of);
+        }
+        found
+    };
+    let is_init = |pid: &u32| status(*pid, "NSpid:").is_some_and(|ids| ids.ends_with("\t1"));
+    let has_agent = |pid: &u32| {
+        let mut names = below(*pid).into_iter().filter_map(|pid| status(pid, "Name:"));
+        names.any(|name| name.starts_with("opencode"))
+    };
+    let init = below(host).into_iter().find(|pid| is_init(pid) && has_agent(pid))?;
+    Some(Pid::from_raw(i32::try_from(init).ok()?))
+}
+
+/// A run under whose agent the sandbox is killed during the first `times` model calls.
+fn with_a_sandbox_that_dies(bench: &Bench, times: usize, more: &[&str]) -> Option<i32> {
+    let host = Arc::new(AtomicU32::new(0));
+    let victim = host.clone();
+    let endpoint = Endpoint::start(Box::new(move |number, body| {
+        if number < times {
+            let init = agents_init(victim.load(Ordering::Relaxed)).expect("the agent's sandbox");
+            kill(init, Signal::SIGKILL).expect("kill");
+        }
+        let step = body.contains("Carry out one step") && !body.contains("\"role\":\"tool\"");
+        Answer::Say(
+            "x",
+            step.then(|| ("bash", json!({"command": "touch made", "description": "x"}))),
+        )
+    }));
+    let mut child = run(bench, &endpoint, more).spawn().expect("starts");
+    host.store(child.id(), Ordering::Relaxed);
+    child.wait().expect("ends").code()
+}
+
+#[test]
+fn a_sandbox_that_dies_under_a_turn_is_replaced_and_counts_against_nothing() {
+    if !opencode() {
+        return;
+    }
+    let bench = repository();
+    // One fix and one failed turn would be one too many.
+    let code = with_a_sandbox_that_dies(&bench, 2, &["--max-iters", "2", "--max-fix", "0"]);
+    let summary = bench.summary();
+    assert_eq!(code, Some(0), "{summary}");
+    assert_eq!((&summary["guard_events"], &summary["blame"]), (&json!(0), &Value::Null));
+    let blamed = blamed(&bench);
+    assert_eq!(blamed[..3], [json!("sandbox"), json!("sandbox"), Value::Null]);
+    assert!(blamed[3..].iter().all(Value::is_null), "{blamed:?}");
+}
+
+#[test]
+fn sandboxes_that_keep_dying_end_the_run_as_the_sandboxes_fault() {
+    if !opencode() {
+        return;
+    }
+    let bench = repository();
+    let code = with_a_sandbox_that_dies(&bench, usize::MAX, &[]);
+    let summary = bench.summary();
+    assert_eq!(
+        (code, &summary["exit_reason"]),
+        (Some(7), &json!("SANDBOX_ERROR")),
+        "{summary}"
+    );
+    assert_eq!(
+        (&summary["blame"], blamed(&bench)),
+        (&json!("sandbox"), vec![json!("sandbox"); 3])
+    );
+    let place = summary["evidence"].as_str().expect("a place");
+    assert!(bench.the_run().join(place).is_file(), "{summary}");
 }

@@ -25,6 +25,15 @@ pub(super) struct Settled {
 }
 
 impl Settled {
+    /// Nothing was left.
+    pub fn nothing() -> Self {
+        Self {
+            judged: Vec::new(),
+            evidence: Vec::new(),
+            leaked: 0,
+        }
+    }
+
     /// The findings to show to the agent.
     pub fn violations(&self) -> Vec<String> {
         self.judged
@@ -185,11 +194,7 @@ impl Workspace {
         discard: bool,
     ) -> Result<Settled, EngineError> {
         let Some(site) = self.agent.as_ref() else {
-            return Ok(Settled {
-                judged: Vec::new(),
-                evidence: Vec::new(),
-                leaked: 0,
-            });
+            return Ok(Settled::nothing());
         };
         let keep: Vec<u64> = server.into_iter().collect();
         let leaked = site.sandbox.sweep(&keep).await?.len() as u64;

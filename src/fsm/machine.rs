@@ -20,6 +20,9 @@ pub struct Machine {
     /// Fix turns spent on `step`; starts anew with another step.
     fixes: u32,
     turn_failures: u32,
+    /// Turns in a row whose sandbox failed.
+    #[serde(default)]
+    sandbox_failures: u32,
     signal: Option<i32>,
 }
 
@@ -33,6 +36,7 @@ impl Machine {
             step: None,
             fixes: 0,
             turn_failures: 0,
+            sandbox_failures: 0,
             signal: None,
         }
     }
@@ -119,7 +123,7 @@ impl Machine {
         if let TurnResult::Failed(failure) = result {
             return self.turn_failed(purpose, try_number, failure);
         }
-        self.turn_failures = 0;
+        (self.turn_failures, self.sandbox_failures) = (0, 0);
         match purpose {
             Purpose::PlanUpdate => match plan {
                 PlanView::Broken(errors) => self.try_again(purpose, try_number, errors, EndReason::PlanParseError),
@@ -162,19 +166,32 @@ impl Machine {
     }
 
     fn turn_failed(&mut self, purpose: Purpose, try_number: u32, failure: TurnFailure) -> Command {
-        self.turn_failures += 1;
-        let blame = failure.blame();
-        let (reason, why) = match failure {
-            TurnFailure::Provider(why) => (EndReason::AgentError, format!("the model's provider failed: {why}")),
-            TurnFailure::Agent(why) => (EndReason::AgentError, format!("the agent failed: {why}")),
-            TurnFailure::Time(why) => (EndReason::TurnTimeout, why),
+        let TurnFailure { blame, why, evidence } = failure;
+        let (count, most, reason) = match blame {
+            Blame::Sandbox => (
+                &mut self.sandbox_failures,
+                self.limits.max_sandbox_failures,
+                EndReason::SandboxError,
+            ),
+            Blame::Budget => (
+                &mut self.turn_failures,
+                self.limits.max_turn_failures,
+                EndReason::TurnTimeout,
+            ),
+            _ => (
+                &mut self.turn_failures,
+                self.limits.max_turn_failures,
+                EndReason::AgentError,
+            ),
         };
-        if self.turn_failures >= self.limits.max_turn_failures {
-            let detail = format!("{} turns in a row failed; the last: {why}", self.turn_failures);
+        *count += 1;
+        if *count >= most {
+            let detail = format!("{count} turns in a row failed; the last, by the {blame}: {why}");
             return self.end_with(End {
                 reason,
                 detail,
                 blame: Some(blame),
+                evidence,
             });
         }
         self.turn(purpose, try_number, Vec::new())
@@ -190,8 +207,12 @@ impl Machine {
         }
         if verdict.blame == Some(Blame::Sandbox) {
             // It was repeated already; the step is not to blame.
-            let why = verdict.reason.unwrap_or_else(|| "no reason was given".to_owned());
-            return self.end(EndReason::SandboxError, why);
+            return self.end_with(End {
+                reason: EndReason::SandboxError,
+                detail: verdict.reason.unwrap_or_else(|| "no reason was given".to_owned()),
+                blame: verdict.blame,
+                evidence: verdict.evidence,
+            });
         }
         if self.step.is_none() {
             return self.turn(Purpose::ReplanWithoutSteps, 1, Vec::new());
@@ -242,7 +263,12 @@ impl Machine {
 
     fn end(&mut self, reason: EndReason, detail: String) -> Command {
         let blame = reason.blame();
-        self.end_with(End { reason, detail, blame })
+        self.end_with(End {
+            reason,
+            detail,
+            blame,
+            evidence: None,
+        })
     }
 
     fn end_with(&mut self, end: End) -> Command {
@@ -290,6 +316,14 @@ mod tests {
             blame: (!ok).then_some(Blame::Verifier),
             evidence: None,
         })
+    }
+
+    fn failure(blame: Blame) -> TurnFailure {
+        TurnFailure {
+            blame,
+            why: "it failed".into(),
+            evidence: Some("turns/0001-execute_step.json".into()),
+        }
     }
 
     fn reason(command: Command) -> EndReason {
@@ -432,7 +466,7 @@ mod tests {
     fn failed_turns_are_repeated_and_the_count_starts_anew_after_a_good_one() {
         let mut m = executing(Limits::default());
         let failed = || Event::TurnOver {
-            result: TurnResult::Failed(TurnFailure::Provider("503".into())),
+            result: TurnResult::Failed(failure(Blame::Provider)),
             violations: vec![],
             plan: step("001"),
         };
@@ -450,7 +484,48 @@ mod tests {
             panic!("not ended")
         };
         assert_eq!((end.reason, end.blame), (EndReason::AgentError, Some(Blame::Provider)));
+        assert_eq!(end.evidence, failure(Blame::Provider).evidence);
         assert_eq!(m.exit_code(), Some(8));
+    }
+
+    #[test]
+    fn turns_whose_sandbox_failed_are_repeated_within_a_budget_of_their_own() {
+        let failed = |blame| Event::TurnOver {
+            result: TurnResult::Failed(failure(blame)),
+            violations: vec![],
+            plan: step("001"),
+        };
+        let limits = Limits {
+            max_turn_failures: 2,
+            max_sandbox_failures: 3,
+            ..Limits::default()
+        };
+        let mut m = executing(limits);
+        // Neither counts for the other, and no try or fix of the step is used up.
+        for blame in [Blame::Sandbox, Blame::Agent, Blame::Sandbox] {
+            match m.advance(failed(blame)) {
+                Command::Turn {
+                    purpose: Purpose::ExecuteStep,
+                    try_number: 1,
+                    ..
+                } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(m.fixes(), 0);
+        // A turn that comes to its end starts the count anew.
+        let mut good = m.clone();
+        good.advance(over(step("001")));
+        good.advance(verdict(false));
+        for _ in 0..2 {
+            assert!(matches!(good.advance(failed(Blame::Sandbox)), Command::Turn { .. }));
+        }
+        assert_eq!(good.fixes(), 1);
+        let Command::End(end) = m.advance(failed(Blame::Sandbox)) else {
+            panic!("not ended")
+        };
+        assert_eq!((end.reason, end.blame), (EndReason::SandboxError, Some(Blame::Sandbox)));
+        assert_eq!(m.exit_code(), Some(7));
     }
 
     #[test]
@@ -499,8 +574,8 @@ mod tests {
                 violations: vec!["no".into()],
                 plan,
             },
-            1 => Event::TurnOver {
-                result: TurnResult::Failed(TurnFailure::Time("slow".into())),
+            1 | 2 => Event::TurnOver {
+                result: TurnResult::Failed(failure([Blame::Budget, Blame::Sandbox][usize::from(luck) - 1])),
                 violations: vec![],
                 plan,
             },
@@ -512,13 +587,13 @@ mod tests {
         /// Whatever agent and repository do, the run ends within a bound known from its limits alone.
         #[test]
         fn every_run_ends(turns in prop::collection::vec(any_turn(), 1..64), oks in prop::collection::vec(any::<bool>(), 1..16)) {
-            let limits = Limits { max_iters: 5, max_fix: 2, max_tries: 3, max_turn_failures: 3 };
+            let limits = Limits { max_iters: 5, max_fix: 2, max_tries: 3, max_turn_failures: 3, max_sandbox_failures: 2 };
             let mut m = Machine::new(limits);
             let mut command = m.advance(Event::Begin);
             let (mut t, mut v) = (0, 0);
             // Per iteration: a snapshot, three kinds of turn with at most
-            // tries x failures of each, one verification, one rewrite.
-            for _ in 0..limits.max_iters * (3 * 3 * 3 + 3) + 2 {
+            // tries x failures of both kinds of each, one verification, one rewrite.
+            for _ in 0..limits.max_iters * (3 * 3 * (3 + 2) + 3) + 2 {
                 command = match command {
                     Command::End(_) => break,
                     Command::Snapshot => m.advance(Event::SnapshotTaken),
