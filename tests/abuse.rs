@@ -275,6 +275,27 @@ async fn a_stage_that_is_traced_and_stopped_is_not_taken_for_ended() {
 }
 
 #[tokio::test]
+async fn a_stage_that_says_nothing_ends_at_its_silence() {
+    let jail = Marked::new("silent", &[], |_| {}).await;
+    let silent = |script: &str| {
+        let mut spec = sh(script);
+        spec.silence = Some(Duration::from_millis(700));
+        spec
+    };
+    let outcome = jail
+        .end(silent("echo once; setsid sleep 1000 & sleep 1000"), 10_000)
+        .await;
+    assert_eq!(outcome.cap_hit.as_deref(), Some("max_silence_seconds"), "{outcome:?}");
+    assert!(!outcome.timed_out && outcome.usage.wall_ms < 5_000, "{outcome:?}");
+    jail.is_clean_and_works().await;
+    // The control: a word now and then is no silence, on either stream.
+    let talks = silent("for i in 1 2 3 4 5 6; do sleep 0.3; echo $i >&$((i % 2 + 1)); done");
+    let outcome = jail.end(talks, 10_000).await;
+    assert_eq!((outcome.end, outcome.cap_hit), (OK, None));
+    jail.is_clean_and_works().await;
+}
+
+#[tokio::test]
 async fn a_stage_that_reaches_for_its_supervisor_ends_and_is_not_lost() {
     // Landlock's scope forbids it where a stage may signal its own processes only.
     let attack = r#"

@@ -740,3 +740,39 @@ fn a_service_can_be_stopped_by_every_later_stage_and_its_output_is_kept() {
     let done = verify(contract, &[]).failed("rollout", "verifier");
     assert_eq!(done.record()["sandbox_failures"], json!([]));
 }
+
+#[test]
+fn every_test_that_the_compatibility_page_names_is_there() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/compatibility.md")).expect("the page");
+    let mut sources = String::new();
+    let mut left = vec![root.join("src"), root.join("tests")];
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(dir).expect("ls").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &fs::read_to_string(path).expect("text");
+            }
+        }
+    }
+    let quoted: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    let names = |word: &&&str| {
+        let name = word.trim_end_matches('…');
+        name.matches('_').count() >= 3 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    let named: Vec<_> = quoted.iter().filter(names).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for name in named {
+        let whole = if name.ends_with('…') { "" } else { "(" };
+        let name = name.trim_end_matches('…');
+        assert!(
+            sources.contains(&format!("fn {name}{whole}")),
+            "no test is called {name}"
+        );
+    }
+    for file in quoted.iter().filter(|word| word.ends_with(".rs")) {
+        assert!(root.join(file).is_file(), "{file} is not there");
+    }
+}

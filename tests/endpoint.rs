@@ -196,7 +196,7 @@ fn a_turn_that_hangs_is_aborted_at_its_cap_and_what_it_ran_is_gone() {
         )
     }));
     let bench = repository();
-    expect(run(&bench, &endpoint, &["--stall-timeout", "4"]), 0);
+    expect(run(&bench, &endpoint, &["--stall-timeout", "8"]), 0);
     let summary = bench.summary();
     let changed: Vec<_> = summary["changes"]
         .as_array()
