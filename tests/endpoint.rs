@@ -196,7 +196,7 @@ fn a_turn_that_hangs_is_aborted_at_its_cap_and_what_it_ran_is_gone() {
         )
     }));
     let bench = repository();
-    expect(run(&bench, &endpoint, &["--stall-timeout", "8"]), 0);
+    expect(run(&bench, &endpoint, &["--stall-timeout", "15"]), 0);
     let summary = bench.summary();
     let changed: Vec<_> = summary["changes"]
         .as_array()
@@ -316,4 +316,37 @@ fn sandboxes_that_keep_dying_end_the_run_as_the_sandboxes_fault() {
     );
     let place = summary["evidence"].as_str().expect("a place");
     assert!(bench.the_run().join(place).is_file(), "{summary}");
+}
+
+#[test]
+fn a_turn_that_is_broken_off_says_by_whom() {
+    if !opencode() {
+        return;
+    }
+    let broken_off = |interrupt: bool, more: &[&str]| {
+        let bench = repository();
+        let host = Arc::new(AtomicU32::new(0));
+        let ours = host.clone();
+        let endpoint = Endpoint::start(Box::new(move |_, _| {
+            if interrupt {
+                let pid = i32::try_from(ours.load(Ordering::Relaxed)).expect("a pid");
+                kill(Pid::from_raw(pid), Signal::SIGINT).expect("kill");
+            }
+            Answer::Say(
+                "x",
+                Some(("bash", json!({"command": "sleep 1000", "description": "x"}))),
+            )
+        }));
+        let mut child = run(&bench, &endpoint, more).spawn().expect("starts");
+        host.store(child.id(), Ordering::Relaxed);
+        let code = child.wait().expect("ends").code();
+        (code, bench.summary()["blame"].clone(), blamed(&bench))
+    };
+    let user = json!("user");
+    assert_eq!(broken_off(true, &[]), (Some(130), user.clone(), vec![user]));
+    let budget = json!("budget");
+    assert_eq!(
+        broken_off(false, &["--timeout", "8"]),
+        (Some(6), budget.clone(), vec![budget])
+    );
 }

@@ -5,11 +5,11 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{Agent, AgentError, Turn, TurnEnd, TurnReport},
+    agent::{Agent, Turn, TurnEnd, TurnReport},
     broker::Exhausted,
     engine::{EngineError, drive::Drive, workspace::Settled},
     fsm::{Blame, Event, Evidence, Purpose, TurnFailure, TurnResult},
-    guard::Ruling,
+    guard::{Phase, Ruling},
     record::RunDir,
     report::{Happening, escape},
     sandbox::SandboxError,
@@ -30,6 +30,11 @@ impl UnderWay {
         format!("{}.events.jsonl", self.base)
     }
 
+    /// The record itself.
+    fn own(&self) -> String {
+        format!("{}.json", self.base)
+    }
+
     /// Keeps `<base>.json`: what the agent reported, if it did, and who failed.
     fn record(
         &self,
@@ -44,13 +49,13 @@ impl UnderWay {
         record["blame"] = json!(failed.map(|failed| failed.blame));
         record["reason"] = json!(failed.map(|failed| escape(failed.why.as_bytes(), 1_000)));
         record["evidence"] = json!(failed.and_then(|failed| failed.evidence.as_deref()));
-        run.write_json::<Value>(&format!("{}.json", self.base), &record)?;
+        run.write_json::<Value>(&self.own(), &record)?;
         Ok(())
     }
 
     /// Records a turn that was broken off from outside.
     pub fn abandoned(self, run: &RunDir, blame: Blame, why: String) -> Result<(), EngineError> {
-        let evidence = self.keep_events(run)?;
+        let evidence = self.keep_events(run)?.or_else(|| Some(self.own()));
         let failed = TurnFailure { blame, why, evidence };
         self.record(run, None, Some(&failed))
     }
@@ -103,30 +108,33 @@ impl Drive<'_> {
             Err(why) => Some(TurnFailure {
                 blame: why.blame(),
                 why: why.to_string(),
-                evidence: events.or(Some(format!("{}.json", under_way.base))),
+                evidence: events.or_else(|| Some(under_way.own())),
             }),
         };
-        if let Err(EngineError::Sandbox(why) | EngineError::Agent(AgentError::Sandbox(why))) = &report
+        if let Err(EngineError::Sandbox(why)) = &report
             && matches!(why, SandboxError::Build { .. } | SandboxError::TierTooLow { .. })
         {
             // No later try would build what this host cannot build now.
             under_way.record(self.parts.run, None, failed.as_ref())?;
-            return Ok(Event::SandboxFailed(why.to_string()));
+            let failed = Event::SandboxFailed(why.to_string());
+            // The walls are for the user to accept or not, and have an exit code of their own.
+            let too_weak = matches!(why, SandboxError::TierTooLow { .. });
+            return if too_weak { report.map(|_| failed) } else { Ok(failed) };
         }
         let discard = failed.is_some();
-        let settled = match self.settle(purpose, discard).await? {
+        let settled = match self.settle(purpose.phase(), discard).await? {
             Ok(settled) => settled,
             Err(why) => {
                 // What the turn did is lost with its sandbox, however it ended itself.
                 failed.get_or_insert(TurnFailure {
                     blame: Blame::Sandbox,
                     why,
-                    evidence: Some(format!("{}.json", under_way.base)),
+                    evidence: Some(under_way.own()),
                 });
-                Settled::nothing()
+                Settled::default()
             }
         };
-        let guard = self.keep_evidence(&label, purpose, &settled)?;
+        let guard = self.keep_evidence(&label, purpose.phase(), &settled)?;
         let violations = if failed.is_some() {
             Vec::new()
         } else {
@@ -223,12 +231,12 @@ impl Drive<'_> {
 
     /// Judges the phase. A sandbox that died in it is replaced by one on the last
     /// accepted state, which takes back all that the phase did; the inner error says why.
-    async fn settle(&mut self, purpose: Purpose, discard: bool) -> Result<Result<Settled, String>, EngineError> {
+    async fn settle(&mut self, phase: Phase, discard: bool) -> Result<Result<Settled, String>, EngineError> {
         let server = self.agent.as_ref().map(Agent::stage);
         match self
             .parts
             .workspace
-            .settle(self.parts.jail, server, purpose.phase(), discard)
+            .settle(self.parts.jail, server, phase, discard)
             .await
         {
             Ok(settled) => {
@@ -255,12 +263,7 @@ impl Drive<'_> {
     }
 
     /// Keeps what the guard took back; says where.
-    fn keep_evidence(
-        &mut self,
-        label: &str,
-        purpose: Purpose,
-        settled: &Settled,
-    ) -> Result<Option<String>, EngineError> {
+    fn keep_evidence(&mut self, label: &str, phase: Phase, settled: &Settled) -> Result<Option<String>, EngineError> {
         if settled.leaked > 0 {
             self.parts
                 .run
@@ -273,17 +276,16 @@ impl Drive<'_> {
         self.tally.guard_events += 1;
         let base = format!("guard/{:04}-{label}", self.tally.guard_events);
         self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
-        self.parts.run.write_json(
-            &format!("{base}.json"),
-            &json!({"phase": purpose.phase(), "refused": refused}),
-        )?;
+        self.parts
+            .run
+            .write_json(&format!("{base}.json"), &json!({"phase": phase, "refused": refused}))?;
         self.parts.run.journal(
             "guard",
-            &json!({"phase": purpose.phase(), "refused": refused, "evidence": format!("{base}.patch")}),
+            &json!({"phase": phase, "refused": refused, "evidence": format!("{base}.patch")}),
         )?;
         for judged in &refused {
             self.parts.reporter.say(Happening::Guard {
-                phase: purpose.phase(),
+                phase,
                 ruling: judged.ruling,
                 path: judged.change.path.to_string(),
                 because: judged.because.clone(),

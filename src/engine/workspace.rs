@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// What the settled end of a phase left behind.
+#[derive(Default)]
 pub(super) struct Settled {
     /// Every change of the phase, judged.
     pub judged: Vec<Judged>,
@@ -25,15 +26,6 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    /// Nothing was left.
-    pub fn nothing() -> Self {
-        Self {
-            judged: Vec::new(),
-            evidence: Vec::new(),
-            leaked: 0,
-        }
-    }
-
     /// The findings to show to the agent.
     pub fn violations(&self) -> Vec<String> {
         self.judged
@@ -194,7 +186,7 @@ impl Workspace {
         discard: bool,
     ) -> Result<Settled, EngineError> {
         let Some(site) = self.agent.as_ref() else {
-            return Ok(Settled::nothing());
+            return Ok(Settled::default());
         };
         let keep: Vec<u64> = server.into_iter().collect();
         let leaked = site.sandbox.sweep(&keep).await?.len() as u64;
