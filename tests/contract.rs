@@ -7,7 +7,8 @@ mod program;
 
 use std::{fs, path::PathBuf, process::Command};
 
-use program::{Bench, holding, json_file};
+use nix::sys::signal::{Signal, kill};
+use program::{Bench, holding, init_with, json_file, process_status};
 use serde_json::{Value, json};
 
 /// One verification that has ended.
@@ -739,6 +740,65 @@ fn a_service_can_be_stopped_by_every_later_stage_and_its_output_is_kept() {
     let contract = "version: 1\ndeploy:\n  setup_cmd: 'true'\nrollout:\n  run_cmd: kill -9 $PPID; sleep 1000\n";
     let done = verify(contract, &[]).failed("rollout", "verifier");
     assert_eq!(done.record()["sandbox_failures"], json!([]));
+}
+
+/// Runs a verification and kills its sandbox while its stage runs, so many times.
+fn with_a_sandbox_that_dies(times: usize) -> (Bench, Option<i32>) {
+    let bench = repository(
+        "version: 1\ntests:\n  cmd: echo begun; exec sleep 2\n  retries: 3\n",
+        &[],
+    );
+    let mut command = bench.command(&["verify", "--json"], "repo");
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("starts");
+    let sleeps = |pid| process_status(pid, "Name:").is_some_and(|name| name == "sleep");
+    let mut killed = 0;
+    let code = loop {
+        if let Some(status) = child.try_wait().expect("wait") {
+            break status.code();
+        }
+        if killed < times
+            && let Some(init) = init_with(child.id(), &sleeps)
+        {
+            killed += 1;
+            kill(init, Signal::SIGKILL).expect("kill");
+            // Its processes are gone with it; another sandbox has another PID 1.
+            while init_with(child.id(), &sleeps) == Some(init) {}
+        }
+    };
+    assert_eq!(killed, times);
+    (bench, code)
+}
+
+#[test]
+fn a_sandbox_that_fails_is_replaced_twice_and_then_named() {
+    let (bench, code) = with_a_sandbox_that_dies(1);
+    let run = bench.the_run();
+    let record = json_file(&run.join("verify/summary.json"));
+    assert_eq!(
+        (code, &record["ok"], &record["blame"]),
+        (Some(0), &json!(true), &Value::Null),
+        "{record}"
+    );
+    let failures = record["sandbox_failures"].as_array().expect("a list");
+    assert_eq!(failures.len(), 1, "{record}");
+    // It began anew: no try of the stage was used up, and what the first left is kept.
+    assert_eq!(record["stages"][0]["total_results"], 1);
+    let first = run.join(failures[0]["artifacts"].as_str().expect("a place"));
+    assert_eq!(
+        fs::read_to_string(first.join("tests_cmd01_try01_stdout.txt")).expect("text"),
+        "begun\n"
+    );
+
+    let (bench, code) = with_a_sandbox_that_dies(3);
+    let summary = bench.summary();
+    assert_eq!(
+        (code, &summary["exit_reason"]),
+        (Some(7), &json!("SANDBOX_ERROR")),
+        "{summary}"
+    );
+    assert_eq!(summary["blame"], "sandbox");
+    let place = summary["evidence"].as_str().expect("a place");
+    assert!(bench.the_run().join(place).exists(), "{place}");
 }
 
 #[test]

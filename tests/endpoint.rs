@@ -6,7 +6,6 @@ mod endpoint;
 mod program;
 
 use std::{
-    collections::HashMap,
     fs,
     process::Command,
     sync::{
@@ -20,7 +19,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use program::{Bench, expect, holding, json_file, opencode};
+use program::{Bench, expect, holding, init_with, json_file, opencode, process_status};
 use serde_json::{Value, json};
 
 const KEY: &str = "sk-test-0123456789abcdefghijkl";
@@ -228,46 +227,14 @@ fn blamed(bench: &Bench) -> Vec<Value> {
     records.iter().map(|path| named(json_file(path))).collect()
 }
 
-/// PID 1 of the sandbox in which the agent of the run `host` works.
-fn agents_init(host: u32) -> Option<Pid> {
-    let status = |pid: u32, name: &str| {
-        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.trim().to_owned())
-    };
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for entry in fs::read_dir("/proc").expect("proc").flatten() {
-        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
-            && let Some(parent) = status(pid, "PPid:").and_then(|parent| parent.parse().ok())
-        {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    let below = |root: u32| {
-        let (mut found, mut left) = (Vec::new(), vec![root]);
-        while let Some(pid) = left.pop() {
-            let of = children.get(&pid).cloned().unwrap_or_default();
-            found.extend(&of);
-            left.extend(of);
-        }
-        found
-    };
-    let is_init = |pid: &u32| status(*pid, "NSpid:").is_some_and(|ids| ids.ends_with("\t1"));
-    let has_agent = |pid: &u32| {
-        let mut names = below(*pid).into_iter().filter_map(|pid| status(pid, "Name:"));
-        names.any(|name| name.starts_with("opencode"))
-    };
-    let init = below(host).into_iter().find(|pid| is_init(pid) && has_agent(pid))?;
-    Some(Pid::from_raw(i32::try_from(init).ok()?))
-}
-
 /// A run under whose agent the sandbox is killed during the first `times` model calls.
 fn with_a_sandbox_that_dies(bench: &Bench, times: usize, more: &[&str]) -> Option<i32> {
     let host = Arc::new(AtomicU32::new(0));
     let victim = host.clone();
     let endpoint = Endpoint::start(Box::new(move |number, body| {
         if number < times {
-            let init = agents_init(victim.load(Ordering::Relaxed)).expect("the agent's sandbox");
+            let serves = |pid| process_status(pid, "Name:").is_some_and(|name| name.starts_with("opencode"));
+            let init = init_with(victim.load(Ordering::Relaxed), &serves).expect("the agent's sandbox");
             kill(init, Signal::SIGKILL).expect("kill");
         }
         let step = body.contains("Carry out one step") && !body.contains("\"role\":\"tool\"");
