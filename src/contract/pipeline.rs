@@ -124,7 +124,7 @@ fn read(path: &RelPath, text: &[u8]) -> Result<Pipeline, Fault> {
 }
 
 /// `version` is the integer 1; when it is missing, 1 is meant.
-fn read_version(root: &mut Fields) -> Result<(), Fault> {
+pub(super) fn read_version(root: &mut Fields) -> Result<(), Fault> {
     let Some(node) = root.present("version") else {
         return Ok(());
     };
