@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     agent::BashMode,
     broker::Budget,
-    engine::{EngineError, ModelChoice, RunOptions, TargetOptions},
+    engine::{Caps, EngineError, ModelChoice, RunOptions, TargetOptions, Unattended},
     names::RelPath,
     policy::Tier,
     record::Secret,
@@ -76,6 +76,9 @@ pub(super) struct TargetArgs {
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
+    /// Whether somebody is there: `guided` gives an interactive `auth` the terminal.
+    #[arg(long, value_enum, default_value = "strict")]
+    pub unattended: Unattended,
     /// What builds the walls.
     #[arg(long, value_enum, default_value = "jail")]
     pub sandbox: Backend,
@@ -186,9 +189,9 @@ pub(super) struct ApplyArgs {
 }
 
 impl TargetArgs {
-    pub fn options(&self) -> TargetOptions {
+    pub fn options(&self) -> Result<TargetOptions, EngineError> {
         let Backend::Jail = self.sandbox;
-        TargetOptions {
+        Ok(TargetOptions {
             target: self.target.clone(),
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone(),
@@ -198,7 +201,10 @@ impl TargetArgs {
             memory_bytes: self.memory,
             processes: self.processes,
             disk_bytes: self.disk,
-        }
+            caps: caps()?,
+            unattended: self.unattended,
+            grants: Vec::new(),
+        })
     }
 }
 
@@ -210,7 +216,7 @@ impl RunArgs {
             return Err(EngineError::Usage(why.to_owned()));
         }
         Ok(RunOptions {
-            target: self.target.options(),
+            target: self.target.options()?,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model(&self.model, self.base_url.as_deref())?,
@@ -301,6 +307,22 @@ fn model(text: &str, base_url: Option<&str>) -> Result<ModelChoice, EngineError>
 
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The user's caps on commands and stages.
+fn caps() -> Result<Caps, EngineError> {
+    let cap = |name: &str| match variable(name) {
+        None => Ok(None),
+        Some(text) => match seconds(text.trim()) {
+            Ok(cap) => Ok(Some(cap)),
+            Err(why) => Err(EngineError::Usage(format!("{name}={}: {why}", text.escape_debug()))),
+        },
+    };
+    Ok(Caps {
+        max_cmd: cap("AIDER_FSM_MAX_CMD_SECONDS")?,
+        max_total: cap("AIDER_FSM_MAX_TOTAL_SECONDS")?,
+        ..Caps::default()
+    })
 }
 
 /// Seconds, at least one.

@@ -98,7 +98,7 @@ async fn perform(verb: Verb, reporter: &Reporter, stop: Stop) -> Result<u8, Engi
             Ok(outcome.summary.exit_code)
         }
         Verb::Verify(args) => {
-            let outcome = engine::verify(&args.options(), reporter, stop).await?;
+            let outcome = engine::verify(&args.options()?, reporter, stop).await?;
             reporter.print(&show::verification(&outcome));
             Ok(outcome.summary.exit_code)
         }

@@ -2,7 +2,32 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier};
+use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier, record::Secret};
+
+/// Caps on time from the user's side. Nothing that a repository, its contract or an
+/// agent writes can lift them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Longest time of one command; takes the place of the contract's `security.max_cmd_seconds`.
+    pub max_cmd: Option<Duration>,
+    /// Longest time of one stage; takes the place of the contract's
+    /// `security.max_total_seconds`, and of 7200 s where neither is given.
+    pub max_total: Option<Duration>,
+    /// Longest time of the whole run; 24 h where it is not given.
+    pub max_run: Option<Duration>,
+    /// Longest time without a byte of output of one command; 1800 s where it is not given.
+    pub max_silence: Option<Duration>,
+}
+
+/// Whether somebody is there (`--unattended`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Unattended {
+    /// Nobody: what would wait for a person is refused.
+    #[default]
+    Strict,
+    /// Somebody may look in: `auth` with `interactive: true` gets the terminal.
+    Guided,
+}
 
 /// Where model calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +66,12 @@ pub struct TargetOptions {
     pub processes: u64,
     /// What a sandbox may write to its workspace, bytes.
     pub disk_bytes: u64,
+    /// Caps on time.
+    pub caps: Caps,
+    /// Whether somebody is there.
+    pub unattended: Unattended,
+    /// Variables that stages get by the user's word; redacted by value in all that is written.
+    pub grants: Vec<(String, Secret)>,
 }
 
 /// Options of `run`.

@@ -15,7 +15,7 @@ use crate::{
         summary::{ChangeLine, PlanSummary},
         workspace::Workspace,
     },
-    fsm::{self, EndReason, Machine, Prompts},
+    fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
     record::RunDir,
@@ -41,7 +41,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         .map(|path| Seed::read(path))
         .collect::<Result<Vec<_>, _>>()?;
     let binary = agent::reachable(&agent::find_binary(options.opencode_bin.as_deref())?)?;
-    let secrets: Vec<_> = options.api_key.iter().cloned().collect();
+    let granted = options.target.grants.iter().map(|(_, value)| value);
+    let secrets: Vec<_> = options.api_key.iter().chain(granted).cloned().collect();
     let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
     let withheld = guard::withheld()
         .into_iter()
@@ -50,6 +51,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     let mounts = agent::mounts(&binary, site.scratch.path())?;
     let mut workspace = site.workspace(&options.target, &options.plan, withheld, mounts)?;
     let pipeline = site::contract_of(&options.target, &workspace)?;
+    site::warn(&pipeline, reporter);
     let test_cmd = pipeline
         .tests
         .as_ref()
@@ -85,6 +87,11 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         max_fix: options.max_fix,
         ..fsm::Limits::default()
     });
+    let longest = options.target.caps.deadline(began);
+    let deadline = options
+        .run_budget
+        .wall
+        .map_or(longest, |wall| longest.min(began + wall));
     let mut drive = Drive::new(Parts {
         jail: &site.jail,
         run: &site.run,
@@ -94,6 +101,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
             run: &site.run,
             reporter,
             pipeline: &pipeline,
+            options: &options.target,
+            deadline,
         },
         prompts,
         plan: options.plan.clone(),
@@ -103,13 +112,18 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         agent_config,
         machine,
         workspace,
-        deadline: options.run_budget.wall.map(|wall| began + wall),
+        deadline,
     });
     let driven = drive.drive(&mut stop).await;
     let closed = drive.close().await;
     let (parts, tally) = drive.into_parts();
 
     let mut summary = Summary::new(&site);
+    summary.blame = match (parts.machine.position(), &driven) {
+        (_, Err(why)) => Some(why.blame()),
+        (fsm::Position::Ended(end), Ok(())) => end.blame,
+        _ => Some(Blame::Sandbox),
+    };
     (summary.exit_reason, summary.detail, summary.exit_code) = match (parts.machine.position(), driven.and(closed)) {
         (_, Err(why)) => ("ERROR".to_owned(), why.to_string(), why.exit_code()),
         (fsm::Position::Ended(end), Ok(())) => (
@@ -127,6 +141,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     summary.plan = plan_of(&parts.workspace, &options.plan)?;
     if let Some(last) = tally.last {
         summary.verified = last.ok;
+        summary.evidence = last.place;
         summary.metrics = last.metrics;
         summary.walls = last.walls;
     }

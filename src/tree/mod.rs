@@ -48,6 +48,7 @@ pub use edits::TreeEdits;
 pub use entry::{Change, ChangeKind, Content, Entry, EntryKind, Manifest};
 pub use error::TreeError;
 pub use export::export;
+pub use freeze::Survey;
 pub use layer::mask_layer;
 pub use layers::{BaseLayer, Claim};
 pub use limits::{CopyLimits, CopyProgress};
