@@ -10,7 +10,7 @@ use super::{
     expand::expand,
     fields::Fields,
     pipeline::read_version,
-    stage::{ARGUMENT_MAX, check_command, check_variable, read_retries},
+    stage::{ARGUMENT_MAX, check_variable, read_commands, read_retries},
     yaml::{self, Node, Value},
 };
 use crate::names::RelPath;
@@ -168,12 +168,7 @@ fn read(path: &RelPath, text: &[u8]) -> Result<Bootstrap, Fault> {
         }
     }
     fields.renamed("steps", "cmds")?;
-    let list = fields.strings("cmds")?;
-    let single = fields.string("cmd")?;
-    let commands = list.unwrap_or_else(|| single.into_iter().collect());
-    for (command, at) in &commands {
-        check_command(command, *at)?;
-    }
+    let cmds = read_commands(&mut fields, "cmds", "cmd")?;
     let retries = read_retries(&mut fields)?;
     let timeout = fields.seconds("timeout_seconds")?;
     let workdir = fields.directory("workdir")?;
@@ -186,7 +181,7 @@ fn read(path: &RelPath, text: &[u8]) -> Result<Bootstrap, Fault> {
     }
     fields.finish()?;
     Ok(Bootstrap {
-        cmds: commands.into_iter().map(|(command, _)| command).collect(),
+        cmds,
         timeout,
         retries,
         workdir,

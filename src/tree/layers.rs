@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! <root>/layers/<key>/tree      the layer, in overlay upper format
-//!                    /manifest  its difference from the copy, after the BLAKE3 hash of that
+//!                    /manifest  the BLAKE3 hash of the rest of this file; the fingerprint of `tree`
+//!                               (names, sizes, times, inodes); its difference from the copy
 //!                    /note      what its maker wrote down
 //!                    /lock      as that of a copy
 //!       /making/<key>           flock(2): exclusive while somebody makes it
 //! ```
-//! The key is the maker's: a digest of all that the layer depends on.
+//! The key is the maker's: a digest of all that the layer depends on. A layer whose
+//! tree no longer has its fingerprint was cut short or touched, and is thrown away.
 
 use std::{
     collections::BTreeSet,
@@ -22,13 +24,20 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{
-    Cache, Change, Checkpoint, Content, Entry, Pristine, TreeError, at, cache,
+    Cache, Change, Checkpoint, Content, CopyLimits, Entry, Pristine, TreeError, at, cache,
     content::shown,
     layer::{self, Source},
     manifest,
     state::{self, Diff, State},
+    survey::Survey,
 };
 use crate::names::RelPath;
+
+/// Bounds on the look at a layer: its maker's caps come first.
+const LOOK: CopyLimits = CopyLimits {
+    max_files: 4_000_000,
+    max_bytes: 64 << 30,
+};
 
 /// A read-only layer over a pristine copy (see [`Pristine::with_layer`]).
 #[derive(Clone, Debug)]
@@ -63,7 +72,8 @@ impl BaseLayer {
             state.set(change.path.clone(), after);
         }
         let bytes = at::open_root(&found.layer).map_err(TreeError::io("open", shown(&found.layer)))?;
-        layer::write(pristine, &state.diff, dir, &|_| Source::Frozen(&bytes))?;
+        // Copied, not linked: a link that goes later would change the fingerprint.
+        layer::write(pristine, &state.diff, dir, &|_| Source::Upper(&bytes))?;
         Ok(Self {
             root: dir.to_path_buf(),
             owned: Arc::new(owned(&changes)),
@@ -123,8 +133,8 @@ pub struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Whoever waits for it sees that the name is gone and takes a new one; a
-        // name that stays does no harm.
+        // Whoever opened it meanwhile sees that the name is gone and takes a new one;
+        // a name that stays does no harm.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -144,11 +154,7 @@ impl Cache {
             bytes => bytes.map_err(TreeError::io("read", shown(&home.join(name)))),
         };
         let sealed = read("manifest")?;
-        let diff = sealed
-            .split_first_chunk::<32>()
-            .filter(|(seal, diff)| Content::of(diff).0 == **seal)
-            .and_then(|(_, diff)| manifest::decode_diff(diff));
-        let Some(diff) = diff else {
+        let Some(diff) = opened(&sealed, &home.join("tree"))? else {
             drop(lock);
             self.discard(&home)?;
             return Ok(None);
@@ -165,35 +171,22 @@ impl Cache {
         Ok(Some((layer, note)))
     }
 
-    /// Waits until nobody makes the layer of `key`, and claims it. Blocks for as long
-    /// as another process works on it; look for the layer again afterwards.
+    /// The right to make the layer of `key`; `None` while another process has it. Look
+    /// for the layer again once it is had: the one before may just have kept it.
     ///
     /// # Errors
     /// When the lock cannot be had.
-    pub fn claim(&self, key: Content) -> Result<Claim, TreeError> {
-        self.claim_by(key, FlockArg::LockExclusive)?
-            .ok_or_else(|| TreeError::Refused("a lock that was waited for is held".to_owned()))
-    }
-
-    /// As [`Cache::claim`] without waiting: `None` while somebody makes the layer.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn try_claim(&self, key: Content) -> Result<Option<Claim>, TreeError> {
-        self.claim_by(key, FlockArg::LockExclusiveNonblock)
-    }
-
-    fn claim_by(&self, key: Content, how: FlockArg) -> Result<Option<Claim>, TreeError> {
+    pub fn claim(&self, key: Content) -> Result<Option<Claim>, TreeError> {
         let path = self.root.join("making").join(key.to_string());
         loop {
             let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
             let file = opened.map_err(TreeError::io("open", shown(&path)))?;
-            let held = match Flock::lock(file, how) {
+            let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) => held,
                 Err((_, nix::errno::Errno::EAGAIN)) => return Ok(None),
                 Err((_, error)) => return Err(TreeError::io("lock", shown(&path))(io::Error::from(error))),
             };
-            // The one before us may have removed the name while we waited.
+            // The one before us may have removed the name meanwhile.
             let stat = nix::sys::stat::fstat(held.as_fd()).map_err(TreeError::io("stat", shown(&path)))?;
             if fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (stat.st_dev, stat.st_ino)) {
                 return Ok(Some(Claim { path, _held: held }));
@@ -217,8 +210,9 @@ impl Cache {
         let home = self.home(key);
         self.in_part(|part, lock| {
             let mut layer = BaseLayer::between(pristine, below, found, &part.join("tree"))?;
-            let diff = manifest::encode_diff(&layer.diff);
-            let sealed = [&Content::of(&diff).0[..], &diff].concat();
+            let print = fingerprint(&layer.root)?;
+            let body = [&print[..], &manifest::encode_diff(&layer.diff)].concat();
+            let sealed = [&Content::of(&body).0[..], &body].concat();
             for (name, bytes) in [("note", note), ("manifest", &sealed)] {
                 fs::write(part.join(name), bytes).map_err(TreeError::io("write", shown(&part.join(name))))?;
             }
@@ -232,4 +226,24 @@ impl Cache {
     fn home(&self, key: Content) -> PathBuf {
         self.root.join("layers").join(key.to_string())
     }
+}
+
+/// The difference in a sealed manifest, when seal and fingerprint of the tree hold.
+fn opened(sealed: &[u8], tree: &Path) -> Result<Option<Diff>, TreeError> {
+    let body = sealed
+        .split_first_chunk::<32>()
+        .filter(|(seal, body)| Content::of(body).0 == **seal)
+        .map(|(_, body)| body);
+    let Some((print, diff)) = body.and_then(|body| body.split_first_chunk::<32>()) else {
+        return Ok(None);
+    };
+    if !tree.is_dir() || fingerprint(tree)? != *print {
+        return Ok(None);
+    }
+    Ok(manifest::decode_diff(diff))
+}
+
+fn fingerprint(tree: &Path) -> Result<[u8; 32], TreeError> {
+    let root = at::open_root(tree).map_err(TreeError::io("open", shown(tree)))?;
+    Ok(*Survey::of(&root, &LOOK)?.fingerprint().as_bytes())
 }

@@ -157,20 +157,53 @@ fn a_layer_is_made_by_one_at_a_time() {
     let bench = Bench::new();
     let (cache, other) = (bench.cache(), bench.cache());
     let key = Content::of(b"key");
-    let claim = cache.claim(key).unwrap();
-    assert!(other.try_claim(key).unwrap().is_none());
-    assert!(other.try_claim(Content::of(b"another")).unwrap().is_some());
-    let waiting = std::thread::spawn(move || other.claim(key).map(|claim| (claim, std::time::Instant::now())));
-    let released = std::time::Instant::now();
+    let claim = cache.claim(key).unwrap().unwrap();
+    assert!(other.claim(key).unwrap().is_none());
+    assert!(other.claim(Content::of(b"another")).unwrap().is_some());
     drop(claim);
-    let (second, since) = waiting.join().unwrap().unwrap();
-    assert!(since >= released);
+    let second = other.claim(key).unwrap().unwrap();
     assert!(
-        cache.try_claim(key).unwrap().is_none(),
+        cache.claim(key).unwrap().is_none(),
         "a claim on a name that went would be no claim"
     );
     drop(second);
     assert_eq!(fs::read_dir(bench.at("cache/making")).unwrap().count(), 0);
+}
+
+/// Whatever is done to what was kept, it is not used any more.
+#[test]
+fn a_layer_that_was_touched_or_cut_short_goes() {
+    let damages: [(&str, fn(&Path)); 5] = [
+        ("cut short", |home| {
+            fs::write(home.join("tree/deps/lib"), "libr").unwrap()
+        }),
+        ("as long as before", |home| {
+            fs::write(home.join("tree/deps/lib"), "LIBRARY").unwrap()
+        }),
+        ("a file gone", |home| {
+            fs::remove_file(home.join("tree/deps/lib")).unwrap()
+        }),
+        ("a file more", |home| {
+            fs::write(home.join("tree/deps/more"), "x").unwrap()
+        }),
+        ("no manifest", |home| fs::remove_file(home.join("manifest")).unwrap()),
+    ];
+    for (what, damage) in damages {
+        let bench = Bench::new();
+        bench.write("a", b"hello");
+        let pristine = bench.pristine();
+        let cache = bench.cache();
+        let key = Content::of(b"key");
+        let (empty, one) = with_file(&bench, &pristine, "s");
+        drop(cache.keep_layer(key, &pristine, &empty, &one, b"").unwrap());
+        // What it was made from goes; that is no damage.
+        fs::remove_dir_all(&one.layer).unwrap();
+        assert!(cache.layer(key, &pristine).unwrap().is_some(), "{what}");
+        let home = bench.at("cache/layers").join(key.to_string());
+        damage(&home);
+        assert!(cache.layer(key, &pristine).unwrap().is_none(), "{what}");
+        assert!(!home.exists(), "{what}");
+    }
 }
 
 #[test]
