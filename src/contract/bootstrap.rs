@@ -58,11 +58,6 @@ impl Bootstrap {
         read(path, text).map_err(|fault| fault.of(path))
     }
 
-    /// The names and values as spelled in the file.
-    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.env.iter().map(|entry| (entry.name.as_str(), entry.value.as_str()))
-    }
-
     /// What `env` comes to, in file order: values may name variables of `fixed` and
     /// of earlier entries (see [`expand`]), and nothing else. Entries of `PATH` that
     /// are not absolute are taken from `root`, the repository inside.

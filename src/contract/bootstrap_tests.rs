@@ -38,7 +38,8 @@ fn every_field_is_read() {
     assert_eq!(boot.timeout, Some(Duration::from_secs(5)));
     assert_eq!(boot.retries, 2);
     assert_eq!(boot.workdir, Some(RelPath::new("sub").unwrap()));
-    assert_eq!(boot.variables().collect::<Vec<_>>(), [("A", "x")]);
+    let env: Vec<_> = boot.env.iter().map(|v| (v.name.as_str(), v.value.as_str())).collect();
+    assert_eq!(env, [("A", "x")]);
     assert!(boot.warnings.is_empty());
     assert_eq!(parsed("cmd: make").cmds, ["make"]);
     assert_eq!(parsed("steps: [a, b]").cmds, ["a", "b"]);

@@ -13,7 +13,6 @@
 //! | `pipeline`, `sections` | [`Pipeline`]: `pipeline.yml` version 1, and its sections |
 //! | `bootstrap`, `expand` | [`Bootstrap`]: `bootstrap.yml` version 1, and variables in its values |
 //! | `actions` | [`Action`]: `actions.yml` version 1 |
-//! | `unsupported` | declarations of later versions, refused by name |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
 //! | `metrics`, `rollout`, `outputs` | the JSON files that stages leave behind |
 //! | `dotenv` | `KEY=VALUE` files |
@@ -37,7 +36,6 @@ mod plan_lines;
 mod rollout;
 mod sections;
 mod stage;
-mod unsupported;
 mod yaml;
 
 pub use actions::{Action, ActionKind, parse_actions};
@@ -51,7 +49,6 @@ pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
 pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPolicy};
 pub use stage::{Stage, StageName};
-pub use unsupported::reject_unsupported;
 
 /// Longest document that any reader of this room takes, in bytes.
 pub const MAX_DOCUMENT: usize = 1 << 20;

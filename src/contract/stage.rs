@@ -22,6 +22,8 @@ const RESERVED: [&str; 3] = ["AIDER_FSM_STAGE", "AIDER_FSM_ARTIFACTS_DIR", "AIDE
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageName {
+    /// Prepares the tree; once, in a sandbox of its own (`bootstrap.yml`).
+    Bootstrap,
     /// Logs in where the others need it.
     Auth,
     /// The acceptance commands.
@@ -44,6 +46,7 @@ impl StageName {
     /// The name as written in contracts, artifacts and `AIDER_FSM_STAGE`.
     pub fn as_str(self) -> &'static str {
         match self {
+            StageName::Bootstrap => "bootstrap",
             StageName::Auth => "auth",
             StageName::Tests => "tests",
             StageName::DeploySetup => "deploy_setup",

@@ -10,6 +10,7 @@ use crate::{
     contract::Plan,
     engine::{
         EngineError, Stop,
+        actions::Stand,
         facts::{self, Seed},
         judge::{Judge, Verification},
         workspace::{Settled, Workspace},
@@ -18,7 +19,7 @@ use crate::{
         Command, Event, Evidence, Machine, PlanEdit, PlanView, Position, Prompts, Purpose, Step, TurnFailure,
         TurnResult,
     },
-    guard::Ruling,
+    guard::{self, Phase, Ruling},
     names::RelPath,
     record::RunDir,
     report::{Happening, Reporter, escape},
@@ -27,6 +28,9 @@ use crate::{
 
 /// Largest plan that is read.
 const PLAN_BYTES: u64 = 1 << 20;
+
+/// Paths put back as bootstrap made them that the journal names, each time.
+const RESTORED_SHOWN: usize = 20;
 
 /// Everything a run needs, once the target is copied and the door is open.
 pub(super) struct Parts<'a> {
@@ -78,17 +82,20 @@ pub(super) struct Drive<'a> {
     pub tally: Tally,
     agent: Option<Agent>,
     snapshot: String,
+    /// What the next snapshot tells besides the facts.
+    news: Option<String>,
     waited: Duration,
 }
 
 impl<'a> Drive<'a> {
-    /// A run about to begin.
-    pub fn new(parts: Parts<'a>) -> Self {
+    /// A run about to begin; `news` is told in the first snapshot.
+    pub fn new(parts: Parts<'a>, news: Option<String>) -> Self {
         Self {
             parts,
             tally: Tally::default(),
             agent: None,
             snapshot: String::new(),
+            news,
             waited: Duration::ZERO,
         }
     }
@@ -156,6 +163,7 @@ impl<'a> Drive<'a> {
                     &self.parts.plan,
                     &self.parts.contract,
                     &self.parts.seeds,
+                    self.news.take().as_deref(),
                 )?;
                 Ok(Event::SnapshotTaken)
             }
@@ -238,17 +246,61 @@ impl<'a> Drive<'a> {
             Err(why) => TurnResult::Failed(TurnFailure::Agent(why.to_string())),
         };
         let discard = result != TurnResult::Completed;
-        let settled = self.settle(purpose, discard).await?;
-        self.keep_evidence(&label, purpose, &settled)?;
+        let settled = self.settle(purpose.phase(), discard).await?;
+        self.keep_evidence(&label, purpose.phase(), &settled)?;
         if let Some(why) = self.run_exhausted() {
             return Ok(Event::BudgetExhausted(why));
         }
         let violations = if discard { Vec::new() } else { settled.violations() };
+        if matches!(purpose, Purpose::FixOrReplan { .. }) && !discard && violations.is_empty() {
+            self.actions().await?;
+        }
         Ok(Event::TurnOver {
             result,
             violations,
             plan: self.view_plan()?,
         })
+    }
+
+    /// Performs what the agent asks for in `actions.yml`, if it does.
+    async fn actions(&mut self) -> Result<(), EngineError> {
+        let name = format!("iter_{:04}/actions", self.parts.machine.iteration());
+        let began = Instant::now();
+        let stand = Stand {
+            judge: &self.parts.judge,
+            name: &name,
+            env: &self.parts.agent_config.env,
+        };
+        let Some(mut done) = stand.perform(&mut self.parts.workspace).await? else {
+            return Ok(());
+        };
+        self.waited += began.elapsed();
+        let settled = self.settle(Phase::FixOrReplan, false).await?;
+        self.keep_evidence("actions", Phase::FixOrReplan, &settled)?;
+        done.violations = settled.violations();
+        if self.parts.workspace.agent().is_none() {
+            done.violations
+                .push("the sandbox was lost, and all that they did with it".to_owned());
+        }
+        if !done.violations.is_empty() {
+            done.ok = false;
+            done.told.push_str(
+                "All that they changed was taken back:
+",
+            );
+            done.told.extend(done.violations.iter().map(|finding| {
+                format!(
+                    "- {finding}
+"
+                )
+            }));
+        }
+        self.parts
+            .run
+            .write_json(&format!("{name}/actions_summary.json"), &done)?;
+        self.parts.run.journal("actions_executed", &done)?;
+        self.news = Some(format!("## What came of `{}`\n{}", guard::actions_path(), done.told));
+        Ok(())
     }
 
     fn prompt(
@@ -316,12 +368,12 @@ impl<'a> Drive<'a> {
 
     /// Judges the phase; a sandbox that died in it is replaced by one on the
     /// last accepted state, which takes back all that the phase did.
-    async fn settle(&mut self, purpose: Purpose, discard: bool) -> Result<Settled, EngineError> {
+    async fn settle(&mut self, phase: Phase, discard: bool) -> Result<Settled, EngineError> {
         let server = self.agent.as_ref().map(Agent::stage);
         match self
             .parts
             .workspace
-            .settle(self.parts.jail, server, purpose.phase(), discard)
+            .settle(self.parts.jail, server, phase, discard)
             .await
         {
             Ok(settled) => {
@@ -336,21 +388,22 @@ impl<'a> Drive<'a> {
                     text: format!("the agent's sandbox is replaced: {why}"),
                 });
                 self.close().await?;
-                Ok(Settled {
-                    judged: Vec::new(),
-                    evidence: Vec::new(),
-                    leaked: 0,
-                })
+                Ok(Settled::default())
             }
             Err(other) => Err(other),
         }
     }
 
-    fn keep_evidence(&mut self, label: &str, purpose: Purpose, settled: &Settled) -> Result<(), EngineError> {
+    fn keep_evidence(&mut self, label: &str, phase: Phase, settled: &Settled) -> Result<(), EngineError> {
         if settled.leaked > 0 {
             self.parts
                 .run
                 .journal("leaked", &json!({"label": label, "processes": settled.leaked}))?;
+        }
+        if !settled.restored.is_empty() {
+            let shown = &settled.restored[..settled.restored.len().min(RESTORED_SHOWN)];
+            let restored = json!({"label": label, "paths": shown, "total": settled.restored.len()});
+            self.parts.run.journal("restored", &restored)?;
         }
         let refused: Vec<_> = settled.judged.iter().filter(|j| j.ruling != Ruling::Allowed).collect();
         if refused.is_empty() {
@@ -359,17 +412,16 @@ impl<'a> Drive<'a> {
         self.tally.guard_events += 1;
         let base = format!("guard/{:04}-{label}", self.tally.guard_events);
         self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
-        self.parts.run.write_json(
-            &format!("{base}.json"),
-            &json!({"phase": purpose.phase(), "refused": refused}),
-        )?;
+        self.parts
+            .run
+            .write_json(&format!("{base}.json"), &json!({"phase": phase, "refused": refused}))?;
         self.parts.run.journal(
             "guard",
-            &json!({"phase": purpose.phase(), "refused": refused, "evidence": format!("{base}.patch")}),
+            &json!({"phase": phase, "refused": refused, "evidence": format!("{base}.patch")}),
         )?;
         for judged in &refused {
             self.parts.reporter.say(Happening::Guard {
-                phase: purpose.phase(),
+                phase,
                 ruling: judged.ruling,
                 path: judged.change.path.to_string(),
                 because: judged.because.clone(),

@@ -8,9 +8,10 @@ use std::{
 use nix::fcntl::OFlag;
 
 use super::{
-    Change, Entry, EntryKind, Pristine, TreeEdits, TreeError, at, content,
+    Change, Content, Entry, EntryKind, Pristine, TreeEdits, TreeError, at, content,
     content::shown,
     layer::{self, Source},
+    manifest,
     state::{self, Diff, State},
 };
 use crate::names::RelPath;
@@ -48,6 +49,11 @@ impl Checkpoint {
     /// bits, things too deep or too large. Their entries say [`EntryKind::Special`] or keep the bits.
     pub fn left_out(&self) -> &[(RelPath, String)] {
         &self.left_out
+    }
+
+    /// The BLAKE3 digest of its difference from the pristine tree.
+    pub fn digest(&self) -> Content {
+        Content::of(&manifest::encode_diff(&self.diff))
     }
 
     /// What this state holds at `path`, whether from the layer or the pristine tree.
@@ -224,6 +230,19 @@ impl Checkpoint {
             }
         })?;
         Ok(Self::new(dir, state.diff, self.left_out.to_vec()))
+    }
+
+    /// A new cumulative layer at `dir` equal to this state without `path` and all below it.
+    ///
+    /// # Errors
+    /// When the layer cannot be written.
+    pub fn without(&self, pristine: &Pristine, path: &RelPath, dir: &Path) -> Result<Self, TreeError> {
+        let mut state = self.state(pristine);
+        state.remove(path);
+        let ours = at::open_root(&self.layer).map_err(TreeError::io("open", shown(&self.layer)))?;
+        layer::write(pristine, &state.diff, dir, &|_| Source::Frozen(&ours))?;
+        let left_out = self.left_out.iter().filter(|(at, _)| !at.starts_with(path));
+        Ok(Self::new(dir, state.diff, left_out.cloned().collect()))
     }
 
     fn state<'a>(&self, pristine: &'a Pristine) -> State<'a> {

@@ -6,6 +6,7 @@ use super::session::Session;
 use crate::{
     contract::{KubectlDump, Stage, StageName},
     engine::{EngineError, caps::WallCap, command::Command},
+    fsm::Blame,
     wire::Leftovers,
 };
 
@@ -82,6 +83,7 @@ impl Session<'_> {
                 silence: longest,
                 leftovers: Leftovers::Kill,
                 terminal: None,
+                author: Blame::Verifier,
             };
             command.run(&self.sandbox, run).await?;
         }

@@ -127,6 +127,7 @@ impl Session<'_> {
                 _ => Leftovers::Kill,
             },
             terminal: terminal.map(Terminal::descriptor),
+            author: Blame::Verifier,
         };
         match command.run(&self.sandbox, judge.run).await {
             Ok(result) => {

@@ -170,10 +170,12 @@ fn a_layer_is_made_by_one_at_a_time() {
     assert_eq!(fs::read_dir(bench.at("cache/making")).unwrap().count(), 0);
 }
 
+type Damage = fn(&Path);
+
 /// Whatever is done to what was kept, it is not used any more.
 #[test]
 fn a_layer_that_was_touched_or_cut_short_goes() {
-    let damages: [(&str, fn(&Path)); 5] = [
+    let damages: [(&str, Damage); 5] = [
         ("cut short", |home| {
             fs::write(home.join("tree/deps/lib"), "libr").unwrap()
         }),
