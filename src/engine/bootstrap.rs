@@ -15,7 +15,7 @@ use crate::{
     },
     names::RelPath,
     policy::{Inside, Limits, Tier},
-    record::RunDir,
+    record::{RunDir, Secret},
     sandbox::jail,
     tree::{Content, EntryKind},
 };
@@ -100,7 +100,7 @@ impl Bootstrap {
             warnings: parsed.warnings.iter().map(ToString::to_string).collect(),
             stage: Stage {
                 name: StageName::Bootstrap,
-                env: env(false)?,
+                env: variables(&parsed, &[]).map_err(malformed)?,
                 cmds: parsed.cmds,
                 timeout: parsed.timeout,
                 retries: parsed.retries,
@@ -135,11 +135,13 @@ impl Bootstrap {
             disk_inodes,
             ..
         } = workspace.walls();
+        let sets = workspace.sets();
         let key = Key {
             layer: 1,
             version: env!("CARGO_PKG_VERSION"),
             tree: workspace.copied().digest,
             work: workspace.current().digest(),
+            protected: (&sets.plan, &sets.contract, &sets.withheld),
             cmds: &self.stage.cmds,
             workdir: self.stage.workdir.as_ref(),
             env: &self.stage.env,
@@ -164,6 +166,19 @@ impl Bootstrap {
     }
 }
 
+/// What `env` comes to where `grants` are in the environment. Its own commands and the
+/// agent see what it comes to without: what they make and say is kept and shown.
+fn variables(
+    parsed: &contract::Bootstrap,
+    grants: &[(String, Secret)],
+) -> Result<Vec<(String, String)>, contract::ContractError> {
+    let inside = Inside::private();
+    let mut known = Environment::new(&inside);
+    known.grant(grants);
+    known.set("AIDER_FSM_REPO_ROOT", inside.workspace.as_str());
+    parsed.environment(&known.into_pairs(), &inside.workspace)
+}
+
 /// See docs/bootstrap_spec.md, which lists the same.
 #[derive(Serialize)]
 struct Key<'a> {
@@ -172,6 +187,7 @@ struct Key<'a> {
     version: &'a str,
     tree: Content,
     work: Content,
+    protected: (&'a RelPath, &'a [RelPath], &'a [RelPath]),
     cmds: &'a [String],
     workdir: Option<&'a RelPath>,
     env: &'a [(String, String)],
@@ -198,6 +214,24 @@ fn hides(name: &str, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_may_name_the_repository_and_what_is_granted() {
+        let text = b"env:\n  ROOT: ${AIDER_FSM_REPO_ROOT}/x\n  URL: db://me:${DB_PASS}@h\n  PATH: bin:$PATH\n";
+        let parsed = contract::Bootstrap::parse(&path(), text).expect("it is well formed");
+        let value = |grants: &[(String, Secret)], name: &str| {
+            let env = variables(&parsed, grants).expect("short");
+            env.into_iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value)
+                .unwrap_or_default()
+        };
+        assert_eq!(value(&[], "ROOT"), "/workspace/x");
+        assert!(value(&[], "PATH").starts_with("/workspace/bin:/usr/local/sbin:"));
+        assert_eq!(value(&[], "URL"), "db://me:@h");
+        let grants = [("DB_PASS".to_owned(), Secret::new("hunter2"))];
+        assert_eq!(value(&grants, "URL"), "db://me:hunter2@h");
+    }
 
     #[test]
     fn a_secret_is_one_by_a_whole_word_of_its_name_or_by_a_password_in_an_address() {

@@ -98,7 +98,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     let agent_config = AgentConfig {
         bash: options.bash,
         plan: options.plan.clone(),
-        contract: workspace.contract().to_vec(),
+        contract: workspace.sets().contract.clone(),
         turn_wall: options.turn_wall,
         stall: options.stall,
         logs: site.run.path().join("agent"),

@@ -23,9 +23,9 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
     let began = Instant::now();
     let secrets: Vec<_> = options.grants.iter().map(|(_, value)| value.clone()).collect();
     let site = Site::prepare(options, &secrets, reporter, &mut stop).await?;
-    // No phase of an agent ever looks at it; the guard's sets need a name.
+    // No agent ever looks at it; what a bootstrap may write is the same as in a run.
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
-    let mut workspace = site.workspace(options, &plan, Vec::new(), Vec::new())?;
+    let mut workspace = site.workspace(options, &plan, guard::withheld(), Vec::new())?;
     let pipeline = site::contract_of(options, &workspace)?;
     let bootstrap = Bootstrap::of(&workspace, options)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);

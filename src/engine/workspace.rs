@@ -118,9 +118,9 @@ impl Workspace {
         self.current.changes_since(&self.base, &self.start)
     }
 
-    /// The paths that decide whether work is accepted.
-    pub fn contract(&self) -> &[RelPath] {
-        &self.sets.contract
+    /// What the guard protects.
+    pub fn sets(&self) -> &WriteSets {
+        &self.sets
     }
 
     /// The state at the start.
