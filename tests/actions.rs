@@ -253,3 +253,21 @@ fn actions_write_nothing_that_a_step_may_not() {
     );
     assert!(!holding(&run.join("guard"), "hacked").is_empty());
 }
+
+#[test]
+fn the_example_runs_as_it_stands() {
+    if !opencode() {
+        return;
+    }
+    let mut rounds = Rounds::new("tests:\n  cmd: grep -q strict tools/settings.toml\n");
+    let pipeline = fs::read(rounds.bench.path("repo/pipeline.yml")).expect("read");
+    rounds.bench.examples();
+    fs::write(rounds.bench.path("repo/pipeline.yml"), pipeline).expect("write");
+    let example = fs::read_to_string(rounds.bench.path("repo/actions.yml")).expect("the example");
+    rounds.leave("", &example);
+    rounds.play();
+    assert_eq!(rounds.summary(1)["ok"], true, "{}", rounds.told(1));
+    assert!(rounds.told(1).contains("`wait`: done"), "{}", rounds.told(1));
+    assert_eq!(rounds.bench.brought_out("tools/settings.toml"), "strict = true\n");
+    assert!(rounds.bench.brought_out("tools/romans.py").contains("def roman"));
+}

@@ -397,6 +397,38 @@ cmds:
     );
 }
 
+#[test]
+fn the_example_runs_as_it_stands() {
+    let fresh = Fresh::new();
+    fresh.0.examples();
+    fs::create_dir(fresh.0.path("repo/.aider_fsm")).expect("mkdir");
+    fs::rename(
+        fresh.0.path("repo/bootstrap.yml"),
+        fresh.0.path("repo/.aider_fsm/bootstrap.yml"),
+    )
+    .expect("mv");
+    let greet = "set -e; test \"$PRICE\" = '$5'; which python3; python3 -c 'import greetings, tallies; print(greetings.greeting(\"you\", 14))'";
+    for runs in ["one", "two"] {
+        expect(fresh.verification(runs, &["--test-cmd", greet]), 0);
+        let artifacts = fresh.artifacts(runs);
+        assert_eq!(
+            text(artifacts.join("tests_stdout.txt")),
+            "/workspace/.venv/bin/python3\nHello you, XIV times\n"
+        );
+        assert_eq!(ready(&artifacts), runs == "two");
+        // The other stages of the example's contract ran in it, its service too.
+        let summary = json_file(&artifacts.join("summary.json"));
+        assert_eq!(
+            (
+                &summary["deploy_health_rc"],
+                &summary["evaluation_rc"],
+                &summary["bootstrap_rc"]
+            ),
+            (&0.into(), &0.into(), &0.into())
+        );
+    }
+}
+
 /// A plan with one step.
 const PLAN: &str = "# PLAN\n\n## Goal\n- test\n\n## Acceptance\n- [ ] TEST_CMD passes: `x`\n\n## Next (exactly ONE item)\n- [ ] (STEP_ID=001) do it\n\n## Backlog\n\n## Done\n\n## Notes\n-\n";
 
