@@ -255,19 +255,38 @@ fn actions_write_nothing_that_a_step_may_not() {
 }
 
 #[test]
-fn the_example_runs_as_it_stands() {
+fn the_example_runs_as_it_stands_where_the_target_holds_it() {
     if !opencode() {
         return;
     }
     let mut rounds = Rounds::new("tests:\n  cmd: grep -q strict tools/settings.toml\n");
-    let pipeline = fs::read(rounds.bench.path("repo/pipeline.yml")).expect("read");
-    rounds.bench.examples();
-    fs::write(rounds.bench.path("repo/pipeline.yml"), pipeline).expect("write");
-    let example = fs::read_to_string(rounds.bench.path("repo/actions.yml")).expect("the example");
-    rounds.leave("", &example);
+    let bench = &mut rounds.bench;
+    let pipeline = fs::read_to_string(bench.path("repo/pipeline.yml")).expect("read");
+    let example = fs::read_to_string(bench.examples().path("repo/actions.yml")).expect("the example");
+    bench
+        .file("pipeline.yml", &pipeline)
+        .file(".aider_fsm/actions.yml", &example);
+    // A verification has no agent to ask for anything.
+    let output = expect(bench.command(&["verify"], "repo"), 3);
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("`.aider_fsm/actions.yml` is for a run"),
+        "{output:?}"
+    );
+    fs::remove_dir_all(bench.path("runs")).expect("rm");
+    bench
+        .say("plan_update_attempt_1", 1, 1, &[])
+        .say("execute_step", 1, 1, &[])
+        .say("fix_or_replan_attempt_1", 1, 1, &[]);
+    rounds.round = 1;
     rounds.play();
     assert_eq!(rounds.summary(1)["ok"], true, "{}", rounds.told(1));
     assert!(rounds.told(1).contains("`wait`: done"), "{}", rounds.told(1));
     assert_eq!(rounds.bench.brought_out("tools/settings.toml"), "strict = true\n");
     assert!(rounds.bench.brought_out("tools/romans.py").contains("def roman"));
+    let summary = rounds.bench.summary();
+    let gone = serde_json::json!({"path": ".aider_fsm/actions.yml", "kind": "deleted"});
+    assert!(
+        summary["changes"].as_array().expect("list").contains(&gone),
+        "{summary}"
+    );
 }

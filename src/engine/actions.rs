@@ -52,6 +52,15 @@ pub(super) struct Performed {
 }
 
 impl Performed {
+    /// The sandbox went away under them.
+    pub fn lost(why: &SandboxError) -> Self {
+        Self {
+            blame: Some(Blame::Sandbox),
+            told: format!("They could not be performed to their end: {why}\n"),
+            ..Self::default()
+        }
+    }
+
     fn count(&mut self, result: &CommandResult) {
         self.total_results += 1;
         self.actions_rc = Some(result.rc);

@@ -10,7 +10,7 @@ use crate::{
     contract::Plan,
     engine::{
         EngineError, Stop,
-        actions::Stand,
+        actions::{Performed, Stand},
         facts::{self, Seed},
         judge::{Judge, Verification},
         workspace::{Settled, Workspace},
@@ -271,16 +271,25 @@ impl<'a> Drive<'a> {
             name: &name,
             env: &self.parts.agent_config.env,
         };
-        let Some(mut done) = stand.perform(&mut self.parts.workspace).await? else {
-            return Ok(());
+        let mut done = match stand.perform(&mut self.parts.workspace).await {
+            Ok(Some(done)) => done,
+            Ok(None) => return Ok(()),
+            // The agent's own sandbox is the agent's to lose.
+            Err(EngineError::Sandbox(why)) => Performed::lost(&why),
+            Err(other) => return Err(other),
         };
         self.waited += began.elapsed();
         let settled = self.settle(Phase::FixOrReplan, false).await?;
         self.keep_evidence("actions", Phase::FixOrReplan, &settled)?;
         done.violations = settled.violations();
         if self.parts.workspace.agent().is_none() {
-            done.violations
-                .push("the sandbox was lost, and all that they did with it".to_owned());
+            let lost = "the sandbox was lost, and all that they did with it";
+            done.violations.push(lost.to_owned());
+            // Whatever became of them, they are not performed again.
+            self.parts
+                .workspace
+                .remove(self.parts.jail, &guard::actions_path())
+                .await?;
         }
         if !done.violations.is_empty() {
             done.ok = false;

@@ -73,6 +73,8 @@ impl Judge<'_> {
                     left_out: Vec::new(),
                 });
                 out.prepared();
+                let text = "what bootstrap makes was ready".to_owned();
+                self.reporter.say(Happening::Note { text });
                 self.stand(workspace, name, key, &layer, (note, true), began).await?;
                 return Ok(out);
             }
