@@ -54,6 +54,9 @@ fn main() {
         if let Some(dir) = place("changes") {
             changes(&dir);
         }
+        if let Some(dir) = place("bootstrap") {
+            bootstrap(&dir);
+        }
         if let Some(dir) = place("iterations") {
             iterations(&dir);
         }
@@ -246,7 +249,7 @@ async fn copies(jail: &Jail, dir: &Path) {
     for round in 0..20 {
         let began = Instant::now();
         let sandbox = jail
-            .create(&plan(&kept.root, &dir.join(format!("layer-{round}"))))
+            .create(&plan(&kept.roots[0], &dir.join(format!("layer-{round}"))))
             .await
             .expect("jail");
         second.push(began.elapsed());
@@ -312,6 +315,45 @@ fn changes(dir: &Path) {
         "`git status`",
         theirs,
     );
+}
+
+/// A verification on what bootstrap made before (a virtual environment and the three
+/// packages of the examples), against one of the same repository without a bootstrap.
+fn bootstrap(dir: &Path) {
+    const VENV: &str = "env: {VIRTUAL_ENV: '${AIDER_FSM_REPO_ROOT}/.venv'}\ncmds:\n\
+        \x20 - python3 -m venv .venv || python3 -m venv --clear --without-pip .venv\n  - sh packages/install.sh\n";
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/packages");
+    let repository = |name: &str| {
+        let root = dir.join(name);
+        fs::create_dir_all(root.join(".aider_fsm")).expect("mkdir");
+        quietly(
+            "cp",
+            &["-R", &examples.display().to_string(), &root.display().to_string()],
+        );
+        fs::write(root.join("pipeline.yml"), "tests:\n  cmd: 'true'\n").expect("write");
+        root
+    };
+    let (with, without) = (repository("with"), repository("without"));
+    fs::write(with.join(".aider_fsm/bootstrap.yml"), VENV).expect("write");
+    let verify = |target: &Path, runs: &str| {
+        let (target, runs) = (target.display().to_string(), dir.join(runs).display().to_string());
+        quietly(PROGRAM, &["verify", "--json", "--artifacts-dir", &runs, &target])
+    };
+    let first = verify(&with, "first");
+    verify(&without, "plain");
+    let (mut warm, mut plain) = (Vec::new(), Vec::new());
+    for _ in 0..25 {
+        warm.push(verify(&with, "warm"));
+        plain.push(verify(&without, "plain"));
+    }
+    let plain = median(plain);
+    row(
+        "a verification that makes a virtual environment",
+        first,
+        "without bootstrap",
+        plain,
+    );
+    row("one that finds it ready", median(warm), "without bootstrap", plain);
 }
 
 /// The engine's own time in an iteration of the demonstration, agent and stages excluded.

@@ -58,8 +58,23 @@ pub(super) fn argv(inside: &Inside) -> Vec<String> {
     .to_vec()
 }
 
-/// The server's whole environment.
-pub(super) fn environment(password: &str, inside: &Inside) -> Vec<(String, String)> {
+/// Beginnings and ends of names that the server, its runtime or its libraries read
+/// themselves, and single names: a repository's bootstrap does not set these for it.
+const OWN_PREFIXES: [&str; 10] = [
+    "OPENCODE", "XDG_", "NODE_", "BUN_", "LD_", "GLIBC_", "SSL_", "OTEL_", "OPENAI_", "AI_",
+];
+const OWN_SUFFIXES: [&str; 2] = ["_PROXY", "_API_KEY"];
+const OWN_NAMES: [&str; 5] = ["HOME", "SHELL", "TMPDIR", "BASH_ENV", "ENV"];
+
+fn is_own(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || OWN_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+        || OWN_NAMES.contains(&name.as_str())
+}
+
+/// The server's whole environment, with those of `more` that are not its own.
+pub(super) fn environment(password: &str, inside: &Inside, more: &[(String, String)]) -> Vec<(String, String)> {
     let home = &inside.home;
     let mut env: Vec<(String, String)> = [
         ("HOME", home.clone()),
@@ -82,6 +97,12 @@ pub(super) fn environment(password: &str, inside: &Inside) -> Vec<(String, Strin
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec();
     env.extend(SWITCHES.map(|name| (name.to_owned(), "1".to_owned())));
+    for (name, value) in more.iter().filter(|(name, _)| !is_own(name)) {
+        match env.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => known.clone_from(value),
+            None => env.push((name.clone(), value.clone())),
+        }
+    }
     env
 }
 
@@ -203,7 +224,27 @@ mod tests {
 
     #[test]
     fn the_environment_holds_a_dummy_key_only() {
-        let env = environment("pw", &Inside::private());
+        let more = |name: &str| (name.to_owned(), "more".to_owned());
+        let env = environment(
+            "pw",
+            &Inside::private(),
+            &[
+                "PATH",
+                "VIRTUAL_ENV",
+                "OPENCODE_CONFIG",
+                "HOME",
+                "OPENCODE_DISABLE_SHARE",
+                "LD_PRELOAD",
+                "https_proxy",
+            ]
+            .map(more),
+        );
+        let set: Vec<_> = env
+            .iter()
+            .filter(|(_, value)| value == "more")
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(set, ["PATH", "VIRTUAL_ENV"]);
         let text = format!("{env:?}");
         assert!(
             text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"none\\\""),

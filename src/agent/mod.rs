@@ -56,6 +56,9 @@ pub struct AgentConfig {
     pub stall: Duration,
     /// Where the server's output is kept.
     pub logs: PathBuf,
+    /// Variables for the agent's shell. What the server and its runtime read of the
+    /// environment themselves cannot be set here; the rest of such a list is dropped.
+    pub env: Vec<(String, String)>,
 }
 
 /// Why the agent cannot be used.

@@ -62,7 +62,7 @@ impl Agent {
         let inside = sandbox.inside();
         let spec = ExecSpec {
             argv: Argv::Direct(config::argv(inside)),
-            env: config::environment(&password, inside),
+            env: config::environment(&password, inside, &config.env),
             cwd: inside.workspace.clone(),
             wall: LIFE,
             silence: None,

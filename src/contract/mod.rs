@@ -11,7 +11,8 @@
 //! | `fields` | typed reading of one mapping; unknown keys and near misses |
 //! | `stage` | [`Stage`], [`StageName`] and the fields that all stages share |
 //! | `pipeline`, `sections` | [`Pipeline`]: `pipeline.yml` version 1, and its sections |
-//! | `unsupported` | declarations of later versions, refused by name |
+//! | `bootstrap`, `expand` | [`Bootstrap`]: `bootstrap.yml` version 1, and variables in its values |
+//! | `actions` | [`Action`]: `actions.yml` version 1 |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
 //! | `metrics`, `rollout`, `outputs` | the JSON files that stages leave behind |
 //! | `dotenv` | `KEY=VALUE` files |
@@ -20,8 +21,11 @@
 //! and `docs/metrics_schema.md`.
 #![forbid(unsafe_code)]
 
+mod actions;
+mod bootstrap;
 mod dotenv;
 mod error;
+mod expand;
 mod fields;
 mod metrics;
 mod outputs;
@@ -32,9 +36,10 @@ mod plan_lines;
 mod rollout;
 mod sections;
 mod stage;
-mod unsupported;
 mod yaml;
 
+pub use actions::{Action, ActionKind, parse_actions};
+pub use bootstrap::Bootstrap;
 pub use dotenv::{DotenvError, parse_dotenv};
 pub use error::ContractError;
 pub use metrics::{Metrics, validate_metrics};
@@ -44,7 +49,6 @@ pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
 pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPolicy};
 pub use stage::{Stage, StageName};
-pub use unsupported::reject_unsupported;
 
 /// Longest document that any reader of this room takes, in bytes.
 pub const MAX_DOCUMENT: usize = 1 << 20;

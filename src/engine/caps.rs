@@ -65,6 +65,11 @@ impl StageCaps {
         }
     }
 
+    /// The same for a stage that began at `began`.
+    pub fn since(self, began: Instant) -> Self {
+        Self { began, ..self }
+    }
+
     /// The cap of a command that starts at `now`: the one that ends it first. Zero
     /// when the stage or the run is over.
     pub fn next(&self, now: Instant) -> WallCap {

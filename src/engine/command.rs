@@ -44,6 +44,8 @@ pub(super) struct Command<'a> {
     pub reach: Reach,
     /// The user's terminal in place of its output, which then is not kept.
     pub terminal: Option<Arc<OwnedFd>>,
+    /// Whose command it is: who is to blame when it fails by itself.
+    pub author: Blame,
 }
 
 /// What became of it, as `<prefix>_result.json`.
@@ -103,7 +105,7 @@ impl Command<'_> {
             stderr: sink("stderr"),
         };
         let outcome = sandbox.exec(spec).await?.wait().await?;
-        let result = CommandResult::new(outcome, self.cap.rule);
+        let result = CommandResult::new(outcome, self.cap.rule, self.author);
         for stream in ["stdout", "stderr"] {
             run.adopt(&format!("{prefix}_{stream}.txt"))?;
         }
@@ -118,7 +120,7 @@ fn keep_command(run: &RunDir, prefix: &str, script: &str) -> Result<(), EngineEr
 }
 
 impl CommandResult {
-    fn new(outcome: ExecOutcome, wall_rule: &str) -> Self {
+    fn new(outcome: ExecOutcome, wall_rule: &str, author: Blame) -> Self {
         let cap = if outcome.timed_out {
             Some(wall_rule.to_owned())
         } else {
@@ -135,7 +137,7 @@ impl CommandResult {
         let blame = match (rc, &cap) {
             (0, _) => None,
             (_, Some(_)) => Some(Blame::Budget),
-            (_, None) => Some(Blame::Verifier),
+            (_, None) => Some(author),
         };
         Self {
             rc,

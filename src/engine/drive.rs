@@ -75,6 +75,8 @@ pub(super) struct Drive<'a> {
     pub tally: Tally,
     pub(super) agent: Option<Agent>,
     pub(super) snapshot: String,
+    /// What the next snapshot tells besides the facts.
+    pub(super) news: Option<String>,
     /// Time spent waiting for agent and stages in this iteration.
     pub(super) waited: Duration,
     /// The turn that is being taken.
@@ -82,13 +84,14 @@ pub(super) struct Drive<'a> {
 }
 
 impl<'a> Drive<'a> {
-    /// A run about to begin.
-    pub fn new(parts: Parts<'a>) -> Self {
+    /// A run about to begin; `news` is told in the first snapshot.
+    pub fn new(parts: Parts<'a>, news: Option<String>) -> Self {
         Self {
             parts,
             tally: Tally::default(),
             agent: None,
             snapshot: String::new(),
+            news,
             waited: Duration::ZERO,
             under_way: None,
         }
@@ -165,6 +168,7 @@ impl<'a> Drive<'a> {
                     &self.parts.plan,
                     &self.parts.contract,
                     &self.parts.seeds,
+                    self.news.take().as_deref(),
                 )?;
                 Ok(Event::SnapshotTaken)
             }

@@ -58,9 +58,14 @@ impl Environment {
         }
     }
 
+    /// All of it, in order.
+    pub fn into_pairs(self) -> Vec<(String, String)> {
+        self.0.into_iter().collect()
+    }
+
     /// Sets what names the run and cannot be replaced, and gives the whole. `base`, below
     /// which the run's artifacts lie, and `artifacts`, the verification's own, are
-    /// relative to the workspace.
+    /// absolute.
     pub fn finish(
         mut self,
         inside: &Inside,
@@ -69,13 +74,12 @@ impl Environment {
         base: &str,
         artifacts: &str,
     ) -> Vec<(String, String)> {
-        let root = &inside.workspace;
         self.set("AIDER_FSM_STAGE", stage);
         self.set("AIDER_FSM_RUN_ID", run.as_str());
-        self.set("AIDER_FSM_REPO_ROOT", root.as_str());
-        self.set("AIDER_FSM_ARTIFACTS_DIR", format!("{root}/{artifacts}"));
-        self.set("AIDER_FSM_ARTIFACTS_BASE", format!("{root}/{base}"));
-        self.0.into_iter().collect()
+        self.set("AIDER_FSM_REPO_ROOT", inside.workspace.as_str());
+        self.set("AIDER_FSM_ARTIFACTS_DIR", artifacts);
+        self.set("AIDER_FSM_ARTIFACTS_BASE", base);
+        self.into_pairs()
     }
 }
 
@@ -100,7 +104,13 @@ mod tests {
         ]);
         assert_eq!(env.get("TOKEN"), Some("stage"));
         let run = RunId::fresh();
-        let env = env.finish(&Inside::private(), "tests", &run, "out", "out/run/verify");
+        let env = env.finish(
+            &Inside::private(),
+            "tests",
+            &run,
+            "/workspace/out",
+            "/workspace/out/run/verify",
+        );
         let value = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         assert_eq!(value("TERM"), Some("xterm"));
         assert_eq!(value("AIDER_FSM_PYTHON"), Some("mine"));

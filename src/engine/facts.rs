@@ -38,12 +38,13 @@ impl Seed {
     }
 }
 
-/// The `[SNAPSHOT]` text of the prompts.
+/// The `[SNAPSHOT]` text of the prompts; `news` is a section of it, heading included.
 pub(super) fn snapshot(
     workspace: &Workspace,
     plan: &RelPath,
     contract: &RelPath,
     seeds: &[Seed],
+    news: Option<&str>,
 ) -> Result<String, EngineError> {
     let mut text = String::from("[SNAPSHOT]\n");
     for path in [plan, contract] {
@@ -57,8 +58,11 @@ pub(super) fn snapshot(
             }
         }
     }
+    if let Some(news) = news {
+        let _ = writeln!(text, "{news}");
+    }
     let files: Vec<_> = workspace
-        .pristine()
+        .copied()
         .manifest
         .keys()
         .filter(|path| !path.as_bytes().starts_with(b".git/") && path.as_bytes() != b".git")

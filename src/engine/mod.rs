@@ -9,10 +9,14 @@
 //! | `turn` | one turn of the agent, and who failed in it |
 //! | `workspace` | checkpoints, and the sandboxes stacked on them |
 //! | `judge` | one verification in a fresh sandbox |
+//! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
+//! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
 //! | `facts` | what the prompts are told |
 #![forbid(unsafe_code)]
 
+mod actions;
+mod bootstrap;
 mod caps;
 mod command;
 mod drive;

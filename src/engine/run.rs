@@ -8,6 +8,7 @@ use crate::{
     contract::Plan,
     engine::{
         EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
+        bootstrap::Bootstrap,
         drive::{Drive, Parts},
         facts::Seed,
         judge::Judge,
@@ -51,7 +52,27 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     let mounts = agent::mounts(&binary, site.scratch.path())?;
     let mut workspace = site.workspace(&options.target, &options.plan, withheld, mounts)?;
     let pipeline = site::contract_of(&options.target, &workspace)?;
-    site::warn(&pipeline, reporter);
+    let bootstrap = Bootstrap::of(&workspace, &options.target)?;
+    site::warn(&pipeline, bootstrap.as_ref(), reporter);
+    let longest = options.target.caps.deadline(began);
+    let deadline = options
+        .run_budget
+        .wall
+        .map_or(longest, |wall| longest.min(began + wall));
+    let judge = Judge {
+        jail: &site.jail,
+        run: &site.run,
+        reporter,
+        pipeline: &pipeline,
+        bootstrap: bootstrap.as_ref(),
+        cache: &site.cache,
+        options: &options.target,
+        deadline,
+    };
+    let news = tokio::select! {
+        news = prepare(&judge, &mut workspace) => news?,
+        signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
+    };
     let test_cmd = pipeline
         .tests
         .as_ref()
@@ -77,33 +98,22 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     let agent_config = AgentConfig {
         bash: options.bash,
         plan: options.plan.clone(),
-        contract: workspace.contract().to_vec(),
+        contract: workspace.sets().contract.clone(),
         turn_wall: options.turn_wall,
         stall: options.stall,
         logs: site.run.path().join("agent"),
+        env: bootstrap.as_ref().map(|b| b.stage.env.clone()).unwrap_or_default(),
     };
     let machine = Machine::new(fsm::Limits {
         max_iters: options.max_iters,
         max_fix: options.max_fix,
         ..fsm::Limits::default()
     });
-    let longest = options.target.caps.deadline(began);
-    let deadline = options
-        .run_budget
-        .wall
-        .map_or(longest, |wall| longest.min(began + wall));
-    let mut drive = Drive::new(Parts {
+    let parts = Parts {
         jail: &site.jail,
         run: &site.run,
         reporter,
-        judge: Judge {
-            jail: &site.jail,
-            run: &site.run,
-            reporter,
-            pipeline: &pipeline,
-            options: &options.target,
-            deadline,
-        },
+        judge,
         prompts,
         plan: options.plan.clone(),
         contract: options.target.pipeline.clone(),
@@ -113,7 +123,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         machine,
         workspace,
         deadline,
-    });
+    };
+    let mut drive = Drive::new(parts, news);
     let driven = drive.drive(&mut stop).await;
     let closed = drive.close().await;
     let (parts, tally) = drive.into_parts();
@@ -160,6 +171,21 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     summary.conclude(&site.run, reporter)
 }
 
+/// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
+/// news for the agent, whose work may mend it: each verification tries again.
+async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace) -> Result<Option<String>, EngineError> {
+    if judge.bootstrap.is_none() {
+        return Ok(None);
+    }
+    let prepared = judge.bootstrap(workspace, "bootstrap").await?;
+    Ok((!prepared.ok).then(|| {
+        format!(
+            "## Bootstrap failed; it is tried again before each verification\n{}",
+            prepared.evidence.text
+        )
+    }))
+}
+
 fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineError> {
     let (upstream, model) = match &options.model {
         ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
@@ -203,7 +229,7 @@ fn plan_of(workspace: &Workspace, path: &RelPath) -> Result<PlanSummary, EngineE
 
 /// Writes what was accepted to the run's artifacts: `changes.patch`, `changes.json`, `files/`.
 fn bring_out(workspace: &Workspace, run: &RunDir, summary: &mut Summary) -> Result<(), EngineError> {
-    let (pristine, current) = (workspace.pristine(), workspace.current());
+    let (pristine, current) = (workspace.base(), workspace.current());
     let changes = workspace.changes();
     summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), EXPORT_BYTES)?;
     summary.refused.extend(current.left_out().iter().cloned());

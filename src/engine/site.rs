@@ -2,6 +2,7 @@
 //! the copied target, its contract, the jail.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -16,6 +17,7 @@ use crate::{
     contract::{self, Pipeline},
     engine::{
         EngineError, Stop, TargetOptions,
+        bootstrap::{self, Bootstrap},
         scratch::{self, Scratch},
         workspace::{Walls, Workspace},
     },
@@ -33,7 +35,7 @@ const COPY: CopyLimits = CopyLimits {
     max_files: 2_000_000,
     max_bytes: 64 << 30,
 };
-/// Bytes that pristine copies may take together.
+/// Bytes that pristine copies and the layers of bootstraps may take together.
 const CACHE_BYTES: u64 = 32 << 30;
 /// Longest contract.
 const CONTRACT_BYTES: u64 = contract::MAX_DOCUMENT as u64;
@@ -50,6 +52,7 @@ pub(super) struct Site {
     /// The target, absolute.
     pub target: PathBuf,
     pub pristine: Arc<Pristine>,
+    pub cache: Cache,
     pub scratch: Scratch,
     pub jail: Jail,
 }
@@ -85,8 +88,8 @@ impl Site {
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
         let scratch = Scratch::make(&cache.join("scratch"), &id)?;
-        let pristine = tokio::select! {
-            pristine = copy(cache.join("targets"), target.clone(), reporter.clone()) => pristine?,
+        let (cache, pristine) = tokio::select! {
+            copied = copy(cache.join("targets"), target.clone(), reporter.clone()) => copied?,
             signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
         };
         run.journal(
@@ -103,6 +106,7 @@ impl Site {
             run,
             target,
             pristine: Arc::new(pristine),
+            cache,
             scratch,
             jail,
         })
@@ -116,11 +120,12 @@ impl Site {
         withheld: Vec<RelPath>,
         agent_mounts: Vec<ReadOnlyMount>,
     ) -> Result<Workspace, EngineError> {
-        let contract = guard::contract_paths(&self.pristine.manifest, &options.pipeline, &bootstrap_path());
+        let contract = guard::contract_paths(&self.pristine.manifest, &options.pipeline, &bootstrap::path());
         let sets = WriteSets {
             plan: plan.clone(),
             contract,
             withheld,
+            made: BTreeSet::new(),
         };
         let walls = Walls {
             limits: Limits {
@@ -160,7 +165,7 @@ fn target(given: &Path) -> Result<PathBuf, EngineError> {
     }
 }
 
-async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<Pristine, EngineError> {
+async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<(Cache, Pristine), EngineError> {
     let copied = tokio::task::spawn_blocking(move || {
         let owner = jail::owner().map(|id| (id, id));
         let cache = Cache::open(&cache, owner)?;
@@ -180,7 +185,7 @@ async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<Pri
         };
         let pristine = cache.pristine(&target, &COPY, &progress)?;
         cache.prune(CACHE_BYTES)?;
-        Ok::<_, EngineError>(pristine)
+        Ok::<_, EngineError>((cache, pristine))
     });
     copied
         .await
@@ -189,9 +194,6 @@ async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<Pri
 
 /// The contract of the tree as it was copied, with the user's acceptance command in it.
 pub(super) fn contract_of(options: &TargetOptions, workspace: &Workspace) -> Result<Pipeline, EngineError> {
-    let manifest = &workspace.pristine().manifest;
-    contract::reject_unsupported(|path| manifest.contains_key(path))
-        .map_err(|e| EngineError::Contract(e.to_string()))?;
     let mut pipeline = match workspace.read(&options.pipeline, CONTRACT_BYTES)? {
         Some(bytes) => Pipeline::parse(&options.pipeline, &bytes).map_err(|e| EngineError::Contract(e.to_string()))?,
         None if options.require_pipeline => {
@@ -211,16 +213,12 @@ pub(super) fn contract_of(options: &TargetOptions, workspace: &Workspace) -> Res
 }
 
 /// Tells what the contract holds to no effect.
-pub(super) fn warn(pipeline: &Pipeline, reporter: &Reporter) {
-    for warning in &pipeline.warnings {
-        reporter.say(Happening::Warning {
-            text: warning.to_string(),
-        });
+pub(super) fn warn(pipeline: &Pipeline, bootstrap: Option<&Bootstrap>, reporter: &Reporter) {
+    let pipelines = pipeline.warnings.iter().map(ToString::to_string);
+    let bootstraps = bootstrap
+        .iter()
+        .flat_map(|bootstrap| bootstrap.warnings.iter().cloned());
+    for text in pipelines.chain(bootstraps) {
+        reporter.say(Happening::Warning { text });
     }
-}
-
-/// The bootstrap's place: contract even where there is none yet.
-fn bootstrap_path() -> RelPath {
-    // A constant of two plain names always passes the check.
-    RelPath::new(".aider_fsm/bootstrap.yml").unwrap_or_else(|_| unreachable!("a constant path"))
 }

@@ -7,9 +7,14 @@ use serde_json::{Value, json};
 use crate::{
     agent::{Agent, Turn, TurnEnd, TurnReport},
     broker::Exhausted,
-    engine::{EngineError, drive::Drive, workspace::Settled},
+    engine::{
+        EngineError,
+        actions::{Performed, Stand},
+        drive::Drive,
+        workspace::Settled,
+    },
     fsm::{Blame, Event, Evidence, Purpose, TurnFailure, TurnResult},
-    guard::{Phase, Ruling},
+    guard::{self, Phase, Ruling},
     record::RunDir,
     report::{Happening, escape},
     sandbox::SandboxError,
@@ -17,6 +22,9 @@ use crate::{
 
 /// Every model call, under the run's directory.
 const LEDGER: &str = "model.jsonl";
+
+/// Paths put back as bootstrap made them that the journal names, each time.
+const RESTORED_SHOWN: usize = 20;
 
 /// A turn that is being taken.
 pub(super) struct UnderWay {
@@ -153,11 +161,56 @@ impl Drive<'_> {
         if let Some(why) = self.run_exhausted() {
             return Ok(Event::BudgetExhausted(why));
         }
+        let may_ask = failed.is_none() && violations.is_empty();
+        if matches!(purpose, Purpose::FixOrReplan { .. }) && may_ask {
+            self.actions().await?;
+        }
         Ok(Event::TurnOver {
             result: failed.map_or(TurnResult::Completed, TurnResult::Failed),
             violations,
             plan: self.view_plan()?,
         })
+    }
+
+    /// Performs what the agent asks for in `actions.yml`, if it does.
+    async fn actions(&mut self) -> Result<(), EngineError> {
+        let name = format!("iter_{:04}/actions", self.parts.machine.iteration());
+        let began = Instant::now();
+        let stand = Stand {
+            judge: &self.parts.judge,
+            name: &name,
+            env: &self.parts.agent_config.env,
+        };
+        let mut done = match stand.perform(&mut self.parts.workspace).await {
+            Ok(Some(done)) => done,
+            Ok(None) => return Ok(()),
+            // The agent's own sandbox is the agent's to lose.
+            Err(EngineError::Sandbox(why)) => Performed::lost(&why),
+            Err(other) => return Err(other),
+        };
+        self.waited += began.elapsed();
+        let settled = self.settle(Phase::FixOrReplan, false).await?.unwrap_or_default();
+        self.keep_evidence("actions", Phase::FixOrReplan, &settled)?;
+        done.violations = settled.violations();
+        if self.parts.workspace.agent().is_none() {
+            let lost = "the sandbox was lost, and all that they did with it";
+            done.violations.push(lost.to_owned());
+            // Whatever became of them, they are not performed again.
+            let (jail, path) = (self.parts.jail, guard::actions_path());
+            self.parts.workspace.remove(jail, &path).await?;
+        }
+        if !done.violations.is_empty() {
+            done.ok = false;
+            done.told.push_str("All that they changed was taken back:\n");
+            let findings = done.violations.iter().map(|finding| format!("- {finding}\n"));
+            done.told.extend(findings);
+        }
+        self.parts
+            .run
+            .write_json(&format!("{name}/actions_summary.json"), &done)?;
+        self.parts.run.journal("actions_executed", &done)?;
+        self.news = Some(format!("## What came of `{}`\n{}", guard::actions_path(), done.told));
+        Ok(())
     }
 
     fn prompt(
@@ -268,6 +321,11 @@ impl Drive<'_> {
             self.parts
                 .run
                 .journal("leaked", &json!({"label": label, "processes": settled.leaked}))?;
+        }
+        if !settled.restored.is_empty() {
+            let shown = &settled.restored[..settled.restored.len().min(RESTORED_SHOWN)];
+            let restored = json!({"label": label, "paths": shown, "total": settled.restored.len()});
+            self.parts.run.journal("restored", &restored)?;
         }
         let refused: Vec<_> = settled.judged.iter().filter(|j| j.ruling != Ruling::Allowed).collect();
         if refused.is_empty() {

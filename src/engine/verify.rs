@@ -5,10 +5,12 @@ use std::time::Instant;
 use crate::{
     engine::{
         EngineError, Outcome, Stop, Summary, TargetOptions,
+        bootstrap::Bootstrap,
         judge::Judge,
         site::{self, Site},
     },
     fsm::Blame,
+    guard,
     names::RelPath,
     report::{Happening, Reporter},
 };
@@ -21,16 +23,24 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
     let began = Instant::now();
     let secrets: Vec<_> = options.grants.iter().map(|(_, value)| value.clone()).collect();
     let site = Site::prepare(options, &secrets, reporter, &mut stop).await?;
-    // No phase of an agent ever looks at it; the guard's sets need a name.
+    // No agent ever looks at it; what a bootstrap may write is the same as in a run.
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
-    let mut workspace = site.workspace(options, &plan, Vec::new(), Vec::new())?;
+    let mut workspace = site.workspace(options, &plan, guard::withheld(), Vec::new())?;
     let pipeline = site::contract_of(options, &workspace)?;
-    site::warn(&pipeline, reporter);
+    let bootstrap = Bootstrap::of(&workspace, options)?;
+    site::warn(&pipeline, bootstrap.as_ref(), reporter);
+    let actions = guard::actions_path();
+    if workspace.copied().manifest.contains_key(&actions) {
+        let text = format!("`{actions}` is for a run: a verification does not perform it");
+        reporter.say(Happening::Warning { text });
+    }
     let judge = Judge {
         jail: &site.jail,
         run: &site.run,
         reporter,
         pipeline: &pipeline,
+        bootstrap: bootstrap.as_ref(),
+        cache: &site.cache,
         options,
         deadline: options.caps.deadline(began),
     };

@@ -9,16 +9,22 @@ use crate::{
     engine::EngineError,
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
-    policy::{Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
+    policy::{Inside, Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{Sandbox, jail::Jail},
-    tree::{self, Change, Checkpoint, Pristine, Survey, TreeEdits},
+    tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Pristine, Survey, TreeEdits},
 };
+
+/// Why something that a bootstrap wrote is not kept.
+const PROTECTED: &str = "it is protected, or of a kind that is never kept";
+const CONTESTED: &str = "the run had changed it already";
 
 /// What the settled end of a phase left behind.
 #[derive(Default)]
 pub(super) struct Settled {
-    /// Every change of the phase, judged.
+    /// Every change of the phase that is anybody's work, judged.
     pub judged: Vec<Judged>,
+    /// What bootstrap had made, changed and put back.
+    pub restored: Vec<RelPath>,
     /// What the refused changes looked like, as a patch.
     pub evidence: Vec<u8>,
     /// Processes that outlived the turn.
@@ -48,7 +54,10 @@ pub(super) struct Walls {
 /// The tree of one run and everything stacked on it.
 pub(super) struct Workspace {
     run: String,
-    pristine: Arc<Pristine>,
+    /// The target as it was copied.
+    copied: Arc<Pristine>,
+    /// What everything stands on: the copy, and what bootstrap made over it.
+    base: Arc<Pristine>,
     sets: WriteSets,
     scratch: PathBuf,
     current: Checkpoint,
@@ -69,7 +78,7 @@ impl Workspace {
     /// The workspace of a run; `scratch` is a directory of the run's own.
     pub fn new(
         run: String,
-        pristine: Arc<Pristine>,
+        copied: Arc<Pristine>,
         sets: WriteSets,
         scratch: PathBuf,
         walls: Walls,
@@ -77,7 +86,8 @@ impl Workspace {
         let start = Checkpoint::empty(&scratch.join("start"))?;
         Ok(Self {
             run,
-            pristine,
+            base: copied.clone(),
+            copied,
             sets,
             scratch,
             current: start.clone(),
@@ -93,19 +103,24 @@ impl Workspace {
         &self.current
     }
 
-    /// The tree as it was copied.
-    pub fn pristine(&self) -> &Pristine {
-        &self.pristine
+    /// The target as it was copied.
+    pub fn copied(&self) -> &Pristine {
+        &self.copied
+    }
+
+    /// What the accepted state is measured from: the copy, and what bootstrap made.
+    pub fn base(&self) -> &Pristine {
+        &self.base
     }
 
     /// Every accepted change since the start.
     pub fn changes(&self) -> Vec<Change> {
-        self.current.changes_since(&self.pristine, &self.start)
+        self.current.changes_since(&self.base, &self.start)
     }
 
-    /// The paths that decide whether work is accepted.
-    pub fn contract(&self) -> &[RelPath] {
-        &self.sets.contract
+    /// What the guard protects.
+    pub fn sets(&self) -> &WriteSets {
+        &self.sets
     }
 
     /// The state at the start.
@@ -123,11 +138,7 @@ impl Workspace {
         self.scratch.join(format!("{:04}-{what}", self.serial))
     }
 
-    fn plan(&mut self, role: Role, lowers: Vec<PathBuf>) -> SandboxPlan {
-        let name = match role {
-            Role::Agent => "agent",
-            Role::Judge => "judge",
-        };
+    fn plan(&mut self, role: Role, name: &str, lowers: Vec<PathBuf>) -> SandboxPlan {
         let scratch = self.next_dir(name);
         SandboxPlan {
             label: format!("{}-{name}-{}", self.run, self.serial),
@@ -148,13 +159,21 @@ impl Workspace {
         }
     }
 
+    /// The layers of the accepted state, lowest first.
+    fn lowers(&self) -> Vec<PathBuf> {
+        let mut lowers = self.base.roots.clone();
+        lowers.push(self.current.layer.clone());
+        lowers
+    }
+
     /// Builds the agent's sandbox on the accepted state, replacing a dead one.
     pub async fn open_agent(&mut self, jail: &Jail) -> Result<&Sandbox, EngineError> {
         self.close_agent().await?;
         let mask_dir = self.next_dir("mask");
-        let mask = tree::mask_layer(&self.pristine, &self.sets.withheld, &mask_dir)?;
-        let lowers = vec![self.pristine.root.clone(), self.current.layer.clone(), mask];
-        let plan = self.plan(Role::Agent, lowers);
+        let mask = tree::mask_layer(&self.base, &self.sets.withheld, &mask_dir)?;
+        let mut lowers = self.lowers();
+        lowers.push(mask);
+        let plan = self.plan(Role::Agent, "agent", lowers);
         let sandbox = jail.create(&plan).await?;
         let upper = plan.workspace.scratch.join("upper");
         Ok(&self
@@ -193,18 +212,18 @@ impl Workspace {
         site.sandbox.freeze().await?;
         let (upper, base) = (site.upper.clone(), site.base.clone());
         let dir = self.next_dir("checkpoint");
-        let found = Checkpoint::freeze(&self.pristine, Some(&base), &upper, &dir)?;
-        let changes = found.changes_since(&self.pristine, &self.current);
+        let found = Checkpoint::freeze(&self.base, Some(&base), &upper, &dir)?;
+        let changes = found.changes_since(&self.base, &self.current);
         let judged = guard::judge(phase, &self.sets, changes);
         let refused: Vec<Change> = judged
             .iter()
-            .filter(|j| j.ruling != Ruling::Allowed)
+            .filter(|j| !matches!(j.ruling, Ruling::Allowed | Ruling::Restored))
             .map(|j| j.change.clone())
             .collect();
         let evidence = if refused.is_empty() {
             Vec::new()
         } else {
-            tree::patch(&self.pristine, &self.current, &found, &refused)?
+            tree::patch(&self.base, &self.current, &found, &refused)?
         };
         let violated = judged.iter().any(|j| j.ruling == Ruling::Violation);
         let back: Vec<RelPath> = if violated || discard {
@@ -218,7 +237,7 @@ impl Workspace {
             self.current.clone()
         } else {
             let dir = self.next_dir("checkpoint");
-            found.with_reverted(&self.pristine, &self.current, &back, &dir)?
+            found.with_reverted(&self.base, &self.current, &back, &dir)?
         };
         let restored = back.is_empty() || self.take_back(&found, &target, &back).await?;
         self.current = target;
@@ -228,8 +247,10 @@ impl Workspace {
             // The live tree could not be brought back: drop its layer instead.
             self.open_agent(jail).await?;
         }
+        let (restored, judged): (Vec<Judged>, _) = judged.into_iter().partition(|j| j.ruling == Ruling::Restored);
         Ok(Settled {
             judged,
+            restored: restored.into_iter().map(|j| j.change.path).collect(),
             evidence,
             leaked,
         })
@@ -238,7 +259,7 @@ impl Workspace {
     /// Restores `paths` in the live, frozen tree; `false` if it does not then
     /// equal `target` byte for byte.
     async fn take_back(&self, found: &Checkpoint, target: &Checkpoint, paths: &[RelPath]) -> Result<bool, EngineError> {
-        let edits = found.edits_back_masked(&self.pristine, target, paths, &self.sets.withheld)?;
+        let edits = found.edits_back_masked(&self.base, target, paths, &self.sets.withheld)?;
         self.put_and_compare(&edits, target).await
     }
 
@@ -250,8 +271,8 @@ impl Workspace {
             tracing::warn!("the tree could not be restored in place: {why}");
             return Ok(false);
         }
-        let now = Survey::of_upper(&self.pristine, Some(&site.base), &site.upper)?;
-        Ok(now.changes_since(&self.pristine, target).is_empty())
+        let now = Survey::of_upper(&self.base, Some(&site.base), &site.upper)?;
+        Ok(now.changes_since(&self.base, target).is_empty())
     }
 
     async fn thaw(&self) -> Result<(), EngineError> {
@@ -263,19 +284,34 @@ impl Workspace {
 
     /// The plan's bytes in the accepted state, bounded.
     pub fn read(&self, path: &RelPath, max: u64) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self.current.read(&self.pristine, path, max)?)
+        Ok(self.current.read(&self.base, path, max)?)
     }
 
     /// Writes one file as the machine: into the accepted state and the live tree.
     pub async fn write(&mut self, jail: &Jail, path: &RelPath, bytes: &[u8]) -> Result<(), EngineError> {
         let dir = self.next_dir("checkpoint");
-        let target = self.current.with_file(&self.pristine, path, bytes, &dir)?;
+        let target = self.current.with_file(&self.base, path, bytes, &dir)?;
         let mut edits = TreeEdits::write_file(path, bytes, 0o644);
         edits.removals.push(path.clone());
+        self.amend(jail, &edits, target).await
+    }
+
+    /// Removes one path as the machine, from the accepted state and the live tree.
+    pub async fn remove(&mut self, jail: &Jail, path: &RelPath) -> Result<(), EngineError> {
+        let dir = self.next_dir("checkpoint");
+        let target = self.current.without(&self.base, path, &dir)?;
+        let edits = TreeEdits {
+            removals: vec![path.clone()],
+            ..TreeEdits::default()
+        };
+        self.amend(jail, &edits, target).await
+    }
+
+    async fn amend(&mut self, jail: &Jail, edits: &TreeEdits, target: Checkpoint) -> Result<(), EngineError> {
         if let Some(site) = &self.agent {
             site.sandbox.freeze().await?;
         }
-        let restored = self.put_and_compare(&edits, &target).await?;
+        let restored = self.put_and_compare(edits, &target).await?;
         self.current = target;
         if restored {
             self.thaw().await
@@ -284,12 +320,39 @@ impl Workspace {
         }
     }
 
+    /// The path of the tree that an action may write a file to, or why it may not.
+    pub fn place(&self, inside: &Inside, given: &str) -> Result<RelPath, String> {
+        let below = given
+            .strip_prefix(&inside.workspace)
+            .filter(|rest| rest.starts_with('/'));
+        let path = below.map_or(given, |rest| rest.trim_start_matches('/'));
+        let path = RelPath::new(path).map_err(|why| format!("path_outside_repo: {why}"))?;
+        let change = Change {
+            path: path.clone(),
+            kind: ChangeKind::Modified,
+            before: self.current.entry(&self.base, &path),
+            after: Some(Entry::file(&[], 0o644)),
+        };
+        match guard::judge(Phase::ExecuteStep, &self.sets, vec![change]).pop() {
+            Some(judged) if judged.ruling != Ruling::Allowed => {
+                Err(format!("path_is_protected: {path}: {}", judged.because))
+            }
+            _ => Ok(path),
+        }
+    }
+
     /// A fresh judge over the accepted state, and where its own changes will lie.
     pub async fn open_judge(&mut self, jail: &Jail) -> Result<(Sandbox, PathBuf), EngineError> {
-        let plan = self.plan(
-            Role::Judge,
-            vec![self.pristine.root.clone(), self.current.layer.clone()],
-        );
+        self.open_fresh(jail, "judge").await
+    }
+
+    /// A sandbox of its own for the bootstrap, with the judge's walls, likewise.
+    pub async fn open_bootstrap(&mut self, jail: &Jail) -> Result<(Sandbox, PathBuf), EngineError> {
+        self.open_fresh(jail, "bootstrap").await
+    }
+
+    async fn open_fresh(&mut self, jail: &Jail, name: &str) -> Result<(Sandbox, PathBuf), EngineError> {
+        let plan = self.plan(Role::Judge, name, self.lowers());
         let sandbox = jail.create(&plan).await?;
         Ok((sandbox, plan.workspace.scratch.join("upper")))
     }
@@ -297,6 +360,49 @@ impl Workspace {
     /// What a finished judge wrote, on top of the accepted state.
     pub fn judge_outputs(&mut self, upper: &Path) -> Result<Checkpoint, EngineError> {
         let dir = self.next_dir("judged");
-        Ok(Checkpoint::freeze(&self.pristine, Some(&self.current), upper, &dir)?)
+        Ok(Checkpoint::freeze(&self.base, Some(&self.current), upper, &dir)?)
+    }
+
+    /// The walls of this run, and the caps of its sandboxes.
+    pub fn walls(&self) -> &Walls {
+        &self.walls
+    }
+
+    /// Whether a bootstrap's layer is a part of the base.
+    pub fn is_bootstrapped(&self) -> bool {
+        self.base.roots.len() > self.copied.roots.len()
+    }
+
+    /// What a finished bootstrap wrote, without what it may not, and why each of that is left out.
+    pub fn bootstrapped(&mut self, upper: &Path) -> Result<(Checkpoint, Vec<(RelPath, String)>), EngineError> {
+        let dir = self.next_dir("bootstrapped");
+        let found = Checkpoint::freeze(&self.base, Some(&self.current), upper, &dir)?;
+        let changes = found.changes_since(&self.base, &self.current);
+        let judged = guard::judge(Phase::ExecuteStep, &self.sets, changes);
+        let mut back = guard::revert_paths(&judged);
+        let mut left_out: Vec<_> = back.iter().map(|path| (path.clone(), PROTECTED.to_owned())).collect();
+        let contested = BaseLayer::contested(&self.base, &self.current, &found);
+        left_out.extend(contested.iter().map(|path| (path.clone(), CONTESTED.to_owned())));
+        back.extend(contested);
+        left_out.extend(found.left_out().iter().cloned());
+        left_out.sort();
+        left_out.dedup_by(|a, b| a.0 == b.0);
+        if back.is_empty() {
+            return Ok((found, left_out));
+        }
+        let dir = self.next_dir("bootstrapped");
+        Ok((found.with_reverted(&self.base, &self.current, &back, &dir)?, left_out))
+    }
+
+    /// Puts a bootstrap's layer under the accepted state. The agent's sandbox, which
+    /// stands on what was before, is ended.
+    pub async fn stand_on(&mut self, layer: &BaseLayer) -> Result<(), EngineError> {
+        self.close_agent().await?;
+        let base = self.copied.with_layer(layer);
+        let dir = self.next_dir("checkpoint");
+        self.current = self.current.over(&self.base, &base, &dir)?;
+        self.base = Arc::new(base);
+        self.sets.made.clone_from(layer.owned());
+        Ok(())
     }
 }

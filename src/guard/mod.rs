@@ -9,5 +9,5 @@
 mod paths;
 mod verdict;
 
-pub use paths::{WriteSets, contract_paths, withheld};
+pub use paths::{WriteSets, actions_path, contract_paths, withheld};
 pub use verdict::{Judged, Phase, Ruling, judge, revert_paths};

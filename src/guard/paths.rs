@@ -1,5 +1,7 @@
 //! The paths that the guard knows by name.
 
+use std::collections::BTreeSet;
+
 use crate::{names::RelPath, tree::Manifest};
 
 /// Where OpenCode loads code, configuration, agents, commands or skills from in the
@@ -9,7 +11,7 @@ use crate::{names::RelPath, tree::Manifest};
 const WITHHELD: [&str; 5] = [".opencode", "opencode.json", "opencode.jsonc", ".claude", ".agents"];
 /// Stage scripts that a contract calls by habit.
 const STAGES: &[u8] = b".aider_fsm/stages";
-/// What an agent may ask the runner to do, once, after a failure.
+/// See [`actions_path`].
 const ACTIONS: &[u8] = b".aider_fsm/actions.yml";
 
 /// The paths that matter to the guard.
@@ -21,6 +23,8 @@ pub struct WriteSets {
     pub contract: Vec<RelPath>,
     /// Paths hidden from the agent (see [`withheld`]); nothing may appear there.
     pub withheld: Vec<RelPath>,
+    /// What bootstrap made, contents included: nobody's work, and not in the result.
+    pub made: BTreeSet<RelPath>,
 }
 
 /// The paths that OpenCode would load code or configuration from, whether they exist or not.
@@ -47,7 +51,21 @@ pub fn contract_paths(manifest: &Manifest, pipeline: &RelPath, bootstrap: &RelPa
     paths
 }
 
+/// What an agent may ask the runner to do, once, after a failure.
+pub fn actions_path() -> RelPath {
+    // A constant of two plain names always passes the check.
+    RelPath::new(ACTIONS).unwrap_or_else(|_| unreachable!("a constant path"))
+}
+
 /// Whether this is the actions file, or something below a directory in its place.
 pub(super) fn is_actions(path: &RelPath) -> bool {
-    RelPath::new(ACTIONS).is_ok_and(|actions| path.starts_with(&actions))
+    path.starts_with(&actions_path())
+}
+
+impl WriteSets {
+    /// Whether `path` is a part of what bootstrap made.
+    pub fn is_made(&self, path: &RelPath) -> bool {
+        let mut up = std::iter::successors(Some(path.clone()), RelPath::parent);
+        !self.made.is_empty() && up.any(|path| self.made.contains(&path))
+    }
 }

@@ -26,6 +26,8 @@ pub enum Phase {
 pub enum Ruling {
     /// It stays.
     Allowed,
+    /// It is taken back, nobody's work and no finding: a part of what bootstrap made.
+    Restored,
     /// It is taken back and recorded; the phase goes on (`.git`).
     Dropped,
     /// It is taken back, recorded, and the phase is repeated with the finding.
@@ -75,9 +77,12 @@ pub fn revert_paths(judged: &[Judged]) -> Vec<RelPath> {
 }
 
 fn rule(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static str) {
-    use Ruling::{Allowed, Dropped, Violation};
+    use Ruling::{Allowed, Dropped, Restored, Violation};
     let path = &change.path;
     let after = change.after.as_ref();
+    if sets.is_made(path) {
+        return (Restored, "what bootstrap made is put back as it was");
+    }
     if path.names().any(|name| name == b".git") {
         return (Dropped, git_rule(path));
     }
@@ -174,6 +179,7 @@ mod tests {
             plan: path("docs/PLAN.md"),
             contract: vec![path(".aider_fsm/bootstrap.yml"), path("ci/pipeline.yml")],
             withheld: withheld(),
+            made: [path(".venv"), path("src/version.py")].into(),
         }
     }
 
@@ -289,6 +295,11 @@ mod tests {
                 Dropped,
             ),
             (change(".gitignore", None, file()), Violation, Allowed, Allowed),
+            (change(".venv/lib/x.pyc", None, file()), Restored, Restored, Restored),
+            (change(".venv/.git/config", None, file()), Restored, Restored, Restored),
+            (change(".venv", dir(), link()), Restored, Restored, Restored),
+            (change("src/version.py", file(), None), Restored, Restored, Restored),
+            (change(".venv2/x", None, file()), Violation, Allowed, Allowed),
         ];
         for (change, plan, execute, fix) in cases {
             let at = change.path.clone();

@@ -8,9 +8,10 @@ use std::{
 use nix::fcntl::OFlag;
 
 use super::{
-    Change, Entry, EntryKind, Pristine, TreeEdits, TreeError, at, content,
+    Change, Content, Entry, EntryKind, Pristine, TreeEdits, TreeError, at, content,
     content::shown,
     layer::{self, Source},
+    manifest,
     state::{self, Diff, State},
 };
 use crate::names::RelPath;
@@ -50,6 +51,11 @@ impl Checkpoint {
         &self.left_out
     }
 
+    /// The BLAKE3 digest of its difference from the pristine tree.
+    pub fn digest(&self) -> Content {
+        Content::of(&manifest::encode_diff(&self.diff))
+    }
+
     /// What this state holds at `path`, whether from the layer or the pristine tree.
     pub fn entry(&self, pristine: &Pristine, path: &RelPath) -> Option<Entry> {
         state::get(&pristine.manifest, &self.diff, path).cloned()
@@ -70,12 +76,10 @@ impl Checkpoint {
 
     /// Opens the regular file that holds the bytes of `path`.
     pub(super) fn open(&self, pristine: &Pristine, path: &RelPath) -> Result<std::fs::File, TreeError> {
-        let home = if self.diff.contains_key(path) {
-            &self.layer
-        } else {
-            &pristine.root
-        };
-        let root = at::open_root(home).map_err(TreeError::io("open", shown(home)))?;
+        if !self.diff.contains_key(path) {
+            return pristine.open(path);
+        }
+        let root = at::open_root(&self.layer).map_err(TreeError::io("open", shown(&self.layer)))?;
         let opened = at::open_beneath(&root, path, OFlag::O_RDONLY).and_then(at::regular);
         Ok(opened.map_err(TreeError::io("read", path))?.0)
     }
@@ -168,6 +172,30 @@ impl Checkpoint {
         Ok(Self::new(dir, state.diff, left_out))
     }
 
+    /// The same changes over another base: what `onto` has already is no change any
+    /// more, and directories that only `from` had are made.
+    ///
+    /// # Errors
+    /// When the layer cannot be written.
+    pub fn over(&self, from: &Pristine, onto: &Pristine, dir: &Path) -> Result<Self, TreeError> {
+        let mut state = State {
+            pristine: &onto.manifest,
+            diff: Diff::new(),
+        };
+        for (path, entry) in self.diff.iter() {
+            match entry {
+                Some(entry) => {
+                    state.parents(path, |dir| state::get(&from.manifest, &self.diff, dir).cloned());
+                    state.replace(path.clone(), entry.clone());
+                }
+                None => state.remove(path),
+            }
+        }
+        let ours = at::open_root(&self.layer).map_err(TreeError::io("open", shown(&self.layer)))?;
+        layer::write(onto, &state.diff, dir, &|_| Source::Frozen(&ours))?;
+        Ok(Self::new(dir, state.diff, self.left_out.to_vec()))
+    }
+
     /// A new cumulative layer at `dir` equal to this state with one regular file
     /// written (mode 0644 when new); a link at `path` is replaced, not followed.
     ///
@@ -202,6 +230,19 @@ impl Checkpoint {
             }
         })?;
         Ok(Self::new(dir, state.diff, self.left_out.to_vec()))
+    }
+
+    /// A new cumulative layer at `dir` equal to this state without `path` and all below it.
+    ///
+    /// # Errors
+    /// When the layer cannot be written.
+    pub fn without(&self, pristine: &Pristine, path: &RelPath, dir: &Path) -> Result<Self, TreeError> {
+        let mut state = self.state(pristine);
+        state.remove(path);
+        let ours = at::open_root(&self.layer).map_err(TreeError::io("open", shown(&self.layer)))?;
+        layer::write(pristine, &state.diff, dir, &|_| Source::Frozen(&ours))?;
+        let left_out = self.left_out.iter().filter(|(at, _)| !at.starts_with(path));
+        Ok(Self::new(dir, state.diff, left_out.cloned().collect()))
     }
 
     fn state<'a>(&self, pristine: &'a Pristine) -> State<'a> {

@@ -58,6 +58,14 @@ impl Bench {
         self
     }
 
+    /// Makes the repository a copy of the examples.
+    pub fn examples(&self) -> &Self {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/.");
+        let copied = Command::new("cp").arg("-R").arg(from).arg(self.path("repo")).status();
+        assert!(copied.expect("cp").success());
+        self
+    }
+
     /// The model's next answer in the turn `label`, for the `occurrence`th time that turn comes.
     pub fn say(&mut self, label: &str, occurrence: u32, call: u32, tools: &[(&str, Value)]) -> &mut Self {
         let tools: Vec<Value> = tools

@@ -6,6 +6,7 @@ use super::session::Session;
 use crate::{
     contract::{KubectlDump, Stage, StageName},
     engine::{EngineError, caps::WallCap, command::Command},
+    fsm::Blame,
     wire::{Leftovers, Reach},
 };
 
@@ -83,6 +84,7 @@ impl Session<'_> {
                 leftovers: Leftovers::Kill,
                 reach: Reach::Own,
                 terminal: None,
+                author: Blame::Verifier,
             };
             command.run(&self.sandbox, run).await?;
         }

@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `layer` | the bootstrap before the stages |
 //! | `session` | one attempt: the order of the stages in one sandbox |
 //! | `stage` | one stage: its commands, repetitions, artifacts |
 //! | `outputs` | what stages leave behind: removed before, read and judged after |
@@ -10,6 +11,7 @@
 //! | `record` | what comes of it |
 
 mod ending;
+mod layer;
 mod outputs;
 mod record;
 mod session;
@@ -22,11 +24,12 @@ use serde_json::json;
 
 use crate::{
     contract::Pipeline,
-    engine::{EngineError, TargetOptions, workspace::Workspace},
+    engine::{EngineError, TargetOptions, bootstrap::Bootstrap, workspace::Workspace},
     fsm::Blame,
     record::RunDir,
     report::{Happening, Reporter},
     sandbox::{SandboxError, jail::Jail},
+    tree::Cache,
 };
 
 pub(super) use record::{SandboxFailure, StageSummary, Verification};
@@ -35,12 +38,21 @@ use session::Session;
 /// How often a verification begins anew because its sandbox failed.
 const SANDBOX_RETRIES: usize = 2;
 
+/// How much of a verification is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Bootstrap,
+    Whole,
+}
+
 /// What every verification of a run shares.
 pub(super) struct Judge<'a> {
     pub jail: &'a Jail,
     pub run: &'a RunDir,
     pub reporter: &'a Reporter,
     pub pipeline: &'a Pipeline,
+    pub bootstrap: Option<&'a Bootstrap>,
+    pub cache: &'a Cache,
     pub options: &'a TargetOptions,
     /// When the whole run is over.
     pub deadline: Instant,
@@ -55,10 +67,27 @@ impl Judge<'_> {
     /// # Errors
     /// When no sandbox can be built, or the record cannot be kept.
     pub async fn verify(&self, workspace: &mut Workspace, name: &str) -> Result<Verification, EngineError> {
+        self.attempts(workspace, name, Extent::Whole).await
+    }
+
+    /// Sees to what bootstrap makes, and to nothing else; as [`Judge::verify`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn bootstrap(&self, workspace: &mut Workspace, name: &str) -> Result<Verification, EngineError> {
+        self.attempts(workspace, name, Extent::Bootstrap).await
+    }
+
+    async fn attempts(
+        &self,
+        workspace: &mut Workspace,
+        name: &str,
+        extent: Extent,
+    ) -> Result<Verification, EngineError> {
         let began = Instant::now();
         let mut failures = Vec::new();
         let mut out = loop {
-            let why = match self.attempt(workspace, name).await {
+            let why = match self.attempt(workspace, name, extent).await {
                 Ok(out) => break out,
                 Err(EngineError::Sandbox(why)) if !refuses(&why) => why.to_string(),
                 Err(other) => return Err(other),
@@ -77,9 +106,20 @@ impl Judge<'_> {
         Ok(out)
     }
 
-    async fn attempt(&self, workspace: &mut Workspace, name: &str) -> Result<Verification, EngineError> {
+    async fn attempt(
+        &self,
+        workspace: &mut Workspace,
+        name: &str,
+        extent: Extent,
+    ) -> Result<Verification, EngineError> {
+        let mut out = Verification::begun();
+        out.metrics_path = session::metrics_path(self.pipeline);
+        let out = self.prepare(workspace, name, out).await?;
+        if !out.ok || extent == Extent::Bootstrap {
+            return Ok(out);
+        }
         let (sandbox, upper) = workspace.open_judge(self.jail).await?;
-        let mut session = Session::new(self, sandbox, name)?;
+        let mut session = Session::new(self, sandbox, name, out)?;
         let ran = session.stages().await;
         let mut out = session.end(ran).await?;
         self.copy_out(workspace, &upper, name, &mut out)?;

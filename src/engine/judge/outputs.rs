@@ -58,7 +58,7 @@ impl<'a> Declared<'a> {
             StageName::Rollout => Some(Self::Rollout),
             StageName::Evaluation => pipeline.evaluation.as_ref().map(Self::Evaluation),
             StageName::Benchmark => pipeline.benchmark.as_ref().map(Self::Benchmark),
-            StageName::Auth | StageName::Tests | StageName::DeployTeardown => None,
+            StageName::Bootstrap | StageName::Auth | StageName::Tests | StageName::DeployTeardown => None,
         }
     }
 
@@ -263,7 +263,7 @@ impl Judge<'_> {
         out: &mut Verification,
     ) -> Result<(), EngineError> {
         let after = workspace.judge_outputs(upper)?;
-        let pristine = workspace.pristine();
+        let pristine = workspace.base();
         let own = self.pipeline.out_dir.as_ref().map(RelPath::as_bytes);
         let below = |path: &RelPath, dir: &[u8]| {
             let rest = path.as_bytes().strip_prefix(dir);

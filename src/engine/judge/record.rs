@@ -71,7 +71,7 @@ impl StageSummary {
 /// failed, else of the last one; nothing where none ran.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(in crate::engine) struct ExitCodes {
-    pub bootstrap_rc: Option<i32>,
+    bootstrap_rc: Option<i32>,
     auth_rc: Option<i32>,
     test_rc: Option<i32>,
     deploy_setup_rc: Option<i32>,
@@ -84,6 +84,7 @@ pub(in crate::engine) struct ExitCodes {
 impl ExitCodes {
     fn note(&mut self, stage: StageName, rc: Option<i32>) {
         match stage {
+            StageName::Bootstrap => self.bootstrap_rc = rc,
             StageName::Auth => self.auth_rc = rc,
             StageName::Tests => self.test_rc = rc,
             StageName::DeploySetup => self.deploy_setup_rc = rc,
@@ -145,6 +146,11 @@ impl Verification {
             ok: true,
             ..Self::default()
         }
+    }
+
+    /// Takes in that what bootstrap makes is there.
+    pub(super) fn prepared(&mut self) {
+        self.codes.bootstrap_rc = Some(0);
     }
 
     /// The machine's view of it.

@@ -2,7 +2,7 @@
 
 use super::{Judge, StageSummary, Verification, outputs::Declared};
 use crate::{
-    contract::{Pipeline, Stage},
+    contract::{Pipeline, Stage, StageName},
     engine::{EngineError, environment::Environment},
     fsm::Blame,
     names::RelPath,
@@ -22,7 +22,7 @@ pub(super) struct Session<'a> {
     /// Its directory in the run.
     pub name: &'a str,
     pub policy: CommandPolicy,
-    /// The directory inside below which stages leave files, relative to the workspace.
+    /// The directory inside below which stages leave files.
     pub base: String,
     /// This verification's own, below it.
     pub artifacts: String,
@@ -36,18 +36,19 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub fn new(judge: &'a Judge<'a>, sandbox: Sandbox, name: &'a str) -> Result<Self, EngineError> {
+    /// A session in a new sandbox; `out` is what came of the verification until now.
+    pub fn new(
+        judge: &'a Judge<'a>,
+        sandbox: Sandbox,
+        name: &'a str,
+        mut out: Verification,
+    ) -> Result<Self, EngineError> {
         let policy = judge.pipeline.security.policy();
-        let base = judge
-            .pipeline
-            .out_dir
-            .as_ref()
-            .map_or(OUT_DIR.to_owned(), ToString::to_string);
-        let mut out = Verification::begun();
+        let root = &sandbox.inside().workspace;
+        let base = format!("{root}/{}", below(judge.pipeline));
         out.walls = Some(sandbox.walls().clone());
-        out.metrics_path = metrics_path(judge.pipeline);
         Ok(Self {
-            artifacts: format!("{base}/{}/{name}", judge.run.id()),
+            artifacts: format!("{root}/{}", artifacts(judge, name)),
             policy: policy.map_err(|why| EngineError::Contract(why.to_string()))?,
             judge,
             sandbox,
@@ -64,13 +65,21 @@ impl<'a> Session<'a> {
     pub async fn stages(&mut self) -> Result<(), EngineError> {
         self.python = self.find_python().await?;
         // Inside the limits of RelPath by construction: a checked path, a run id, fixed names.
-        let artifacts = RelPath::new(&self.artifacts).map_err(|e| EngineError::Usage(e.to_string()))?;
+        let artifacts =
+            RelPath::new(artifacts(self.judge, self.name)).map_err(|e| EngineError::Usage(e.to_string()))?;
         let mut edits = TreeEdits::make_dir(&artifacts);
         edits.removals = Declared::all(self.judge.pipeline);
         if self.edit(&edits, "prepare").await? {
             self.in_order().await?;
         }
         self.ending().await
+    }
+
+    /// Runs the bootstrap's commands.
+    pub async fn bootstrap(&mut self, stage: &Stage) -> Result<(), EngineError> {
+        self.python = self.find_python().await?;
+        let summary = self.stage(stage).await?;
+        self.ended(summary)
     }
 
     async fn in_order(&mut self) -> Result<(), EngineError> {
@@ -142,9 +151,16 @@ impl<'a> Session<'a> {
     /// The environment of a stage's commands.
     pub fn environment(&self, stage: &Stage) -> Environment {
         let mut env = Environment::new(self.sandbox.inside());
-        env.grant(&self.judge.options.grants);
+        // What a bootstrap makes is kept, and shown to the agent: it gets nothing of the user's.
+        let bootstraps = stage.name == StageName::Bootstrap;
+        if !bootstraps {
+            env.grant(&self.judge.options.grants);
+        }
         if let Some(python) = &self.python {
             env.set_default("AIDER_FSM_PYTHON", python.as_str());
+        }
+        if let Some(bootstrap) = self.judge.bootstrap.filter(|_| !bootstraps) {
+            env.extend(&bootstrap.for_stages);
         }
         env.extend(&stage.env);
         env
@@ -186,8 +202,21 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Where stages leave files, relative to the workspace.
+fn below(pipeline: &Pipeline) -> String {
+    pipeline
+        .out_dir
+        .as_ref()
+        .map_or(OUT_DIR.to_owned(), ToString::to_string)
+}
+
+/// This verification's own directory there.
+fn artifacts(judge: &Judge<'_>, name: &str) -> String {
+    format!("{}/{}/{name}", below(judge.pipeline), judge.run.id())
+}
+
 /// The file of the primary metrics: the evaluation's, else the benchmark's.
-fn metrics_path(pipeline: &Pipeline) -> Option<RelPath> {
+pub(super) fn metrics_path(pipeline: &Pipeline) -> Option<RelPath> {
     let measurements = [&pipeline.evaluation, &pipeline.benchmark];
     measurements.into_iter().flatten().find_map(|m| m.metrics_path.clone())
 }

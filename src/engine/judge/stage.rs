@@ -134,6 +134,7 @@ impl Session<'_> {
                 _ => Reach::Own,
             },
             terminal: terminal.map(Terminal::descriptor),
+            author: Blame::Verifier,
         };
         match command.run(&self.sandbox, judge.run).await {
             Ok(result) => {

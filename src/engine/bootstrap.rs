@@ -1,0 +1,256 @@
+//! `.aider_fsm/bootstrap.yml`, read: its commands as a stage, its variables, and the
+//! key that its layer is kept under.
+
+use std::os::unix::fs::MetadataExt;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    contract::{self, MAX_DOCUMENT, Stage, StageName},
+    engine::{
+        EngineError, TargetOptions, Unattended,
+        environment::Environment,
+        workspace::{Walls, Workspace},
+    },
+    names::RelPath,
+    policy::{Inside, Limits, Tier},
+    record::{RunDir, Secret},
+    sandbox::jail,
+    tree::{Content, EntryKind},
+};
+
+/// What stands in the record where a value is not shown.
+const HIDDEN: &str = "[redacted]";
+/// Words of a variable's name that say that its value is a secret.
+const SECRET_WORDS: [&str; 8] = [
+    "KEY",
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "PASS",
+    "PWD",
+    "CREDENTIALS",
+];
+/// What tells that the programs of this host changed: packages come and go by names
+/// in these directories. A missing one says so as well.
+const HOST: [&str; 8] = [
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/etc/alternatives",
+    "/var/lib/dpkg/status",
+];
+
+/// What a target's bootstrap asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Bootstrap {
+    /// Its commands, with `env` as they see it; there may be none.
+    pub stage: Stage,
+    /// `env` as the contract's stages see it: it may hold what the user grants.
+    pub for_stages: Vec<(String, String)>,
+    /// What is to be told of the file.
+    pub warnings: Vec<String>,
+    /// The file, with values that are secrets by their look taken out.
+    masked: String,
+}
+
+/// The bootstrap's place: contract even where there is none yet.
+pub(super) fn path() -> RelPath {
+    // A constant of two plain names always passes the check.
+    RelPath::new(".aider_fsm/bootstrap.yml").unwrap_or_else(|_| unreachable!("a constant path"))
+}
+
+impl Bootstrap {
+    /// Reads the bootstrap of the copied target; `None` where it has none.
+    ///
+    /// # Errors
+    /// [`EngineError::Contract`] when it is malformed, or no regular file.
+    pub fn of(workspace: &Workspace, options: &TargetOptions) -> Result<Option<Self>, EngineError> {
+        let path = path();
+        let malformed = |why: contract::ContractError| EngineError::Contract(why.to_string());
+        match workspace.copied().manifest.get(&path).map(|entry| &entry.kind) {
+            None => return Ok(None),
+            Some(EntryKind::File { .. }) => {}
+            Some(_) => return Err(EngineError::Contract(format!("{path} must be a regular file"))),
+        }
+        let text = workspace.read(&path, MAX_DOCUMENT as u64)?.unwrap_or_default();
+        let parsed = contract::Bootstrap::parse(&path, &text).map_err(malformed)?;
+        let inside = Inside::private();
+        let known = |granted: bool| {
+            let mut env = Environment::new(&inside);
+            if granted {
+                env.grant(&options.grants);
+            }
+            env.set("AIDER_FSM_REPO_ROOT", inside.workspace.as_str());
+            env.into_pairs()
+        };
+        let env = |granted| {
+            parsed
+                .environment(&known(granted), &inside.workspace)
+                .map_err(malformed)
+        };
+        Ok(Some(Self {
+            for_stages: env(true)?,
+            masked: parsed.masked(&String::from_utf8_lossy(&text), hides),
+            warnings: parsed.warnings.iter().map(ToString::to_string).collect(),
+            stage: Stage {
+                name: StageName::Bootstrap,
+                env: variables(&parsed, &[]).map_err(malformed)?,
+                cmds: parsed.cmds,
+                timeout: parsed.timeout,
+                retries: parsed.retries,
+                workdir: parsed.workdir,
+            },
+        }))
+    }
+
+    /// Keeps `bootstrap.yml` and `bootstrap_env.json` in the directory `name` of the run.
+    pub fn keep(&self, run: &RunDir, name: &str) -> Result<(), EngineError> {
+        run.write(&format!("{name}/bootstrap.yml"), self.masked.as_bytes())?;
+        let shown = |(name, value): &(String, String)| {
+            let value = if hides(name, value) { HIDDEN } else { value };
+            (name.clone(), json!(value))
+        };
+        let env: serde_json::Map<_, _> = self.stage.env.iter().map(shown).collect();
+        run.write_json(&format!("{name}/bootstrap_env.json"), &env)?;
+        Ok(())
+    }
+
+    /// The key of its layer: a digest of all that its commands can depend on.
+    pub fn key(
+        &self,
+        workspace: &Workspace,
+        pipeline: &contract::Pipeline,
+        unattended: Unattended,
+    ) -> Result<Content, EngineError> {
+        let Walls {
+            limits,
+            min_tier,
+            disk_bytes,
+            disk_inodes,
+            ..
+        } = workspace.walls();
+        let sets = workspace.sets();
+        let key = Key {
+            layer: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            tree: workspace.copied().digest,
+            work: workspace.current().digest(),
+            protected: (&sets.plan, &sets.contract, &sets.withheld),
+            cmds: &self.stage.cmds,
+            workdir: self.stage.workdir.as_ref(),
+            env: &self.stage.env,
+            inside: Inside::private(),
+            security: (
+                format!("{:?}", pipeline.security.mode),
+                &pipeline.security.allow,
+                &pipeline.security.deny,
+            ),
+            strict: unattended == Unattended::Strict,
+            limits,
+            disk: (*disk_bytes, *disk_inodes),
+            min_tier: *min_tier,
+            owner: jail::owner(),
+            host: HOST.map(|path| {
+                let meta = std::fs::metadata(path).ok()?;
+                Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))
+            }),
+        };
+        let text = serde_json::to_vec(&key).map_err(|why| EngineError::Usage(format!("the bootstrap's key: {why}")))?;
+        Ok(Content::of(&text))
+    }
+}
+
+/// What `env` comes to where `grants` are in the environment. Its own commands and the
+/// agent see what it comes to without: what they make and say is kept and shown.
+fn variables(
+    parsed: &contract::Bootstrap,
+    grants: &[(String, Secret)],
+) -> Result<Vec<(String, String)>, contract::ContractError> {
+    let inside = Inside::private();
+    let mut known = Environment::new(&inside);
+    known.grant(grants);
+    known.set("AIDER_FSM_REPO_ROOT", inside.workspace.as_str());
+    parsed.environment(&known.into_pairs(), &inside.workspace)
+}
+
+/// See docs/bootstrap_spec.md, which lists the same.
+#[derive(Serialize)]
+struct Key<'a> {
+    /// The form of layers.
+    layer: u32,
+    version: &'a str,
+    tree: Content,
+    work: Content,
+    protected: (&'a RelPath, &'a [RelPath], &'a [RelPath]),
+    cmds: &'a [String],
+    workdir: Option<&'a RelPath>,
+    env: &'a [(String, String)],
+    inside: Inside,
+    security: (String, &'a [String], &'a [String]),
+    strict: bool,
+    limits: &'a Limits,
+    disk: (u64, u64),
+    min_tier: Tier,
+    owner: Option<u32>,
+    host: [Option<(u64, i64, i64)>; HOST.len()],
+}
+
+/// Whether a value is a secret by its look: a name with such a word in it, or an address with a password.
+fn hides(name: &str, value: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let has_password = |address: &str| {
+        let authority = address.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    };
+    upper.split('_').any(|word| SECRET_WORDS.contains(&word)) || value.split("://").skip(1).any(has_password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_may_name_the_repository_and_what_is_granted() {
+        let text = b"env:\n  ROOT: ${AIDER_FSM_REPO_ROOT}/x\n  URL: db://me:${DB_PASS}@h\n  PATH: bin:$PATH\n";
+        let parsed = contract::Bootstrap::parse(&path(), text).expect("it is well formed");
+        let value = |grants: &[(String, Secret)], name: &str| {
+            let env = variables(&parsed, grants).expect("short");
+            env.into_iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value)
+                .unwrap_or_default()
+        };
+        assert_eq!(value(&[], "ROOT"), "/workspace/x");
+        assert!(value(&[], "PATH").starts_with("/workspace/bin:/usr/local/sbin:"));
+        assert_eq!(value(&[], "URL"), "db://me:@h");
+        let grants = [("DB_PASS".to_owned(), Secret::new("hunter2"))];
+        assert_eq!(value(&grants, "URL"), "db://me:hunter2@h");
+    }
+
+    #[test]
+    fn a_secret_is_one_by_a_whole_word_of_its_name_or_by_a_password_in_an_address() {
+        for (name, value) in [
+            ("API_KEY", "x"),
+            ("token", "x"),
+            ("DB_PASSWORD_FILE", "x"),
+            ("DB_URL", "postgres://me:secret@127.0.0.1/db"),
+        ] {
+            assert!(hides(name, value), "{name}={value}");
+        }
+        for (name, value) in [
+            ("MONKEY_NAME", "x"),
+            ("COMPASS", "x"),
+            ("URL", "http://127.0.0.1:80/a@b:c"),
+            ("URL", "http://me@host/"),
+            ("PATH", "/a:/b"),
+        ] {
+            assert!(!hides(name, value), "{name}={value}");
+        }
+    }
+}
