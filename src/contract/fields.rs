@@ -91,6 +91,26 @@ impl Fields {
         self.value(name).map(|node| string(&place, node)).transpose()
     }
 
+    /// A single value as spelled, trimmed; neither blank nor with a NUL.
+    pub fn scalar(&mut self, name: &'static str) -> Result<Option<(String, Position)>, Fault> {
+        let Some((key, node)) = self.take(name) else {
+            return Ok(None);
+        };
+        let place = self.place(name);
+        let found = node.kind();
+        match node.value {
+            _ if found == "nothing" => Err(key.at.fault(format!("`{place}` is empty; fill it in or remove it"))),
+            Value::Scalar { text, .. } if text.contains('\0') => {
+                Err(node.at.fault(format!("`{place}` holds a NUL character")))
+            }
+            Value::Scalar { text, .. } if text.trim().is_empty() => Err(node.at.fault(format!("`{place}` is empty"))),
+            Value::Scalar { text, .. } => Ok(Some((text.trim().to_owned(), node.at))),
+            _ => Err(node
+                .at
+                .fault(format!("`{place}` must be a single value, found {found}"))),
+        }
+    }
+
     /// A list of strings that are not blank, each trimmed.
     pub fn strings(&mut self, name: &'static str) -> Result<Option<Vec<(String, Position)>>, Fault> {
         let Some(node) = self.value(name) else { return Ok(None) };

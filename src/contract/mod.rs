@@ -14,12 +14,14 @@
 //! | `unsupported` | declarations of later versions, refused by name |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
 //! | `metrics`, `rollout` | the JSON files that stages leave behind |
-//! | `dotenv` | `KEY=VALUE` files |
+//! | `dotenv` | `KEY=VALUE` files and arguments |
+//! | `config` | the host's own defaults, `config.yml` |
 //!
 //! The formats are documented in `docs/pipeline_spec.md`, `docs/bootstrap_spec.md`
 //! and `docs/metrics_schema.md`.
 #![forbid(unsafe_code)]
 
+mod config;
 mod dotenv;
 mod error;
 mod fields;
@@ -33,7 +35,8 @@ mod stage;
 mod unsupported;
 mod yaml;
 
-pub use dotenv::{DotenvError, parse_dotenv};
+pub use config::{ConfigEntry, ConfigError, parse_config};
+pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;
 pub use metrics::{Metrics, validate_metrics};
 pub use pipeline::{Evaluation, Pipeline, Security};

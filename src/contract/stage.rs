@@ -12,11 +12,11 @@ use crate::names::RelPath;
 
 /// Longest command or `NAME=value` that the kernel passes to a program, in bytes
 /// (`MAX_ARG_STRLEN` is 131 072 with its NUL, execve(2)).
-const ARGUMENT_MAX: usize = 131_071;
+pub(super) const ARGUMENT_MAX: usize = 131_071;
 /// Most repetitions of a failing command.
 const RETRIES_MAX: u64 = 100;
 /// Variables that the runner sets for every stage; a contract cannot.
-const RESERVED: [&str; 3] = ["AIDER_FSM_STAGE", "AIDER_FSM_ARTIFACTS_DIR", "AIDER_FSM_REPO_ROOT"];
+pub(super) const RESERVED: [&str; 3] = ["AIDER_FSM_STAGE", "AIDER_FSM_ARTIFACTS_DIR", "AIDER_FSM_REPO_ROOT"];
 
 /// The stages of one verification, in the order they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
