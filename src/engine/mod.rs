@@ -30,7 +30,7 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{ModelChoice, RunOptions, TargetOptions};
+pub use options::{ModelChoice, RunOptions, TargetOptions, Unattended};
 pub use run::{apply, run, target_of};
 pub use stop::{Stop, Stopper};
 pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};

@@ -1,8 +1,8 @@
 //! What the user asked for, as plain values.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier};
+use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier, record::Secret};
 
 /// Where model calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum ModelChoice {
     Endpoint {
         /// Its base URL, for instance `https://host/v1`.
         base_url: String,
+        /// The provider's name as the user gave it.
+        provider: String,
         /// The model id that it is asked for.
         model: String,
     },
@@ -18,6 +20,25 @@ pub enum ModelChoice {
     Cassette(PathBuf),
     /// A cassette that is part of this program.
     Bundled(&'static str),
+}
+
+impl fmt::Display for ModelChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModelChoice::Endpoint { provider, model, .. } => write!(f, "{provider}/{model}"),
+            ModelChoice::Cassette(path) => write!(f, "cassette:{}", path.display()),
+            ModelChoice::Bundled(_) => f.write_str("cassette"),
+        }
+    }
+}
+
+/// Whether anybody is there to answer a stage (`--unattended`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Unattended {
+    /// Nobody: a stage that asks is ended.
+    Strict,
+    /// A person at the terminal: the auth stage may ask, where the contract says so.
+    Guided,
 }
 
 /// Options that `run` and `verify` share.
@@ -31,6 +52,10 @@ pub struct TargetOptions {
     pub pipeline: RelPath,
     /// Whether a missing contract is an error.
     pub require_pipeline: bool,
+    /// Variables of the user's that stages get; their values are redacted in the record.
+    pub grants: Vec<(String, Secret)>,
+    /// Whether a stage may ask on the terminal.
+    pub unattended: Unattended,
     /// Directory that holds run directories; `None` is the XDG state directory.
     pub artifacts_dir: Option<PathBuf>,
     /// The weakest acceptable walls.
@@ -55,7 +80,7 @@ pub struct RunOptions {
     /// The model.
     pub model: ModelChoice,
     /// The endpoint's key.
-    pub api_key: Option<crate::record::Secret>,
+    pub api_key: Option<Secret>,
     /// Record the model traffic as a cassette here.
     pub record_cassette: Option<PathBuf>,
     /// The OpenCode binary, if named.

@@ -146,7 +146,7 @@ fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineErro
     let (upstream, model) = match &options.model {
         ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
         ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
-        ModelChoice::Endpoint { base_url, model } => (
+        ModelChoice::Endpoint { base_url, model, .. } => (
             Upstream::Http {
                 base_url: base_url.clone(),
                 key: options.api_key.clone(),

@@ -72,7 +72,9 @@ impl Site {
             })?,
             None => record::default_runs_dir()?,
         };
-        let run = RunDir::create(&runs, &id, secrets)?;
+        let granted = options.grants.iter().map(|(_, value)| value.clone());
+        let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).collect();
+        let run = RunDir::create(&runs, &id, &secrets)?;
         reporter.say(Happening::RunStarted {
             run: id.to_string(),
             target: target.display().to_string(),

@@ -12,11 +12,17 @@ use crate::{
     report::{Happening, Reporter},
 };
 
-/// Runs the target's contract once, in a judge of its own.
+/// Runs the target's contract once, in a judge of its own; `name` is the verification's
+/// directory in the run.
 ///
 /// # Errors
 /// When it cannot be run; a contract that is not met is an [`Outcome`].
-pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
+pub async fn verify(
+    options: &TargetOptions,
+    name: &str,
+    reporter: &Reporter,
+    mut stop: Stop,
+) -> Result<Outcome, EngineError> {
     let began = Instant::now();
     let site = Site::prepare(options, &[], reporter, &mut stop).await?;
     // No phase of an agent ever looks at it; the guard's sets need a name.
@@ -30,7 +36,7 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
         pipeline: &pipeline,
     };
     let verification = tokio::select! {
-        verification = judge.verify(&mut workspace, "verify") => verification?,
+        verification = judge.verify(&mut workspace, name) => verification?,
         signal = stop.requested() => {
             drop(workspace);
             site.scratch.remove()?;

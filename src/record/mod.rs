@@ -11,8 +11,8 @@ mod places;
 mod redact;
 mod run_dir;
 
-pub use places::{default_cache_dir, default_runs_dir, find_run};
-pub use redact::Secret;
+pub use places::{config_file, default_cache_dir, default_runs_dir, find_run};
+pub use redact::{Secret, redacted};
 pub use run_dir::{RunDir, durable_write};
 
 /// Why the record could not be kept or found.

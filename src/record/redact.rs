@@ -31,6 +31,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A text without any of `secrets`.
+pub fn redacted(text: &str, secrets: &[Secret]) -> String {
+    match Redactor::new(secrets).redact(text.as_bytes()) {
+        Some(clean) => String::from_utf8_lossy(&clean).into_owned(),
+        None => text.to_owned(),
+    }
+}
+
 /// The forms of all secrets of a run, longest first.
 #[derive(Clone, Default)]
 pub(super) struct Redactor(Vec<Vec<u8>>);

@@ -1,0 +1,250 @@
+//! The command line: settings and where they come from, grants, and what is refused.
+
+#[path = "support/program.rs"]
+mod program;
+
+use std::{fs, process::Command};
+
+use program::{Bench, expect, holding, json_file};
+use serde_json::Value;
+
+/// The program in the directory `cwd` of a bench, with nothing of the host's around it.
+fn at(bench: &Bench, cwd: &str, arguments: &[&str], target: &str) -> Command {
+    let mut command = bench.command(arguments, target);
+    for name in ["OPENAI_MODEL", "LITELLM_CHAT_MODEL", "OPENCODE_BIN", "HF_TOKEN"] {
+        command.env_remove(name);
+    }
+    fs::create_dir_all(bench.path(cwd)).expect("mkdir");
+    command
+        .current_dir(bench.path(cwd))
+        .env("XDG_CONFIG_HOME", bench.path("config"))
+        .env("XDG_CACHE_HOME", bench.path("cache"))
+        .env("XDG_STATE_HOME", bench.path("state"));
+    command
+}
+
+fn write(bench: &Bench, name: &str, text: &str) {
+    let path = bench.path(name);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+    fs::write(path, text).expect("write");
+}
+
+/// The settings of `--print-config --json`: name to value and origin.
+fn settings(command: Command) -> Value {
+    let output = expect(command, 0);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let last = text.lines().last().expect("a line");
+    serde_json::from_str::<Value>(last).expect("json")["settings"].take()
+}
+
+/// `run --print-config` and more.
+fn show_whole<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let fixed = ["run", "--json", "--print-config", "--base-url", "http://u:pw@h/v1"];
+    [&fixed[..], more].concat()
+}
+
+fn stderr_of(command: Command, code: i32) -> String {
+    String::from_utf8_lossy(&expect(command, code).stderr).into_owned()
+}
+
+#[test]
+fn every_setting_is_shown_with_its_origin_and_no_secret() {
+    let bench = Bench::new();
+    write(
+        &bench,
+        "config/opencode-fsm/config.yml",
+        "memory: 2G\nmax_iters: 9\nmodel: conf/m\n",
+    );
+    write(
+        &bench,
+        "cwd/.env",
+        "OPENAI_API_KEY=sk-from-the-file\nOPENAI_MODEL=file/m # cheap\nOTHER=not-for-stages\n",
+    );
+    let mut command = at(
+        &bench,
+        "cwd",
+        &show_whole(&["--env", "TOKEN=granted-1234", "--goal", "say granted-1234"]),
+        "repo",
+    );
+    command.env("OPENAI_BASE_URL", "http://elsewhere/v1");
+    let shown = settings(command);
+    let is = |name: &str, value: &str, origin: &str| {
+        assert_eq!(
+            (&shown[name]["value"], shown[name]["origin"].as_str().expect(name)),
+            (&value.into(), origin),
+            "{name}"
+        );
+    };
+    let config = bench.path("config/opencode-fsm/config.yml").display().to_string();
+    is("memory", "2G", &format!("config {config}:1"));
+    is("max-iters", "9", &format!("config {config}:2"));
+    is("model", "file/m", "env OPENAI_MODEL (.env)");
+    is("base-url", "http://***@h/v1", "flag");
+    is("api-key", "***", "env OPENAI_API_KEY (.env)");
+    is("env TOKEN", "***", "flag");
+    is("goal", "say [redacted]", "flag");
+    is("disk", "4G", "default");
+    is("env-file", ".env", "default");
+    let whole = shown.to_string();
+    for secret in ["sk-from-the-file", "granted-1234", "u:pw", "not-for-stages"] {
+        assert!(!whole.contains(secret), "{secret}: {whole}");
+    }
+    assert!(
+        shown.get("env OTHER").is_none(),
+        "a file that nobody named grants nothing"
+    );
+    // The environment comes before the file, the flag before both; the file with --env-override.
+    let model = |more: &[&str], variable: &str| {
+        let mut command = at(&bench, "cwd", &show_whole(more), "repo");
+        command.env("OPENAI_MODEL", variable);
+        settings(command)["model"].clone()
+    };
+    assert_eq!(model(&[], "env/m")["origin"], "env OPENAI_MODEL");
+    assert_eq!(model(&["--env-override"], "env/m")["value"], "file/m");
+    assert_eq!(model(&["--model", "flag/m"], "env/m")["origin"], "flag");
+    let without = settings(at(&bench, "cwd", &show_whole(&["--env-file", ""]), "repo"));
+    assert_eq!(
+        (&without["model"]["value"], &without["api-key"]["value"]),
+        (&"conf/m".into(), &Value::Null)
+    );
+    // For a person: a table; and nothing was run.
+    let output = expect(at(&bench, "cwd", &["verify", "--print-config"], "repo"), 0);
+    let table = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        table
+            .lines()
+            .any(|line| line.starts_with("memory ") && line.ends_with("config.yml:1")),
+        "{table}"
+    );
+    assert!(!bench.path("runs").exists() && !bench.path("cache").exists());
+}
+
+#[test]
+fn a_dotenv_file_of_the_target_configures_nothing_until_it_is_named() {
+    let bench = Bench::new();
+    bench.file(".env", "OPENAI_BASE_URL=http://thief/v1\nWANTED=granted-value\n");
+    let show = |more: &[&str]| {
+        at(
+            &bench,
+            "repo",
+            &[&["run", "--json", "--print-config", "--model", "a/b"], more].concat(),
+            "repo",
+        )
+    };
+    let quiet = settings(show(&[]));
+    assert_eq!(quiet["base-url"]["value"], Value::Null);
+    let warned = expect(show(&[]), 0);
+    assert!(String::from_utf8_lossy(&warned.stdout).contains("belongs to the target"));
+    let named = settings(show(&["--env-file", ".env"]));
+    assert_eq!(named["base-url"]["origin"], "env OPENAI_BASE_URL (.env)");
+    assert_eq!(named["env WANTED"]["origin"], "env WANTED (.env)");
+    // The control: elsewhere, a file by that name is the user's.
+    write(&bench, "cwd/.env", "OPENAI_BASE_URL=http://mine/v1\n");
+    let mine = settings(at(
+        &bench,
+        "cwd",
+        &["run", "--json", "--print-config", "--model", "a/b"],
+        "repo",
+    ));
+    assert_eq!(mine["base-url"]["value"], "http://mine/v1");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_in_one_line() {
+    let bench = Bench::new();
+    bench.file("pipeline.yml", "version: 1\ntests: {cmd: \"true\"}\n");
+    write(&bench, "cwd/bad.env", "A=1\nB=\0secret\n");
+    for (flags, says) in [
+        (
+            &["verify", "--env", "=secret-value"][..],
+            "--env, number 1: expected NAME=VALUE",
+        ),
+        (
+            &["verify", "--env", "A=1", "--env", "secret-value"],
+            "--env, number 2: expected NAME=VALUE",
+        ),
+        (&["verify", "--env", "NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE is not set"),
+        (&["verify", "--env", "AIDER_FSM_STAGE=x"], "set by the runner"),
+        (&["verify", "--env-file", "missing.env"], "--env-file missing.env: "),
+        (&["verify", "--env-file", "bad.env"], "bad.env:2:1: holds a NUL"),
+        (&["run", "--ensure-tools"], "--ensure-tools"),
+        (&["run", "--kind-config", "k.yml"], "bootstrap.yml"),
+        (&["run", "--scaffold-contract", "opencode"], "later version"),
+        (&["run"], "AIDER_FSM_MODEL"),
+        (&["run", "--model", "other/x"], "--base-url"),
+    ] {
+        let text = stderr_of(at(&bench, "cwd", flags, "repo"), 2);
+        assert!(text.contains(says) && text.lines().count() == 1, "{flags:?}: {text}");
+        assert!(!text.contains("secret-value"), "{text}");
+    }
+    // Grammar errors are JSON lines, too, where JSON was asked for.
+    let output = expect(at(&bench, "cwd", &["run", "--json", "--max-iters", "none"], "repo"), 2);
+    let line: Value = serde_json::from_slice(&output.stdout).expect("json");
+    assert_eq!((&line["event"], &line["exit"]), (&"error".into(), &2.into()));
+    assert!(!bench.path("runs").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_preflight_verifies_once_without_agent_or_model() {
+    let bench = Bench::new();
+    bench.file(
+        "pipeline.yml",
+        "version: 1\ntests:\n  cmd: test ! -f broken && test ! -d /opt/opencode\n",
+    );
+    let preflight = |more: &[&str]| {
+        at(
+            &bench,
+            "cwd",
+            &[&["run", "--json", "--preflight-only"], more].concat(),
+            "repo",
+        )
+    };
+    let mut command = preflight(&["--clone-dir", "clones"]);
+    command.env("OPENCODE_BIN", "/nonexistent").env("PATH", "/nonexistent");
+    let output = expect(command, 0);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--clone-dir has no effect"));
+    let run = bench.the_run();
+    assert_eq!(json_file(&run.join("preflight/summary.json"))["ok"], true);
+    assert!(run.join("preflight/tests_cmd01_try01_result.json").is_file());
+    assert!(!run.join("turns").exists() && !run.join("agent").exists());
+    fs::remove_dir_all(bench.path("runs")).expect("remove");
+    bench.file("broken", "");
+    expect(preflight(&[]), 3);
+    assert_eq!(bench.summary()["exit_reason"], "VERIFICATION_FAILED");
+}
+
+#[test]
+fn granted_values_are_in_no_file_of_the_run() {
+    let bench = Bench::new();
+    bench.file("pipeline.yml", "version: 1\ntests:\n  cmd: cat leak; false\n");
+    bench.file(
+        "leak",
+        "the value is granted-by-flag and from-my-environment and granted-by-file\n",
+    );
+    write(&bench, "cwd/mine.env", "FILED=granted-by-file\n");
+    let mut command = at(
+        &bench,
+        "cwd",
+        &[
+            "verify",
+            "--json",
+            "--env",
+            "FLAGGED=granted-by-flag",
+            "--env",
+            "NAMED",
+            "--env-file",
+            "mine.env",
+        ],
+        "repo",
+    );
+    command.env("NAMED", "from-my-environment");
+    expect(command, 3);
+    let run = bench.the_run();
+    for secret in ["granted-by-flag", "from-my-environment", "granted-by-file"] {
+        assert_eq!(holding(&run, secret), Vec::<std::path::PathBuf>::new(), "{secret}");
+    }
+    assert!(
+        !holding(&run, "the value is [redacted]").is_empty(),
+        "the control: the line is there"
+    );
+}
