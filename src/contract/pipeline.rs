@@ -80,6 +80,12 @@ impl Pipeline {
         }
     }
 
+    /// The acceptance commands in one line, joined with ` && `; empty without any.
+    pub fn test_cmd(&self) -> String {
+        let tests = self.tests.as_ref();
+        tests.map(|tests| tests.cmds.join(" && ")).unwrap_or_default()
+    }
+
     /// The declared stages in the order they run.
     pub fn stages(&self) -> impl Iterator<Item = &Stage> {
         let evaluation = self.evaluation.as_ref().map(|evaluation| &evaluation.stage);

@@ -20,7 +20,7 @@ use crate::{
     },
     guard::Ruling,
     names::RelPath,
-    record::RunDir,
+    record::{Answer, Chronicle, RunDir},
     report::{Happening, Reporter, escape},
     sandbox::{SandboxError, jail::Jail},
 };
@@ -41,6 +41,7 @@ pub(super) struct Parts<'a> {
     pub door: &'a ModelDoor,
     pub agent_config: AgentConfig,
     pub machine: Machine,
+    pub chronicle: Chronicle<'a>,
     pub workspace: Workspace,
     /// When the run's wall budget is used up.
     pub deadline: Option<Instant>,
@@ -100,10 +101,12 @@ impl<'a> Drive<'a> {
         let mut began = Instant::now();
         loop {
             self.parts.run.journal("event", &event)?;
+            self.parts.chronicle.happened(&self.parts.machine, &event)?;
             let command = self.parts.machine.advance(event);
             self.parts
                 .run
                 .journal("command", &json!({"machine": self.parts.machine, "command": command}))?;
+            self.parts.chronicle.moved(&self.parts.machine)?;
             self.tell();
             if matches!(command, Command::Snapshot | Command::End(_)) && self.parts.machine.iteration() > 1 {
                 self.tally.own_time.push(began.elapsed().saturating_sub(self.waited));
@@ -181,6 +184,7 @@ impl<'a> Drive<'a> {
             .map(|s| Duration::from_millis(s.wall_ms))
             .sum::<Duration>()
             .min(began.elapsed());
+        self.parts.chronicle.verified(verification.judgement(&name))?;
         let verdict = verification.verdict();
         self.tally.last = Some(verification);
         Ok(Event::Verified(verdict))
@@ -215,6 +219,7 @@ impl<'a> Drive<'a> {
         self.tally.turns += 1;
         let base = format!("turns/{:04}-{label}", self.tally.turns);
         self.parts.run.write(&format!("{base}.prompt.md"), prompt.as_bytes())?;
+        self.parts.chronicle.asked(&label, &prompt)?;
         let events = self.parts.run.path().join(format!("{base}.events.jsonl"));
         let turn = Turn {
             label: label.clone(),
@@ -229,6 +234,13 @@ impl<'a> Drive<'a> {
             Ok(report) => {
                 self.parts.run.adopt(&format!("{base}.events.jsonl"))?;
                 self.parts.run.write_json(&format!("{base}.json"), report)?;
+                let answer = Answer {
+                    text: &report.text,
+                    tool_calls: report.tool_calls,
+                    failed_calls: &report.failed_calls,
+                    wall_ms: report.wall_ms,
+                };
+                self.parts.chronicle.answered(&label, answer)?;
                 self.turn_result(report)
             }
             // No later try would build what this host cannot build now.
@@ -363,6 +375,7 @@ impl<'a> Drive<'a> {
             &format!("{base}.json"),
             &json!({"phase": purpose.phase(), "refused": refused}),
         )?;
+        self.parts.chronicle.guarded(purpose.phase(), &refused)?;
         self.parts.run.journal(
             "guard",
             &json!({"phase": purpose.phase(), "refused": refused, "evidence": format!("{base}.patch")}),

@@ -18,7 +18,7 @@ use crate::{
     fsm::{self, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    record::RunDir,
+    record::{Chronicle, OpenCode, RunDir, Subject},
     report::{Happening, Reporter},
     tree::{self, Change},
 };
@@ -40,7 +40,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         .iter()
         .map(|path| Seed::read(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let binary = agent::reachable(&agent::find_binary(options.opencode_bin.as_deref())?)?;
+    let found = agent::find_binary(options.opencode_bin.as_deref())?;
+    let binary = agent::reachable(&found)?;
     let secrets: Vec<_> = options.api_key.iter().cloned().collect();
     let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
     let withheld = guard::withheld()
@@ -49,12 +50,17 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         .collect();
     let mounts = agent::mounts(&binary, site.scratch.path())?;
     let mut workspace = site.workspace(&options.target, &options.plan, withheld, mounts)?;
-    let pipeline = site::contract_of(&options.target, &workspace)?;
-    let test_cmd = pipeline
-        .tests
-        .as_ref()
-        .map(|tests| tests.cmds.join(" && "))
-        .unwrap_or_default();
+    let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
+    let test_cmd = pipeline.test_cmd();
+    let subject = Subject {
+        model: options.model.to_string(),
+        ..site.subject(&options.target, &options.plan, &pipeline)
+    };
+    let opencode = OpenCode {
+        path: found.display().to_string(),
+        version: agent::version_of(&found),
+    };
+    let chronicle = Chronicle::begin(&site.run, subject, Some(opencode))?;
     if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
         let text = Plan::template(&options.goal, &test_cmd, Some(&pipeline));
         workspace.write(&site.jail, &options.plan, text.as_bytes()).await?;
@@ -102,16 +108,20 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         door: &door,
         agent_config,
         machine,
+        chronicle,
         workspace,
         deadline: options.run_budget.wall.map(|wall| began + wall),
     });
     let driven = drive.drive(&mut stop).await;
     let closed = drive.close().await;
-    let (parts, tally) = drive.into_parts();
+    let (mut parts, tally) = drive.into_parts();
 
     let mut summary = Summary::new(&site);
     (summary.exit_reason, summary.detail, summary.exit_code) = match (parts.machine.position(), driven.and(closed)) {
-        (_, Err(why)) => ("ERROR".to_owned(), why.to_string(), why.exit_code()),
+        (_, Err(why)) => {
+            parts.chronicle.ended("ERROR")?;
+            ("ERROR".to_owned(), why.to_string(), why.exit_code())
+        }
         (fsm::Position::Ended(end), Ok(())) => (
             end.reason.to_string(),
             end.detail.clone(),

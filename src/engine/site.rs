@@ -22,7 +22,7 @@ use crate::{
     guard::{self, WriteSets},
     names::{RelPath, RunId},
     policy::{Limits, ReadOnlyMount},
-    record::{self, RunDir, Secret},
+    record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::jail::{self, Jail},
     tree::{Cache, CopyLimits, Pristine},
@@ -110,6 +110,17 @@ impl Site {
         })
     }
 
+    /// What the record says the run is about; the model is the caller's to add.
+    pub fn subject(&self, options: &TargetOptions, plan: &RelPath, pipeline: &Pipeline) -> Subject {
+        Subject {
+            repo: self.target.display().to_string(),
+            plan_path: plan.to_string(),
+            pipeline_path: options.pipeline.to_string(),
+            model: String::new(),
+            test_cmd: pipeline.test_cmd(),
+        }
+    }
+
     /// The workspace on the copied target.
     pub fn workspace(
         &self,
@@ -189,13 +200,21 @@ async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<Pri
         .map_err(|why| EngineError::Usage(format!("the copy was abandoned: {why}")))?
 }
 
-/// The contract of the tree as it was copied, with the user's acceptance command in it.
-pub(super) fn contract_of(options: &TargetOptions, workspace: &Workspace) -> Result<Pipeline, EngineError> {
+/// The contract of the tree as it was copied, with the user's acceptance command in it;
+/// the file itself is kept as `pipeline.yml` of the run.
+pub(super) fn contract_of(
+    options: &TargetOptions,
+    workspace: &Workspace,
+    run: &RunDir,
+) -> Result<Pipeline, EngineError> {
     let manifest = &workspace.pristine().manifest;
     contract::reject_unsupported(|path| manifest.contains_key(path))
         .map_err(|e| EngineError::Contract(e.to_string()))?;
     let mut pipeline = match workspace.read(&options.pipeline, CONTRACT_BYTES)? {
-        Some(bytes) => Pipeline::parse(&options.pipeline, &bytes).map_err(|e| EngineError::Contract(e.to_string()))?,
+        Some(bytes) => {
+            run.write("pipeline.yml", &bytes)?;
+            Pipeline::parse(&options.pipeline, &bytes).map_err(|e| EngineError::Contract(e.to_string()))?
+        }
         None if options.require_pipeline => {
             return Err(EngineError::Contract(format!(
                 "the target has no `{}`; add one (docs/pipeline_spec.md), name it with --pipeline, or leave out --require-pipeline",

@@ -9,6 +9,7 @@ use crate::{
         site::{self, Site},
     },
     names::RelPath,
+    record::Chronicle,
     report::{Happening, Reporter},
 };
 
@@ -28,7 +29,9 @@ pub async fn verify(
     // No phase of an agent ever looks at it; the guard's sets need a name.
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
     let mut workspace = site.workspace(options, &plan, Vec::new(), Vec::new())?;
-    let pipeline = site::contract_of(options, &workspace)?;
+    let pipeline = site::contract_of(options, &workspace, &site.run)?;
+    let mut chronicle = Chronicle::begin(&site.run, site.subject(options, &plan, &pipeline), None)?;
+    chronicle.preflight()?;
     let judge = Judge {
         jail: &site.jail,
         run: &site.run,
@@ -36,8 +39,15 @@ pub async fn verify(
         pipeline: &pipeline,
     };
     let verification = tokio::select! {
-        verification = judge.verify(&mut workspace, name) => verification?,
+        verification = judge.verify(&mut workspace, name) => match verification {
+            Ok(verification) => verification,
+            Err(why) => {
+                chronicle.ended("ERROR")?;
+                return Err(why);
+            }
+        },
         signal = stop.requested() => {
+            chronicle.ended("INTERRUPTED")?;
             drop(workspace);
             site.scratch.remove()?;
             return Err(EngineError::Interrupted(signal));
@@ -46,12 +56,14 @@ pub async fn verify(
     if let Some(report) = verification.walls.clone() {
         reporter.say(Happening::Walls { report });
     }
+    chronicle.verified(verification.judgement(name))?;
     let mut summary = Summary::new(&site);
     (summary.exit_reason, summary.exit_code) = if verification.ok {
         ("VERIFIED".to_owned(), 0)
     } else {
         ("VERIFICATION_FAILED".to_owned(), 3)
     };
+    chronicle.ended(&summary.exit_reason)?;
     summary.detail = match (&verification.failed_stage, &verification.reason) {
         (Some(stage), Some(reason)) => format!("{stage}: {reason}"),
         _ => "every stage passed".to_owned(),

@@ -15,6 +15,7 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{RecordError, Secret, redact::Redactor};
@@ -34,14 +35,19 @@ struct Journal {
     seq: u64,
 }
 
-/// One line of `journal.jsonl`.
-#[derive(Serialize)]
-struct Line<'a, T> {
-    seq: u64,
+/// One line of `journal.jsonl`. The fields are the event's own; for `event` and
+/// `command` they are the machine's values as they are.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "One line of journal.jsonl")]
+pub struct JournalLine<'a, T> {
+    /// Counts the lines from 0.
+    pub seq: u64,
     /// RFC 3339, UTC.
-    ts: String,
-    event: &'a str,
-    fields: &'a T,
+    pub ts: String,
+    /// What happened: `run`, `copied`, `event`, `command`, `guard`, `leaked`, `ended`, …
+    pub event: &'a str,
+    /// What belongs to it.
+    pub fields: &'a T,
 }
 
 impl RunDir {
@@ -94,7 +100,7 @@ impl RunDir {
     /// When it cannot be written: then nothing that depends on it may happen.
     pub fn journal<T: Serialize>(&self, event: &str, fields: &T) -> Result<(), RecordError> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = Line {
+        let line = JournalLine {
             seq: journal.seq,
             ts: jiff::Timestamp::now().to_string(),
             event,
@@ -133,6 +139,30 @@ impl RunDir {
         })?;
         bytes.push(b'\n');
         self.write(relative, &bytes)
+    }
+
+    /// Appends one JSON line to an artifact, redacted; parents are made. Unlike the
+    /// journal's, a line is not fsynced: nothing follows from it.
+    ///
+    /// # Errors
+    /// When it cannot be encoded or written.
+    pub fn append<T: Serialize>(&self, relative: &str, value: &T) -> Result<(), RecordError> {
+        let path = self.path.join(relative);
+        let mut bytes = serde_json::to_vec(value).map_err(|source| RecordError::Encode {
+            what: relative.to_owned(),
+            source,
+        })?;
+        bytes = self.clean(bytes);
+        bytes.push(b'\n');
+        let append = || -> io::Result<()> {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path.parent().unwrap_or(Path::new(".")))?;
+            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+            file.write_all(&bytes)
+        };
+        append().map_err(RecordError::io("append to", &path))
     }
 
     /// Takes over a file that a stream was written to as it came: redacts and syncs it.

@@ -124,6 +124,7 @@ impl Judge<'_> {
             ok: true,
             failed_index: None,
             total_results: 0,
+            rc: None,
             reason: None,
             wall_ms: 0,
         };
@@ -148,6 +149,7 @@ impl Judge<'_> {
                 };
                 let result = command.run(sandbox, self.run).await?;
                 summary.total_results += 1;
+                summary.rc = Some(result.rc);
                 if result.rc == 0 {
                     continue 'commands;
                 }

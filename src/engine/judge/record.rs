@@ -6,6 +6,7 @@ use crate::{
     contract::StageName,
     fsm::{Evidence, Verdict},
     names::RelPath,
+    record::Judgement,
     sandbox::WallReport,
 };
 
@@ -16,6 +17,8 @@ pub(in crate::engine) struct StageSummary {
     pub ok: bool,
     pub failed_index: Option<usize>,
     pub total_results: usize,
+    /// Exit code of the command that failed, else of the last one.
+    pub rc: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub wall_ms: u64,
@@ -46,6 +49,17 @@ impl Verification {
             ok: self.ok,
             failed_stage: self.failed_stage.clone(),
             reason: self.reason.clone(),
+        }
+    }
+
+    /// The record's view of it; `directory` is where it lies in the run.
+    pub fn judgement<'a>(&'a self, directory: &'a str) -> Judgement<'a> {
+        let code = |stage: &StageSummary| Some((stage.stage.to_string(), stage.rc?));
+        Judgement {
+            directory,
+            ok: self.ok,
+            failed_stage: self.failed_stage.as_deref(),
+            codes: self.stages.iter().filter_map(code).collect(),
         }
     }
 
