@@ -1,4 +1,5 @@
-//! Speed as ratios against a peer, measured in one run on one machine: `cargo bench`.
+//! Speed as ratios against a peer, measured in one run on one machine: `cargo bench`,
+//! or some of it: `cargo bench --bench ratios -- jails changes`.
 //!
 //! Prints a Markdown table (docs/performance.md holds one). Ours and the peer's take
 //! turns, and the figures are medians, because machines are noisy.
@@ -17,7 +18,7 @@ use opencode_fsm::{
         ExecSpec, OutputCaps, Sandbox,
         jail::{self, Jail},
     },
-    tree::{Cache, Checkpoint, CopyLimits, Pristine},
+    tree::{Cache, Checkpoint, CopyLimits, Pristine, Survey},
     wire::{Argv, Leftovers},
 };
 
@@ -38,12 +39,24 @@ fn main() {
     let jail = Jail::with_launcher(Path::new(PROGRAM)).expect("launcher");
     println!("| what | ours | peer | peer's | ours / peer's |");
     println!("|---|---|---|---|---|");
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let place = |name: &str| (wanted.is_empty() || wanted.iter().any(|w| w == name)).then(|| dir.path().join(name));
     runtime.block_on(async {
-        jails(&jail, &dir.path().join("jails")).await;
-        execs(&jail, &dir.path().join("execs")).await;
-        copies(&jail, &dir.path().join("copies")).await;
-        changes(&dir.path().join("changes"));
-        iterations(&dir.path().join("iterations"));
+        if let Some(dir) = place("jails") {
+            jails(&jail, &dir).await;
+        }
+        if let Some(dir) = place("execs") {
+            execs(&jail, &dir).await;
+        }
+        if let Some(dir) = place("copies") {
+            copies(&jail, &dir).await;
+        }
+        if let Some(dir) = place("changes") {
+            changes(&dir);
+        }
+        if let Some(dir) = place("iterations") {
+            iterations(&dir);
+        }
     });
 }
 
@@ -114,6 +127,8 @@ async fn run_true(sandbox: &Sandbox) {
         env: Vec::new(),
         cwd: "/".to_owned(),
         wall: Duration::from_secs(10),
+        silence: None,
+        terminal: None,
         leftovers: Leftovers::Kill,
         stdout: OutputCaps::default(),
         stderr: OutputCaps::default(),
@@ -270,20 +285,31 @@ fn changes(dir: &Path) {
     }
     git(&["status", "--porcelain"]);
     let start = Checkpoint::empty(&dir.join("start")).expect("start");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut listed, mut frozen, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..15 {
+        listed.push(timed(|| {
+            let found = Survey::of_upper(&kept, Some(&start), &upper).expect("survey");
+            assert_eq!(found.changes_since(&kept, &start).len(), 100);
+        }));
         let to = dir.join(format!("checkpoint-{round}"));
-        ours.push(timed(|| {
+        frozen.push(timed(|| {
             let found = Checkpoint::freeze(&kept, Some(&start), &upper, &to).expect("freeze");
             assert_eq!(found.changes_since(&kept, &start).len(), 100);
         }));
         theirs.push(git(&["status", "--porcelain"]));
     }
+    let theirs = median(theirs);
     row(
         "changes of 100 files among 100 000",
-        median(ours),
+        median(listed),
         "`git status`",
-        median(theirs),
+        theirs,
+    );
+    row(
+        "the same, and a checkpoint of them",
+        median(frozen),
+        "`git status`",
+        theirs,
     );
 }
 

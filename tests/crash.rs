@@ -8,7 +8,7 @@ mod program;
 use std::{
     fs,
     os::unix::process::ExitStatusExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command},
     time::{Duration, Instant},
 };
@@ -37,8 +37,32 @@ fn demo(bench: &Bench, round: u32) -> Command {
     command
 }
 
+/// Every cgroup that a launcher made: `<pid>-<start>-<serial>` below `opencode-fsm`.
+fn cgroups() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = directories.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if dir.file_name().is_some_and(|name| name == "opencode-fsm") {
+                    found.push(entry.path());
+                }
+                directories.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// A bench, and the cgroups that were there before it.
+struct Scene {
+    bench: Bench,
+    cgroups_before: Vec<PathBuf>,
+}
+
 /// What is left of any run: processes, mounts, cgroups.
-fn left(bench: &Bench) -> Vec<String> {
+fn left(scene: &Scene) -> Vec<String> {
+    let bench = &scene.bench;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         if entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
@@ -64,18 +88,13 @@ fn left(bench: &Bench) -> Vec<String> {
             .filter(|line| ids.iter().any(|id| line.contains(id.as_str())))
             .map(|line| format!("mount {line}")),
     );
-    let mut directories = vec![Path::new("/sys/fs/cgroup").to_path_buf()];
-    while let Some(dir) = directories.pop() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if ids.iter().any(|id| name.contains(id.as_str())) {
-                    found.push(format!("cgroup {}", entry.path().display()));
-                }
-                directories.push(entry.path());
-            }
-        }
-    }
+    found.extend(cgroups().into_iter().filter_map(|dir| {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let launcher = Path::new("/proc").join(name.split('-').next().unwrap_or_default());
+        // One whose launcher is another program's is another test's.
+        let ours = !launcher.exists() || fs::read_link(launcher.join("exe")).is_ok_and(|exe| exe == Path::new(PROGRAM));
+        (ours && !scene.cgroups_before.contains(&dir)).then(|| format!("cgroup {}", dir.display()))
+    }));
     for id in &ids {
         let lock = fs::File::open(bench.path("runs").join(id).join("lock"));
         if lock.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()) {
@@ -86,10 +105,10 @@ fn left(bench: &Bench) -> Vec<String> {
 }
 
 /// Waits until nothing is left, at most [`LEFT`].
-fn nothing_left(bench: &Bench, what: &str) {
+fn nothing_left(scene: &Scene, what: &str) {
     let deadline = Instant::now() + LEFT;
     loop {
-        let found = left(bench);
+        let found = left(scene);
         if found.is_empty() {
             return;
         }
@@ -110,17 +129,21 @@ fn nothing_is_left_however_a_run_ends() {
     if !opencode() {
         return;
     }
-    let bench = Bench::new();
-    nothing_left(&bench, "before");
+    let scene = Scene {
+        bench: Bench::new(),
+        cgroups_before: cgroups(),
+    };
+    let bench = &scene.bench;
+    nothing_left(&scene, "before");
     let began = Instant::now();
-    assert!(demo(&bench, 0).status().expect("starts").success());
+    assert!(demo(bench, 0).status().expect("starts").success());
     let whole = began.elapsed();
-    nothing_left(&bench, "after a run that ended by itself");
+    nothing_left(&scene, "after a run that ended by itself");
 
     // The control: while a run lives, this test does see its parts.
-    let child = demo(&bench, 1).spawn().expect("starts");
+    let child = demo(bench, 1).spawn().expect("starts");
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !left(&bench)
+    while !left(&scene)
         .iter()
         .any(|found| found.contains("/opt/opencode/opencode"))
     {
@@ -128,9 +151,9 @@ fn nothing_is_left_however_a_run_ends() {
         std::thread::yield_now();
     }
     assert_eq!(end(child, Signal::SIGINT).code(), Some(130));
-    nothing_left(&bench, "after SIGINT");
-    let child = demo(&bench, 2).spawn().expect("starts");
-    while !left(&bench)
+    nothing_left(&scene, "after SIGINT");
+    let child = demo(bench, 2).spawn().expect("starts");
+    while !left(&scene)
         .iter()
         .any(|found| found.contains("/opt/opencode/opencode"))
     {
@@ -138,17 +161,17 @@ fn nothing_is_left_however_a_run_ends() {
         std::thread::yield_now();
     }
     assert_eq!(end(child, Signal::SIGTERM).code(), Some(143));
-    nothing_left(&bench, "after SIGTERM");
+    nothing_left(&scene, "after SIGTERM");
 
     let mut killed = 0;
     for round in 0..KILLS {
-        let child = demo(&bench, 10 + round).spawn().expect("starts");
+        let child = demo(bench, 10 + round).spawn().expect("starts");
         // The moment is the point of it, not a wait for something.
         let moment = whole.mul_f64(f64::from(round) / f64::from(KILLS));
         std::thread::sleep(moment);
         let status = end(child, Signal::SIGKILL);
         killed += u32::from(status.signal() == Some(9));
-        nothing_left(&bench, &format!("after kill -9 at {moment:?}"));
+        nothing_left(&scene, &format!("after kill -9 at {moment:?}"));
     }
     assert!(
         killed >= KILLS / 2,

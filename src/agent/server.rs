@@ -63,6 +63,8 @@ impl Agent {
             env: config::environment(&password, inside),
             cwd: inside.workspace.clone(),
             wall: LIFE,
+            silence: None,
+            terminal: None,
             leftovers: Leftovers::Kill,
             stdout: log("stdout"),
             stderr: log("stderr"),

@@ -15,7 +15,7 @@ use crate::{agent::BashMode, engine::Unattended, names::RelPath, policy::Tier};
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 20] = [
+pub(super) const CONFIG_KEYS: [&str; 23] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -31,7 +31,10 @@ pub(super) const CONFIG_KEYS: [&str; 20] = [
     "max_fix",
     "turn_timeout",
     "stall_timeout",
-    "timeout",
+    "max_cmd",
+    "max_total",
+    "max_run",
+    "max_silence",
     "max_calls",
     "max_tokens",
     "turn_max_calls",
@@ -65,7 +68,7 @@ pub(super) enum Verb {
     /// Let the agent work on a repository, step by step, judged by its contract.
     Run(Box<RunArgs>),
     /// Run a repository's contract once, without an agent.
-    Verify(TargetArgs),
+    Verify(Box<TargetArgs>),
     /// Watch a whole run on a small bundled repository; needs no key and no network.
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
@@ -133,6 +136,18 @@ pub(super) struct TargetArgs {
     /// Processes of one sandbox.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
     pub processes: u64,
+    /// Longest command of a stage, whatever the contract says [env: AIDER_FSM_MAX_CMD_SECONDS; default: 1800].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_cmd: Option<Duration>,
+    /// Longest stage, whatever the contract says [env: AIDER_FSM_MAX_TOTAL_SECONDS; default: 7200].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_total: Option<Duration>,
+    /// Longest run [env: AIDER_FSM_MAX_RUN_SECONDS; default: 86400].
+    #[arg(long, visible_alias = "timeout", value_name = "SECONDS", value_parser = seconds)]
+    pub max_run: Option<Duration>,
+    /// Longest time in which a command prints nothing [env: AIDER_FSM_MAX_SILENCE_SECONDS; default: 1800].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_silence: Option<Duration>,
     /// What one sandbox may write to its workspace.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
     pub disk: u64,
@@ -175,9 +190,6 @@ pub(super) struct RunArgs {
     /// Abort a turn that is silent for this long, in seconds.
     #[arg(long, visible_alias = "opencode-timeout", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub stall_timeout: Duration,
-    /// Longest run, in seconds [default: no limit].
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Option<Duration>,
     /// Model calls of the run.
     #[arg(long, value_name = "N", default_value_t = 2000)]
     pub max_calls: u64,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     broker::Budget,
-    engine::{EngineError, RunOptions, TargetOptions},
+    engine::{Caps, EngineError, RunOptions, TargetOptions},
     record::Secret,
 };
 
@@ -26,6 +26,12 @@ impl TargetArgs {
             memory_bytes: self.memory,
             processes: self.processes,
             disk_bytes: self.disk,
+            caps: Caps {
+                max_cmd: self.max_cmd,
+                max_total: self.max_total,
+                max_run: self.max_run,
+                max_silence: self.max_silence,
+            },
         }
     }
 }
@@ -57,7 +63,7 @@ impl RunArgs {
             run_budget: Budget {
                 calls: Some(self.max_calls),
                 tokens: self.max_tokens,
-                wall: self.timeout,
+                wall: self.target.max_run,
             },
             turn_budget: Budget {
                 calls: Some(self.turn_max_calls),

@@ -62,17 +62,44 @@ impl Fields {
         }
     }
 
-    /// Refuses `name` when it is present: `remedy` completes "… is not supported by this version yet; ".
-    pub fn unsupported(&mut self, name: &'static str, remedy: &str) -> Result<(), Fault> {
-        match self.left.iter().find(|(key, _)| key.text == name) {
-            Some((key, _)) => {
-                let place = self.place(name);
-                Err(key
-                    .at
-                    .fault(format!("`{place}` is not supported by this version yet; {remedy}")))
+    /// Whether one of `names` is there, null included, and not taken yet.
+    pub fn has(&self, names: &[&str]) -> bool {
+        self.left.iter().any(|(key, _)| names.contains(&key.text.as_str()))
+    }
+
+    /// A boolean, in one of YAML 1.1's spellings but unquoted (the quoted "false" is a string).
+    pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, Fault> {
+        let Some(node) = self.value(name) else { return Ok(None) };
+        let place = self.place(name);
+        let word = match &node.value {
+            Value::Scalar { text, plain: true } => text.to_ascii_lowercase(),
+            _ => String::new(),
+        };
+        match word.as_str() {
+            "true" | "yes" | "on" => Ok(Some(true)),
+            "false" | "no" | "off" => Ok(Some(false)),
+            _ => {
+                let found = node.kind();
+                Err(node.at.fault(format!("`{place}` must be true or false, found {found}")))
             }
-            None => Ok(()),
         }
+    }
+
+    /// One of a few words, whatever their case.
+    pub fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Result<Option<T>, Fault> {
+        let place = self.place(name);
+        let Some((text, at)) = self.string(name)? else {
+            return Ok(None);
+        };
+        let chosen = choices.iter().find(|(word, _)| text.eq_ignore_ascii_case(word));
+        chosen.map(|(_, choice)| Some(*choice)).ok_or_else(|| {
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
+            at.fault(format!(
+                "`{place}` must be one of {}, found `{}`",
+                words.join(", "),
+                shown(&text)
+            ))
+        })
     }
 
     /// The value under `name` as it stands, null included; `None` when absent.

@@ -10,10 +10,10 @@
 //! | `yaml` | YAML text to a tree of located nodes |
 //! | `fields` | typed reading of one mapping; unknown keys and near misses |
 //! | `stage` | [`Stage`], [`StageName`] and the fields that all stages share |
-//! | `pipeline` | [`Pipeline`]: `pipeline.yml` version 1 |
+//! | `pipeline`, `sections` | [`Pipeline`]: `pipeline.yml` version 1, and its sections |
 //! | `unsupported` | declarations of later versions, refused by name |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
-//! | `metrics`, `rollout` | the JSON files that stages leave behind |
+//! | `metrics`, `rollout`, `outputs` | the JSON files that stages leave behind |
 //! | `dotenv` | `KEY=VALUE` files and arguments |
 //! | `config` | the host's own defaults, `config.yml` |
 //!
@@ -26,11 +26,13 @@ mod dotenv;
 mod error;
 mod fields;
 mod metrics;
+mod outputs;
 mod pipeline;
 mod plan;
 mod plan_edit;
 mod plan_lines;
 mod rollout;
+mod sections;
 mod stage;
 mod unsupported;
 mod yaml;
@@ -39,9 +41,11 @@ pub use config::{ConfigEntry, ConfigError, parse_config};
 pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;
 pub use metrics::{Metrics, validate_metrics};
-pub use pipeline::{Evaluation, Pipeline, Security};
+pub use outputs::{hint_proof, truthy, validate_hints_run, validate_runtime_env};
+pub use pipeline::Pipeline;
 pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
+pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPolicy};
 pub use stage::{Stage, StageName};
 pub use unsupported::reject_unsupported;
 

@@ -1,61 +1,39 @@
 //! `pipeline.yml`, version 1.
 
-use std::time::Duration;
-
 use super::{
     ContractError,
-    error::{Fault, shown},
+    error::{Fault, Position, shown},
     fields::Fields,
+    sections::{self, Auth, Deploy, Measurement, Security},
     stage::{Stage, StageName},
     yaml,
 };
 use crate::names::RelPath;
 
-/// Sections that version 1 knows and this version of the runner does not perform.
-const LATER_SECTIONS: [(&str, &str); 5] = [
-    ("auth", "remove it or give the stages what they need through `env`"),
-    ("deploy", "remove it or start what is needed inside a stage's commands"),
-    ("benchmark", "remove it or move its commands into `evaluation`"),
-    (
-        "artifacts",
-        "remove it; the artifacts directory is chosen on the command line",
-    ),
-    ("tooling", "remove it; it was deprecated and never had an effect"),
-];
-
 /// A parsed contract: what one verification runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pipeline {
+    /// Logs in.
+    pub auth: Option<Auth>,
     /// The acceptance commands.
     pub tests: Option<Stage>,
+    /// Services for the stages after it.
+    pub deploy: Option<Deploy>,
     /// Produces material to judge.
     pub rollout: Option<Stage>,
     /// Measures, and says what its metrics must hold.
-    pub evaluation: Option<Evaluation>,
-    /// Caps on time.
+    pub evaluation: Option<Measurement>,
+    /// Measures further; runs after the evaluation's metrics were judged.
+    pub benchmark: Option<Measurement>,
+    /// What commands may be, and caps on time.
     pub security: Security,
+    /// The directory inside the tree below which stages may leave files
+    /// (`artifacts.out_dir`); `None` is `.aider_fsm/artifacts`.
+    pub out_dir: Option<RelPath>,
+    /// What is accepted without effect, to be told to the user.
+    pub warnings: Vec<ContractError>,
     /// The file this was read from, relative to the repository root.
     pub source: RelPath,
-}
-
-/// The `evaluation` section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evaluation {
-    /// The commands; they may be empty when an earlier stage writes the metrics.
-    pub stage: Stage,
-    /// The metrics file, relative to the repository root.
-    pub metrics_path: Option<RelPath>,
-    /// Keys that the metrics must hold; dotted names descend.
-    pub required_keys: Vec<String>,
-}
-
-/// The `security` section. It can only narrow what the host allows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Security {
-    /// Longest time for any one command; lowers a stage's own timeout.
-    pub max_cmd: Option<Duration>,
-    /// Longest time for one whole stage, retries included.
-    pub max_total: Option<Duration>,
 }
 
 impl Pipeline {
@@ -64,19 +42,19 @@ impl Pipeline {
     /// # Errors
     /// One [`ContractError`], the first in reading order of the sections: bad
     /// YAML, an unknown or duplicate key, a wrong type, a value out of range, a
-    /// path that leaves the repository, or a section of a later version.
+    /// path that leaves the repository, a pattern that does not compile.
     pub fn parse(path: &RelPath, text: &[u8]) -> Result<Pipeline, ContractError> {
-        read(path, text).map_err(|fault| fault.of(path))
+        let mut warnings = Vec::new();
+        let mut pipeline = read(path, text, &mut warnings).map_err(|fault| fault.of(path))?;
+        pipeline.warnings = warnings.into_iter().map(|fault| fault.of(path)).collect();
+        Ok(pipeline)
     }
 
     /// The contract of a repository that declares none: one acceptance command, given by the user.
     pub fn with_tests(test_cmd: &str) -> Pipeline {
         Pipeline {
             tests: Some(Stage::of_command(StageName::Tests, test_cmd)),
-            rollout: None,
-            evaluation: None,
-            security: Security::default(),
-            source: default_path(),
+            ..Pipeline::empty(default_path())
         }
     }
 
@@ -86,12 +64,35 @@ impl Pipeline {
         tests.map(|tests| tests.cmds.join(" && ")).unwrap_or_default()
     }
 
-    /// The declared stages in the order they run.
+    fn empty(source: RelPath) -> Pipeline {
+        Pipeline {
+            auth: None,
+            tests: None,
+            deploy: None,
+            rollout: None,
+            evaluation: None,
+            benchmark: None,
+            security: Security::default(),
+            out_dir: None,
+            warnings: Vec::new(),
+            source,
+        }
+    }
+
+    /// The declared stages in the order they run, some perhaps without commands;
+    /// the teardown, which decides nothing, is not among them.
     pub fn stages(&self) -> impl Iterator<Item = &Stage> {
-        let evaluation = self.evaluation.as_ref().map(|evaluation| &evaluation.stage);
-        [self.tests.as_ref(), self.rollout.as_ref(), evaluation]
-            .into_iter()
-            .flatten()
+        [
+            self.auth.as_ref().map(|auth| &auth.stage),
+            self.tests.as_ref(),
+            self.deploy.as_ref().map(|deploy| &deploy.setup),
+            self.deploy.as_ref().map(|deploy| &deploy.health),
+            self.rollout.as_ref(),
+            self.evaluation.as_ref().map(|evaluation| &evaluation.stage),
+            self.benchmark.as_ref().map(|benchmark| &benchmark.stage),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 
@@ -101,32 +102,48 @@ fn default_path() -> RelPath {
     RelPath::new("pipeline.yml").expect("a plain file name is a path inside a tree")
 }
 
-fn read(path: &RelPath, text: &[u8]) -> Result<Pipeline, Fault> {
+fn read(path: &RelPath, text: &[u8], warnings: &mut Vec<Fault>) -> Result<Pipeline, Fault> {
     let mut root = Fields::root(yaml::parse(text)?)?;
     read_version(&mut root)?;
-    for (name, remedy) in LATER_SECTIONS {
-        root.unsupported(name, remedy)?;
+    let mut pipeline = Pipeline::empty(path.clone());
+    if let Some(fields) = root.section("security")? {
+        pipeline.security = sections::security(fields)?;
     }
-    let security = root
-        .section("security")?
-        .map(read_security)
-        .transpose()?
-        .unwrap_or_default();
-    let tests = root.section("tests")?.map(read_tests).transpose()?;
-    let rollout = root.section("rollout")?.map(read_rollout).transpose()?;
-    let evaluation = root.section("evaluation")?.map(read_evaluation).transpose()?;
+    if let Some(fields) = root.section("auth")? {
+        pipeline.auth = Some(sections::auth(fields, warnings)?);
+    }
+    if let Some(fields) = root.section("tests")? {
+        pipeline.tests = Some(sections::commands(StageName::Tests, fields, ["cmds", "cmd"], warnings)?);
+    }
+    if let Some(fields) = root.section("deploy")? {
+        pipeline.deploy = Some(sections::deploy(fields, warnings)?);
+    }
+    if let Some(fields) = root.section("rollout")? {
+        let keys = ["run_cmds", "run_cmd"];
+        pipeline.rollout = Some(sections::commands(StageName::Rollout, fields, keys, warnings)?);
+    }
+    if let Some(fields) = root.section("evaluation")? {
+        pipeline.evaluation = Some(sections::measurement(StageName::Evaluation, fields, warnings)?);
+    }
+    if let Some(fields) = root.section("benchmark")? {
+        pipeline.benchmark = Some(sections::measurement(StageName::Benchmark, fields, warnings)?);
+    }
+    if let Some(fields) = root.section("artifacts")? {
+        pipeline.out_dir = sections::artifacts(fields)?;
+    }
+    if let Some(fields) = root.section("tooling")? {
+        warnings.push(sections::tooling(fields)?);
+    }
     let start = root.at;
     root.finish()?;
-    if tests.is_none() && rollout.is_none() && evaluation.is_none() {
-        return Err(start.fault("no stage is declared; add `tests`, `rollout` or `evaluation`"));
+    if pipeline.stages().next().is_none() {
+        return Err(nothing_declared(start));
     }
-    Ok(Pipeline {
-        tests,
-        rollout,
-        evaluation,
-        security,
-        source: path.clone(),
-    })
+    Ok(pipeline)
+}
+
+fn nothing_declared(at: Position) -> Fault {
+    at.fault("no stage is declared; add `tests`, `rollout` or `evaluation`")
 }
 
 /// `version` is the integer 1; when it is missing, 1 is meant.
@@ -143,77 +160,6 @@ fn read_version(root: &mut Fields) -> Result<(), Fault> {
             .at
             .fault(format!("`version` must be the integer 1, found {}", node.kind()))),
     }
-}
-
-fn read_security(mut fields: Fields) -> Result<Security, Fault> {
-    if let Some((mode, at)) = fields.string("mode")?
-        && !mode.eq_ignore_ascii_case("safe")
-    {
-        return Err(at.fault(match mode.to_ascii_lowercase().as_str() {
-            "system" => {
-                "`security.mode: system` is not supported by this version yet; use `safe` or remove it".to_owned()
-            }
-            _ => format!("`security.mode` must be `safe`, found `{}`", shown(&mode)),
-        }));
-    }
-    fields.unsupported("allowlist", "remove it; the sandbox decides what commands can do")?;
-    fields.unsupported("denylist", "remove it; the sandbox decides what commands can do")?;
-    let security = Security {
-        max_cmd: fields.seconds("max_cmd_seconds")?,
-        max_total: fields.seconds("max_total_seconds")?,
-    };
-    fields.finish()?;
-    Ok(security)
-}
-
-fn read_tests(mut fields: Fields) -> Result<Stage, Fault> {
-    let stage = Stage::read(StageName::Tests, &mut fields, "cmds", "cmd")?;
-    finish_stage(fields, &stage, "cmds")?;
-    Ok(stage)
-}
-
-fn read_rollout(mut fields: Fields) -> Result<Stage, Fault> {
-    let stage = Stage::read(StageName::Rollout, &mut fields, "run_cmds", "run_cmd")?;
-    finish_stage(fields, &stage, "run_cmds")?;
-    Ok(stage)
-}
-
-fn read_evaluation(mut fields: Fields) -> Result<Evaluation, Fault> {
-    let stage = Stage::read(StageName::Evaluation, &mut fields, "run_cmds", "run_cmd")?;
-    let metrics_path = fields.path("metrics_path")?;
-    let required_keys: Vec<String> = fields
-        .strings("required_keys")?
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect();
-    let at = fields.at;
-    if metrics_path.is_none() {
-        if !required_keys.is_empty() {
-            return Err(at.fault("`evaluation.required_keys` needs `evaluation.metrics_path`"));
-        }
-        finish_stage(fields, &stage, "run_cmds")?;
-    } else {
-        fields.finish()?;
-    }
-    Ok(Evaluation {
-        stage,
-        metrics_path,
-        required_keys,
-    })
-}
-
-/// Refuses unknown keys first, because a misspelt key is the usual reason for missing commands.
-fn finish_stage(fields: Fields, stage: &Stage, commands: &str) -> Result<(), Fault> {
-    let (at, place) = (fields.at, fields.place(commands));
-    fields.finish()?;
-    if stage.cmds.is_empty() {
-        return Err(at.fault(format!(
-            "`{place}` must list at least one command, or remove `{}`",
-            stage.name
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

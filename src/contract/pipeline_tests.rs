@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::{contract::TeardownPolicy, policy::SecurityMode};
 
 fn parse(text: &str) -> Result<Pipeline, String> {
     let path = RelPath::new("pipeline.yml").unwrap();
@@ -38,7 +41,7 @@ fn a_whole_contract_is_read() {
         pipeline.security,
         Security {
             max_cmd: Some(Duration::from_secs(60)),
-            max_total: None
+            ..Security::default()
         }
     );
     let order: Vec<_> = pipeline.stages().map(|stage| stage.name.to_string()).collect();
@@ -80,30 +83,199 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     );
     assert_eq!(
         refusal("stages: [a]\n"),
-        "pipeline.yml:1:1: unknown key `stages`; known here: version, security, tests, rollout, evaluation"
+        "pipeline.yml:1:1: unknown key `stages`; known here: version, security, auth, tests, deploy, \
+         rollout, evaluation, benchmark, artifacts, tooling"
     );
     assert!(refusal("\"a\\nb\\e[31m\": 1\n").starts_with("pipeline.yml:1:1: unknown key `a\\nb\\u{1b}[31m`"));
 }
 
+/// Every key of the predecessor's version 1, in one file.
+const WHOLE: &str = "version: 1
+security: {mode: SYSTEM, allowlist: ['^make'], denylist: [--pdb, rm], max_cmd_seconds: 5, max_total_seconds: 9}
+auth: {steps: [a1, a2], interactive: true, timeout_seconds: 1, retries: 1, env: {K: v}, workdir: a}
+tests: {cmds: [t]}
+deploy:
+  setup_cmds: [s1, s2]
+  health_cmd: h
+  teardown_cmds: [d]
+  teardown_policy: on_failure
+  timeout_seconds: 7
+  retries: 3
+  env: {PORT: 8000}
+  workdir: srv
+  kubectl_dump: {enabled: true, namespace: n, label_selector: app=x, include_logs: true}
+rollout: {run_cmds: [r]}
+evaluation: {run_cmd: e, metrics_path: m.json, required_keys: [ok]}
+benchmark: {run_cmds: [b], metrics_path: b.json, required_keys: [score]}
+artifacts: {out_dir: out/here}
+tooling: {ensure_tools: true, ensure_kind_cluster: false, kind_cluster_name: kind, kind_config: k.yml}
+";
+
 #[test]
-fn what_later_versions_perform_is_refused_by_name() {
-    for (name, _) in LATER_SECTIONS {
-        let refusal = refusal(&format!("tests: {{cmd: t}}\n{name}: {{}}\n"));
-        let start = format!("pipeline.yml:2:1: `{name}` is not supported by this version yet; remove it");
-        assert!(refusal.starts_with(&start), "{refusal}");
+fn every_section_of_the_predecessor_is_read() {
+    let pipeline = parse(WHOLE).unwrap();
+    let order: Vec<_> = pipeline
+        .stages()
+        .map(|stage| (stage.name.as_str(), stage.cmds.join(" ")))
+        .collect();
+    let expected = [
+        ("auth", "a1 a2"),
+        ("tests", "t"),
+        ("deploy_setup", "s1 s2"),
+        ("deploy_health", "h"),
+        ("rollout", "r"),
+        ("evaluation", "e"),
+        ("benchmark", "b"),
+    ];
+    assert_eq!(order, expected.map(|(name, cmds)| (name, cmds.to_owned())));
+    let security = &pipeline.security;
+    assert_eq!(
+        (security.mode, security.allow.len(), security.deny.len()),
+        (SecurityMode::System, 1, 2)
+    );
+    assert_eq!(
+        (security.max_cmd, security.max_total),
+        (Some(Duration::from_secs(5)), Some(Duration::from_secs(9)))
+    );
+    let auth = pipeline.auth.unwrap();
+    assert!(auth.interactive && auth.stage.workdir.is_some() && auth.stage.env.len() == 1);
+    let deploy = pipeline.deploy.unwrap();
+    for (stage, retries) in [(&deploy.setup, 3), (&deploy.health, 3), (&deploy.teardown, 0)] {
+        assert_eq!((stage.timeout, stage.retries), (Some(Duration::from_secs(7)), retries));
+        assert_eq!((stage.env.len(), stage.workdir.is_some()), (1, true));
     }
-    for (text, place) in [
-        ("mode: system", "mode: system"),
-        ("allowlist: []", "allowlist"),
-        ("denylist: [a]", "denylist"),
+    assert_eq!(
+        (deploy.teardown.cmds.len(), deploy.teardown_policy),
+        (1, TeardownPolicy::OnFailure)
+    );
+    let dump = deploy.kubectl_dump.unwrap();
+    assert_eq!(
+        (dump.namespace.as_deref(), dump.label_selector.as_deref()),
+        (Some("n"), Some("app=x"))
+    );
+    assert!(dump.include_logs);
+    assert_eq!(pipeline.benchmark.unwrap().required_keys, ["score"]);
+    assert_eq!(pipeline.out_dir, Some(RelPath::new("out/here").unwrap()));
+    let warnings: Vec<_> = pipeline.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["pipeline.yml:19:1: `tooling` is deprecated and has no effect; remove it"]
+    );
+}
+
+#[test]
+fn what_is_declared_empty_is_not_run_and_said_so() {
+    let text = "auth: {steps: []}\ntests: {cmds: []}\ndeploy: {teardown_cmd: d}\nbenchmark: {run_cmds: []}\n";
+    let pipeline = parse(text).unwrap();
+    assert!(pipeline.stages().all(|stage| stage.cmds.is_empty()));
+    let warnings: Vec<_> = pipeline.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "pipeline.yml:1:1: `auth.cmds` is empty; the stage is not run",
+            "pipeline.yml:2:1: `tests.cmds` is empty; the stage is not run",
+            "pipeline.yml:3:1: `deploy` has no setup and no health commands; nothing is deployed or torn down",
+            "pipeline.yml:4:1: `benchmark.run_cmds` is empty; the stage is not run",
+        ]
+    );
+}
+
+#[test]
+fn booleans_and_choices_are_what_they_say() {
+    for (word, value) in [
+        ("true", true),
+        ("Yes", true),
+        ("on", true),
+        ("false", false),
+        ("no", false),
+        ("OFF", false),
     ] {
-        let refusal = refusal(&format!("security:\n  {text}\ntests: {{cmd: t}}\n"));
+        let pipeline = parse(&format!("auth: {{cmd: a, interactive: {word}}}")).unwrap();
+        assert_eq!(pipeline.auth.unwrap().interactive, value, "{word}");
+    }
+    for word in ["'false'", "1", "maybe", "[true]", "\"yes\""] {
+        let refusal = refusal(&format!("auth: {{cmd: a, interactive: {word}}}"));
         assert!(
-            refusal.contains(&format!("`security.{place}` is not supported by this version yet; ")),
+            refusal.starts_with("pipeline.yml:1:29: `auth.interactive` must be true or false"),
             "{refusal}"
         );
     }
-    assert!(refusal("security: {mode: open}\n").contains("`security.mode` must be `safe`, found `open`"));
+    for (text, at, message) in [
+        (
+            "security: {mode: open}",
+            18,
+            "`security.mode` must be one of `safe`, `system`, found `open`",
+        ),
+        (
+            "deploy: {setup_cmd: s, teardown_policy: sometimes}",
+            41,
+            "`deploy.teardown_policy` must be one of `always`, `on_success`, `on_failure`, `never`, found `sometimes`",
+        ),
+        (
+            "deploy: {setup_cmd: s, kubectl_dump: yes}",
+            38,
+            "`deploy.kubectl_dump` must be a mapping, found a string",
+        ),
+        (
+            "auth: {cmd: a, steps: [b]}",
+            24,
+            "`auth.steps` is another name of `auth.cmds`; remove one of them",
+        ),
+        (
+            "tests: {cmd: t}\nartifacts: {out_dir: ../up}",
+            22,
+            "`artifacts.out_dir`: ",
+        ),
+        (
+            "tests: {cmd: t}\nartifacts: {out_dir: /abs}",
+            22,
+            "`artifacts.out_dir`: ",
+        ),
+        (
+            "tests: {cmd: t}\ntooling: {ensure_tool: true}",
+            11,
+            "unknown key `tooling.ensure_tool`, did you mean `ensure_tools`?",
+        ),
+        (
+            "deploy: {setup_cmds: [s], teardown: d}",
+            27,
+            "unknown key `deploy.teardown`, did you mean `teardown_cmd`?",
+        ),
+        (
+            "benchmark: {run_cmd: b, required_keys: [ok]}",
+            41,
+            "`benchmark.required_keys` needs `benchmark.metrics_path`",
+        ),
+        (
+            "auth: {retries: 1}",
+            1,
+            "`auth.cmds` must list at least one command, or remove `auth`",
+        ),
+    ] {
+        let refusal = refusal(text);
+        let line = text.lines().count();
+        assert!(
+            refusal.starts_with(&format!("pipeline.yml:{line}:{at}: {message}")),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_pattern_that_does_not_compile_is_an_error_in_its_place() {
+    assert_eq!(
+        refusal("tests: {cmd: t}\nsecurity:\n  allowlist:\n    - ok\n    - 'a('\n"),
+        "pipeline.yml:5:7: `security.allowlist[1]`: `a(` is no pattern: unclosed group"
+    );
+    for pattern in ["(?=look)", "(a{100}){1000}"] {
+        let refusal = refusal(&format!("tests: {{cmd: t}}\nsecurity: {{denylist: ['{pattern}']}}\n"));
+        assert!(
+            refusal.starts_with("pipeline.yml:2:23: `security.denylist[0]`"),
+            "{refusal}"
+        );
+    }
+    let many = format!("tests: {{cmd: t}}\nsecurity: {{denylist: [{}]}}", "a, ".repeat(101));
+    assert!(refusal(&many).contains("more than 100 patterns"));
 }
 
 #[test]
@@ -158,7 +330,7 @@ fn commands_are_strings_that_a_kernel_takes() {
 
 #[test]
 fn a_stage_needs_something_to_do() {
-    assert!(refusal("tests: {cmds: []}").contains("`tests.cmds` must list at least one command"));
+    assert!(refusal("tests: {retries: 1}").contains("`tests.cmds` must list at least one command"));
     assert!(refusal("rollout: {retries: 1}").contains("`rollout.run_cmds` must list at least one command"));
     assert!(refusal("evaluation: {retries: 1}").contains("`evaluation.run_cmds` must list at least one command"));
     assert!(refusal("evaluation: {run_cmd: e, required_keys: [ok]}").contains("needs `evaluation.metrics_path`"));
@@ -209,19 +381,18 @@ fn variables_are_what_execve_takes() {
 fn the_shipped_contracts_parse() {
     for text in [
         include_str!("../../examples/pipeline.yml"),
+        include_str!("../../examples/benchmark_pipeline.yml"),
         include_str!("../../examples/demo/pipeline.yml"),
     ] {
-        parse(text).unwrap();
+        assert_eq!(parse(text).unwrap().warnings, []);
     }
-    let later = include_str!("../../examples/benchmark_pipeline.yml");
-    assert!(refusal(later).contains("is not supported by this version yet"));
 }
 
 proptest! {
     #[test]
     fn no_contract_panics_and_every_refusal_is_one_located_line(
         keys in prop::collection::vec((
-            prop::sample::select(vec!["version", "tests", "rollout", "evaluation", "security", "deploy", "x"]),
+            prop::sample::select(vec!["version", "tests", "rollout", "evaluation", "security", "deploy", "auth", "benchmark", "artifacts", "tooling", "x"]),
             "[a-z_]{1,12}",
             "[ -~]{0,12}",
         ), 0..5),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt};
 
 use super::{
-    MAX_DOCUMENT, Pipeline,
+    MAX_DOCUMENT, Pipeline, StageName,
     plan_lines::{Kind, Line, Section, scan},
 };
 
@@ -128,16 +128,26 @@ impl Plan {
             &goal
         };
         let mut accept = format!("- [ ] TEST_CMD passes: `{}`\n", one_line(test_cmd));
-        if pipeline.is_some_and(|pipeline| pipeline.rollout.is_some()) {
-            accept.push_str("- [ ] Rollout stage passes\n");
+        for stage in pipeline.iter().flat_map(|pipeline| pipeline.stages()) {
+            let name = match stage.name {
+                StageName::DeploySetup => "Deploy",
+                StageName::Rollout => "Rollout",
+                StageName::Evaluation => "Evaluation",
+                StageName::Benchmark => "Benchmark",
+                _ => continue,
+            };
+            if !stage.cmds.is_empty() {
+                accept.push_str(&format!("- [ ] {name} stage passes\n"));
+            }
         }
-        if let Some(evaluation) = pipeline.and_then(|pipeline| pipeline.evaluation.as_ref()) {
-            if !evaluation.stage.cmds.is_empty() {
-                accept.push_str("- [ ] Evaluation stage passes\n");
-            }
-            if let Some(path) = &evaluation.metrics_path {
-                accept.push_str(&format!("- [ ] Metrics in `{path}` are valid\n"));
-            }
+        let measured = pipeline.map(|pipeline| [&pipeline.evaluation, &pipeline.benchmark]);
+        for path in measured
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|m| m.metrics_path.as_ref())
+        {
+            accept.push_str(&format!("- [ ] Metrics in `{path}` are valid\n"));
         }
         format!(
             "# PLAN\n\n## Goal\n- {goal}\n\n## Acceptance\n{accept}\n## Next (exactly ONE item)\n\

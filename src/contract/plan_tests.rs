@@ -230,13 +230,17 @@ fn the_template_is_a_plan_whatever_the_goal_says() {
         assert_eq!(plan.next_step().map(|step| step.id), Some("001".into()));
         assert!(plan.text().contains("\n- [ ] TEST_CMD passes: `make test`\n"));
     }
-    let contract = b"tests: {cmd: t}\nrollout: {run_cmd: r}\nevaluation: {run_cmd: e, metrics_path: m.json}\n";
+    let contract = b"tests: {cmd: t}\ndeploy: {setup_cmd: s}\nrollout: {run_cmd: r}\n\
+        evaluation: {run_cmd: e, metrics_path: m.json}\nbenchmark: {run_cmd: b, metrics_path: b.json}\n";
     let pipeline = Pipeline::parse(&RelPath::new("pipeline.yml").unwrap(), contract).unwrap();
     let text = Plan::template("g", "t", Some(&pipeline));
     for line in [
+        "- [ ] Deploy stage passes",
         "- [ ] Rollout stage passes",
         "- [ ] Evaluation stage passes",
+        "- [ ] Benchmark stage passes",
         "- [ ] Metrics in `m.json` are valid",
+        "- [ ] Metrics in `b.json` are valid",
     ] {
         assert!(text.lines().any(|found| found == line), "{text}");
     }

@@ -22,21 +22,36 @@ pub(super) const RESERVED: [&str; 3] = ["AIDER_FSM_STAGE", "AIDER_FSM_ARTIFACTS_
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageName {
+    /// Logs in where the others need it.
+    Auth,
     /// The acceptance commands.
     Tests,
+    /// Starts services, which live until the teardown or the end.
+    DeploySetup,
+    /// Waits for the services.
+    DeployHealth,
     /// Produces episodes, samples or other material to judge.
     Rollout,
     /// Measures, and leaves metrics behind.
     Evaluation,
+    /// Measures further.
+    Benchmark,
+    /// Stops the services; decides nothing.
+    DeployTeardown,
 }
 
 impl StageName {
     /// The name as written in contracts, artifacts and `AIDER_FSM_STAGE`.
     pub fn as_str(self) -> &'static str {
         match self {
+            StageName::Auth => "auth",
             StageName::Tests => "tests",
+            StageName::DeploySetup => "deploy_setup",
+            StageName::DeployHealth => "deploy_health",
             StageName::Rollout => "rollout",
             StageName::Evaluation => "evaluation",
+            StageName::Benchmark => "benchmark",
+            StageName::DeployTeardown => "deploy_teardown",
         }
     }
 }
@@ -84,23 +99,13 @@ impl Stage {
         many: &'static str,
         one: &'static str,
     ) -> Result<Self, Fault> {
-        let list = fields.strings(many)?;
-        let single = fields.string(one)?;
-        let commands = list.unwrap_or_else(|| single.into_iter().collect());
-        for (command, at) in &commands {
-            if command.len() > ARGUMENT_MAX {
-                return Err(at.fault(format!(
-                    "a command of {} bytes; the kernel takes {ARGUMENT_MAX}",
-                    command.len()
-                )));
-            }
-        }
+        let cmds = read_commands(fields, many, one)?;
         let retries = fields
             .whole_number("retries", RETRIES_MAX)?
             .map_or(0, |(number, _)| number);
         Ok(Self {
             name,
-            cmds: commands.into_iter().map(|(command, _)| command).collect(),
+            cmds,
             timeout: fields.seconds("timeout_seconds")?,
             // At most RETRIES_MAX, which fits.
             retries: retries as u32,
@@ -108,6 +113,31 @@ impl Stage {
             workdir: fields.directory("workdir")?,
         })
     }
+
+    /// Another stage with the same fields around other commands.
+    pub(super) fn sibling(&self, name: StageName, cmds: Vec<String>) -> Self {
+        Self {
+            name,
+            cmds,
+            ..self.clone()
+        }
+    }
+}
+
+/// The commands in the list `many`, else the single `one`.
+pub(super) fn read_commands(fields: &mut Fields, many: &'static str, one: &'static str) -> Result<Vec<String>, Fault> {
+    let list = fields.strings(many)?;
+    let single = fields.string(one)?;
+    let commands = list.unwrap_or_else(|| single.into_iter().collect());
+    for (command, at) in &commands {
+        if command.len() > ARGUMENT_MAX {
+            return Err(at.fault(format!(
+                "a command of {} bytes; the kernel takes {ARGUMENT_MAX}",
+                command.len()
+            )));
+        }
+    }
+    Ok(commands.into_iter().map(|(command, _)| command).collect())
 }
 
 /// Reads `env` and checks every name and value as execve(2) will need them.

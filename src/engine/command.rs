@@ -1,12 +1,14 @@
 //! One command in a sandbox, with its caps and its artifacts: what stages, bootstrap
 //! and actions are made of.
 
-use std::time::Duration;
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
 use crate::{
-    engine::EngineError,
+    engine::{EngineError, caps::WallCap},
+    fsm::Blame,
+    policy::Refusal,
     record::RunDir,
     report::escape,
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox},
@@ -17,6 +19,10 @@ use crate::{
 const OUTPUT_FILE_BYTES: u64 = 2_000_000;
 /// Bytes of one output stream kept for prompts.
 const OUTPUT_TAIL_BYTES: usize = 8_000;
+/// The exit code of a command that its caps on time ended (timeout(1)).
+const TIMED_OUT: i32 = 124;
+/// The exit code of a command that policy refuses (found, and may not be executed).
+const REFUSED: i32 = 126;
 
 /// One shell command about to run.
 pub(super) struct Command<'a> {
@@ -28,32 +34,31 @@ pub(super) struct Command<'a> {
     pub env: Vec<(String, String)>,
     /// Absolute directory inside.
     pub cwd: String,
-    /// When it is ended.
+    /// When it is ended; a cap of zero ends it before it starts.
     pub cap: WallCap,
+    /// How long it may say nothing.
+    pub silence: Duration,
     /// What becomes of the processes that it leaves.
     pub leftovers: Leftovers,
-}
-
-/// A wall cap and the name of the rule that gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WallCap {
-    /// How long.
-    pub wall: Duration,
-    /// `timeout_seconds`, `max_cmd_seconds`, `max_total_seconds`.
-    pub rule: &'static str,
+    /// The user's terminal in place of its output, which then is not kept.
+    pub terminal: Option<Arc<OwnedFd>>,
 }
 
 /// What became of it, as `<prefix>_result.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct CommandResult {
-    /// Exit code; 128 + n for signal n, 124 for a command that its cap ended.
+    /// Exit code; 128 + n for signal n, 124 for a command that a cap on time ended,
+    /// 126 for one that policy refused.
     pub rc: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     pub timed_out: bool,
-    /// The cap that ended it: a rule of [`WallCap`], `memory` or `disk`.
+    /// The cap that ended it: a rule of [`WallCap`], `max_silence_seconds`, `memory` or `disk`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
+    /// Who failed, when it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blame: Option<Blame>,
     pub usage: ResourceUse,
     pub leaked: Vec<LeakedProcess>,
     pub leaked_total: u64,
@@ -69,8 +74,12 @@ pub(super) struct CommandResult {
 impl Command<'_> {
     /// Runs it to its end and keeps `<prefix>_{cmd,stdout,stderr}.txt` and `<prefix>_result.json`.
     pub async fn run(self, sandbox: &Sandbox, run: &RunDir) -> Result<CommandResult, EngineError> {
+        if self.cap.wall.is_zero() {
+            let rule = self.cap.rule;
+            return CommandResult::over(rule).keep(run, &self.prefix, self.script);
+        }
         let prefix = self.prefix;
-        run.write(&format!("{prefix}_cmd.txt"), format!("{}\n", self.script).as_bytes())?;
+        keep_command(run, &prefix, self.script)?;
         let sink = |stream: &str| OutputCaps {
             tail_bytes: OUTPUT_TAIL_BYTES,
             sink: Some(OutputSink {
@@ -83,6 +92,9 @@ impl Command<'_> {
             env: self.env,
             cwd: self.cwd,
             wall: self.cap.wall,
+            // Nothing of a terminal's traffic is heard here.
+            silence: self.terminal.is_none().then_some(self.silence),
+            terminal: self.terminal,
             leftovers: self.leftovers,
             stdout: sink("stdout"),
             stderr: sink("stderr"),
@@ -97,24 +109,37 @@ impl Command<'_> {
     }
 }
 
+fn keep_command(run: &RunDir, prefix: &str, script: &str) -> Result<(), EngineError> {
+    run.write(&format!("{prefix}_cmd.txt"), format!("{script}\n").as_bytes())?;
+    Ok(())
+}
+
 impl CommandResult {
     fn new(outcome: ExecOutcome, wall_rule: &str) -> Self {
-        let (rc, signal) = match outcome.end {
-            _ if outcome.timed_out => (124, None),
-            Termination::Code(code) => (code, None),
-            Termination::Signal(signal) => (128 + signal, Some(signal)),
-        };
         let cap = if outcome.timed_out {
             Some(wall_rule.to_owned())
         } else {
             outcome.cap_hit
         };
-        Self {
+        let timed_out = cap.as_ref().is_some_and(|cap| cap.ends_with("_seconds"));
+        let (rc, signal) = match outcome.end {
+            _ if timed_out => (TIMED_OUT, None),
             // A command that a cap killed never counts as passed, whatever it said.
-            rc: if rc == 0 && cap.is_some() { 137 } else { rc },
+            Termination::Code(0) if cap.is_some() => (137, None),
+            Termination::Code(code) => (code, None),
+            Termination::Signal(signal) => (128 + signal, Some(signal)),
+        };
+        let blame = match (rc, &cap) {
+            (0, _) => None,
+            (_, Some(_)) => Some(Blame::Budget),
+            (_, None) => Some(Blame::Verifier),
+        };
+        Self {
+            rc,
             signal,
-            timed_out: outcome.timed_out,
+            timed_out,
             cap,
+            blame,
             usage: outcome.usage,
             leaked: outcome.leaked,
             leaked_total: outcome.leaked_total,
@@ -126,10 +151,55 @@ impl CommandResult {
         }
     }
 
+    /// A command that was never run: `why` stands where its errors would.
+    pub fn never_run(rc: i32, blame: Blame, why: &str) -> Self {
+        let stderr = format!("{why}\n").into_bytes();
+        Self {
+            rc,
+            blame: Some(blame),
+            stderr_bytes: stderr.len() as u64,
+            tails: [Vec::new(), stderr],
+            ..Self::default()
+        }
+    }
+
+    /// A command that policy refuses.
+    pub fn refused(refusal: &Refusal) -> Self {
+        Self::never_run(REFUSED, Blame::Policy, &refusal.to_string())
+    }
+
+    /// A command whose stage or run was over before it began.
+    fn over(rule: &str) -> Self {
+        Self {
+            timed_out: true,
+            cap: Some(rule.to_owned()),
+            ..Self::never_run(TIMED_OUT, Blame::Budget, &format!("{rule}_exceeded"))
+        }
+    }
+
+    /// Keeps the artifacts of a command that was never run.
+    pub fn keep(self, run: &RunDir, prefix: &str, script: &str) -> Result<Self, EngineError> {
+        keep_command(run, prefix, script)?;
+        for (stream, bytes) in ["stdout", "stderr"].iter().zip(&self.tails) {
+            run.write(&format!("{prefix}_{stream}.txt"), bytes)?;
+        }
+        run.write_json(&format!("{prefix}_result.json"), &self)?;
+        Ok(self)
+    }
+
+    /// Whether running it once more could end otherwise. Policy says the same again;
+    /// a stage or run that is over stays so; a full disk stays full.
+    pub fn may_be_repeated(&self) -> bool {
+        let spent = ["max_total_seconds", "max_run_seconds", "disk"];
+        self.blame != Some(Blame::Policy) && !self.cap.as_deref().is_some_and(|cap| spent.contains(&cap))
+    }
+
     /// One line about why `script` failed.
     pub fn reason(&self, script: &str) -> String {
         let command = escape(script.as_bytes(), 120);
+        let last_words = || escape(self.tails[1].trim_ascii(), 300);
         match (&self.cap, self.signal) {
+            _ if self.blame == Some(Blame::Policy) => format!("`{command}` was refused: {}", last_words()),
             (Some(cap), _) => format!("`{command}` was ended by its cap {cap}"),
             (None, Some(signal)) => format!("`{command}` was killed by signal {signal}"),
             (None, None) => format!("`{command}` exited {}", self.rc),

@@ -44,7 +44,7 @@ pub(super) struct Parts<'a> {
     pub chronicle: Chronicle<'a>,
     pub workspace: Workspace,
     /// When the run's wall budget is used up.
-    pub deadline: Option<Instant>,
+    pub deadline: Instant,
 }
 
 /// What a run has come to so far.
@@ -120,7 +120,7 @@ impl<'a> Drive<'a> {
             event = tokio::select! {
                 biased;
                 signal = stop.requested() => Event::Interrupted { signal },
-                () = until(deadline) => Event::BudgetExhausted("the run's wall time is used up".to_owned()),
+                () = tokio::time::sleep_until(deadline.into()) => Event::BudgetExhausted("the run's wall time is used up".to_owned()),
                 event = self.perform(command) => event?,
             };
         }
@@ -419,12 +419,5 @@ impl<'a> Drive<'a> {
     /// What is left once it has ended.
     pub fn into_parts(self) -> (Parts<'a>, Tally) {
         (self.parts, self.tally)
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,6 +1,8 @@
 //! Why the engine stopped.
 
-use crate::{agent::AgentError, broker::BrokerError, record::RecordError, sandbox::SandboxError, tree::TreeError};
+use crate::{
+    agent::AgentError, broker::BrokerError, fsm::Blame, record::RecordError, sandbox::SandboxError, tree::TreeError,
+};
 
 /// Everything that ends a run from outside the machine.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,20 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Who failed.
+    pub fn blame(&self) -> Blame {
+        match self {
+            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Interrupted(_) => Blame::User,
+            EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
+            EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
+            EngineError::Broker(_) => Blame::Provider,
+            EngineError::Agent(AgentError::NotFound(_)) => Blame::User,
+            EngineError::Agent(AgentError::Sandbox(_)) => Blame::Sandbox,
+            EngineError::Agent(_) => Blame::Agent,
+            _ => Blame::Sandbox,
+        }
+    }
+
     /// The exit code (README, table of exit codes).
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -8,10 +8,11 @@
 //! | `drive` | the loop between the machine and the world |
 //! | `workspace` | checkpoints, and the sandboxes stacked on them |
 //! | `judge` | one verification in a fresh sandbox |
-//! | `command`, `environment` | one command: caps, variables, artifacts |
+//! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
 //! | `facts` | what the prompts are told |
 #![forbid(unsafe_code)]
 
+mod caps;
 mod command;
 mod drive;
 mod environment;
@@ -30,7 +31,7 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{ModelChoice, RunOptions, TargetOptions, Unattended};
+pub use options::{Caps, ModelChoice, RunOptions, TargetOptions, Unattended};
 pub use run::{apply, run, target_of};
 pub use stop::{Stop, Stopper};
 pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};

@@ -4,6 +4,31 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier, record::Secret};
 
+/// Caps on time from the user's side. Nothing that a repository, its contract or an
+/// agent writes can lift them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Longest time of one command; takes the place of the contract's `security.max_cmd_seconds`.
+    pub max_cmd: Option<Duration>,
+    /// Longest time of one stage; takes the place of the contract's
+    /// `security.max_total_seconds`, and of 7200 s where neither is given.
+    pub max_total: Option<Duration>,
+    /// Longest time of the whole run; 24 h where it is not given.
+    pub max_run: Option<Duration>,
+    /// Longest time without a byte of output of one command; 1800 s where it is not given.
+    pub max_silence: Option<Duration>,
+}
+
+/// Whether somebody is there (`--unattended`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Unattended {
+    /// Nobody: what would wait for a person is refused.
+    #[default]
+    Strict,
+    /// Somebody may look in: `auth` with `interactive: true` gets the terminal.
+    Guided,
+}
+
 /// Where model calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChoice {
@@ -32,15 +57,6 @@ impl fmt::Display for ModelChoice {
     }
 }
 
-/// Whether anybody is there to answer a stage (`--unattended`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Unattended {
-    /// Nobody: a stage that asks is ended.
-    Strict,
-    /// A person at the terminal: the auth stage may ask, where the contract says so.
-    Guided,
-}
-
 /// Options that `run` and `verify` share.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
@@ -52,10 +68,6 @@ pub struct TargetOptions {
     pub pipeline: RelPath,
     /// Whether a missing contract is an error.
     pub require_pipeline: bool,
-    /// Variables of the user's that stages get; their values are redacted in the record.
-    pub grants: Vec<(String, Secret)>,
-    /// Whether a stage may ask on the terminal.
-    pub unattended: Unattended,
     /// Directory that holds run directories; `None` is the XDG state directory.
     pub artifacts_dir: Option<PathBuf>,
     /// The weakest acceptable walls.
@@ -66,6 +78,12 @@ pub struct TargetOptions {
     pub processes: u64,
     /// What a sandbox may write to its workspace, bytes.
     pub disk_bytes: u64,
+    /// Caps on time.
+    pub caps: Caps,
+    /// Whether somebody is there.
+    pub unattended: Unattended,
+    /// Variables that stages get by the user's word; redacted by value in all that is written.
+    pub grants: Vec<(String, Secret)>,
 }
 
 /// Options of `run`.
@@ -99,7 +117,7 @@ pub struct RunOptions {
     pub seeds: Vec<PathBuf>,
     /// Withheld paths that the user allows by name.
     pub allow_repo_config: Vec<RelPath>,
-    /// Model budget of the run; its wall is the whole run's wall.
+    /// Model budget of the run.
     pub run_budget: Budget,
     /// Model budget of one turn.
     pub turn_budget: Budget,

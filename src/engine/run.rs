@@ -15,7 +15,7 @@ use crate::{
         summary::{ChangeLine, PlanSummary},
         workspace::Workspace,
     },
-    fsm::{self, EndReason, Machine, Prompts},
+    fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
     record::{Chronicle, OpenCode, RunDir, Subject},
@@ -42,7 +42,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         .collect::<Result<Vec<_>, _>>()?;
     let found = agent::find_binary(options.opencode_bin.as_deref())?;
     let binary = agent::reachable(&found)?;
-    let secrets: Vec<_> = options.api_key.iter().cloned().collect();
+    let granted = options.target.grants.iter().map(|(_, value)| value);
+    let secrets: Vec<_> = options.api_key.iter().chain(granted).cloned().collect();
     let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
     let withheld = guard::withheld()
         .into_iter()
@@ -51,6 +52,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     let mounts = agent::mounts(&binary, site.scratch.path())?;
     let mut workspace = site.workspace(&options.target, &options.plan, withheld, mounts)?;
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
+    site::warn(&pipeline, reporter);
     let test_cmd = pipeline.test_cmd();
     let subject = Subject {
         model: options.model.to_string(),
@@ -91,6 +93,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         max_fix: options.max_fix,
         ..fsm::Limits::default()
     });
+    let deadline = options.target.caps.deadline(began);
     let mut drive = Drive::new(Parts {
         jail: &site.jail,
         run: &site.run,
@@ -100,6 +103,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
             run: &site.run,
             reporter,
             pipeline: &pipeline,
+            options: &options.target,
+            deadline,
         },
         prompts,
         plan: options.plan.clone(),
@@ -110,13 +115,18 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         machine,
         chronicle,
         workspace,
-        deadline: options.run_budget.wall.map(|wall| began + wall),
+        deadline,
     });
     let driven = drive.drive(&mut stop).await;
     let closed = drive.close().await;
     let (mut parts, tally) = drive.into_parts();
 
     let mut summary = Summary::new(&site);
+    summary.blame = match (parts.machine.position(), &driven) {
+        (_, Err(why)) => Some(why.blame()),
+        (fsm::Position::Ended(end), Ok(())) => end.blame,
+        _ => Some(Blame::Sandbox),
+    };
     (summary.exit_reason, summary.detail, summary.exit_code) = match (parts.machine.position(), driven.and(closed)) {
         (_, Err(why)) => {
             parts.chronicle.ended("ERROR")?;
@@ -137,6 +147,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     summary.plan = plan_of(&parts.workspace, &options.plan)?;
     if let Some(last) = tally.last {
         summary.verified = last.ok;
+        summary.evidence = last.place;
         summary.metrics = last.metrics;
         summary.walls = last.walls;
     }

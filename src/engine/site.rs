@@ -231,6 +231,15 @@ pub(super) fn contract_of(
     Ok(pipeline)
 }
 
+/// Tells what the contract holds to no effect.
+pub(super) fn warn(pipeline: &Pipeline, reporter: &Reporter) {
+    for warning in &pipeline.warnings {
+        reporter.say(Happening::Warning {
+            text: warning.to_string(),
+        });
+    }
+}
+
 /// The bootstrap's place: contract even where there is none yet.
 fn bootstrap_path() -> RelPath {
     // A constant of two plain names always passes the check.

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     broker::Usage,
     engine::{EngineError, Outcome, site::Site},
+    fsm::Blame,
     names::RelPath,
     record::RunDir,
     report::{Happening, Reporter},
@@ -31,6 +32,10 @@ pub struct Summary {
     pub detail: String,
     /// The process exit code.
     pub exit_code: u8,
+    /// Who failed, when somebody did.
+    pub blame: Option<Blame>,
+    /// Where the evidence of the last failed verification lies, relative to the run's directory.
+    pub evidence: Option<String>,
     /// Iterations begun.
     pub iterations: u64,
     /// Agent turns taken.
@@ -71,6 +76,8 @@ impl Summary {
             exit_reason: String::new(),
             detail: String::new(),
             exit_code: 7,
+            blame: None,
+            evidence: None,
             iterations: 0,
             turns: 0,
             guard_events: 0,

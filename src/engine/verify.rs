@@ -8,6 +8,7 @@ use crate::{
         judge::Judge,
         site::{self, Site},
     },
+    fsm::Blame,
     names::RelPath,
     record::Chronicle,
     report::{Happening, Reporter},
@@ -25,11 +26,13 @@ pub async fn verify(
     mut stop: Stop,
 ) -> Result<Outcome, EngineError> {
     let began = Instant::now();
-    let site = Site::prepare(options, &[], reporter, &mut stop).await?;
+    let secrets: Vec<_> = options.grants.iter().map(|(_, value)| value.clone()).collect();
+    let site = Site::prepare(options, &secrets, reporter, &mut stop).await?;
     // No phase of an agent ever looks at it; the guard's sets need a name.
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
     let mut workspace = site.workspace(options, &plan, Vec::new(), Vec::new())?;
     let pipeline = site::contract_of(options, &workspace, &site.run)?;
+    site::warn(&pipeline, reporter);
     let mut chronicle = Chronicle::begin(&site.run, site.subject(options, &plan, &pipeline), None)?;
     chronicle.preflight()?;
     let judge = Judge {
@@ -37,6 +40,8 @@ pub async fn verify(
         run: &site.run,
         reporter,
         pipeline: &pipeline,
+        options,
+        deadline: options.caps.deadline(began),
     };
     let verification = tokio::select! {
         verification = judge.verify(&mut workspace, name) => match verification {
@@ -58,11 +63,14 @@ pub async fn verify(
     }
     chronicle.verified(verification.judgement(name))?;
     let mut summary = Summary::new(&site);
-    (summary.exit_reason, summary.exit_code) = if verification.ok {
-        ("VERIFIED".to_owned(), 0)
-    } else {
-        ("VERIFICATION_FAILED".to_owned(), 3)
+    let (reason, exit) = match (verification.blame, verification.cap.as_deref()) {
+        (None, _) => ("VERIFIED", 0),
+        (Some(Blame::Sandbox), _) => ("SANDBOX_ERROR", 7),
+        (_, Some("max_run_seconds")) => ("BUDGET", 6),
+        _ => ("VERIFICATION_FAILED", 3),
     };
+    (summary.exit_reason, summary.exit_code) = (reason.to_owned(), exit);
+    (summary.blame, summary.evidence) = (verification.blame, verification.place);
     chronicle.ended(&summary.exit_reason)?;
     summary.detail = match (&verification.failed_stage, &verification.reason) {
         (Some(stage), Some(reason)) => format!("{stage}: {reason}"),

@@ -11,7 +11,7 @@ use crate::{
     names::RelPath,
     policy::{Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{Sandbox, jail::Jail},
-    tree::{self, Change, Checkpoint, Pristine, TreeEdits},
+    tree::{self, Change, Checkpoint, Pristine, Survey, TreeEdits},
 };
 
 /// What the settled end of a phase left behind.
@@ -240,18 +240,12 @@ impl Workspace {
 
     /// Restores `paths` in the live, frozen tree; `false` if it does not then
     /// equal `target` byte for byte.
-    async fn take_back(
-        &mut self,
-        found: &Checkpoint,
-        target: &Checkpoint,
-        paths: &[RelPath],
-    ) -> Result<bool, EngineError> {
+    async fn take_back(&self, found: &Checkpoint, target: &Checkpoint, paths: &[RelPath]) -> Result<bool, EngineError> {
         let edits = found.edits_back_masked(&self.pristine, target, paths, &self.sets.withheld)?;
         self.put_and_compare(&edits, target).await
     }
 
-    async fn put_and_compare(&mut self, edits: &TreeEdits, target: &Checkpoint) -> Result<bool, EngineError> {
-        let dir = self.next_dir("probe");
+    async fn put_and_compare(&self, edits: &TreeEdits, target: &Checkpoint) -> Result<bool, EngineError> {
         let Some(site) = self.agent.as_ref() else {
             return Ok(true);
         };
@@ -259,10 +253,8 @@ impl Workspace {
             tracing::warn!("the tree could not be restored in place: {why}");
             return Ok(false);
         }
-        let now = Checkpoint::freeze(&self.pristine, Some(&site.base), &site.upper, &dir)?;
-        let equal = now.changes_since(&self.pristine, target).is_empty();
-        tree::remove_all(&dir)?;
-        Ok(equal)
+        let now = Survey::of_upper(&self.pristine, Some(&site.base), &site.upper)?;
+        Ok(now.changes_since(&self.pristine, target).is_empty())
     }
 
     async fn thaw(&self) -> Result<(), EngineError> {

@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{
-    Command, End, EndReason, Event, Limits, PlanEdit, PlanView, Position, Purpose, Step, TurnFailure, TurnResult,
-    Verdict,
+use super::{
+    blame::Blame,
+    state::{
+        Command, End, EndReason, Event, Limits, PlanEdit, PlanView, Position, Purpose, Step, TurnFailure, TurnResult,
+        Verdict,
+    },
 };
 
 /// The machine: its whole state is this value.
@@ -160,16 +163,19 @@ impl Machine {
 
     fn turn_failed(&mut self, purpose: Purpose, try_number: u32, failure: TurnFailure) -> Command {
         self.turn_failures += 1;
+        let blame = failure.blame();
         let (reason, why) = match failure {
             TurnFailure::Provider(why) => (EndReason::AgentError, format!("the model's provider failed: {why}")),
             TurnFailure::Agent(why) => (EndReason::AgentError, format!("the agent failed: {why}")),
             TurnFailure::Time(why) => (EndReason::TurnTimeout, why),
         };
         if self.turn_failures >= self.limits.max_turn_failures {
-            return self.end(
+            let detail = format!("{} turns in a row failed; the last: {why}", self.turn_failures);
+            return self.end_with(End {
                 reason,
-                format!("{} turns in a row failed; the last: {why}", self.turn_failures),
-            );
+                detail,
+                blame: Some(blame),
+            });
         }
         self.turn(purpose, try_number, Vec::new())
     }
@@ -181,6 +187,11 @@ impl Machine {
                 Some(_) => self.rewrite(PlanEdit::MarkDone),
                 None => self.end(EndReason::Done, "no step is left and verification passes".to_owned()),
             };
+        }
+        if verdict.blame == Some(Blame::Sandbox) {
+            // It was repeated already; the step is not to blame.
+            let why = verdict.reason.unwrap_or_else(|| "no reason was given".to_owned());
+            return self.end(EndReason::SandboxError, why);
         }
         if self.step.is_none() {
             return self.turn(Purpose::ReplanWithoutSteps, 1, Vec::new());
@@ -230,7 +241,11 @@ impl Machine {
     }
 
     fn end(&mut self, reason: EndReason, detail: String) -> Command {
-        let end = End { reason, detail };
+        let blame = reason.blame();
+        self.end_with(End { reason, detail, blame })
+    }
+
+    fn end_with(&mut self, end: End) -> Command {
         self.position = Position::Ended(end.clone());
         Command::End(end)
     }
@@ -272,6 +287,8 @@ mod tests {
             ok,
             failed_stage: (!ok).then(|| "tests".into()),
             reason: None,
+            blame: (!ok).then_some(Blame::Verifier),
+            evidence: None,
         })
     }
 
@@ -429,8 +446,29 @@ mod tests {
         ));
         m.advance(failed());
         assert_eq!(m.clone().advance(over(step("001"))), Command::Verify);
-        assert_eq!(reason(m.advance(failed())), EndReason::AgentError);
+        let Command::End(end) = m.advance(failed()) else {
+            panic!("not ended")
+        };
+        assert_eq!((end.reason, end.blame), (EndReason::AgentError, Some(Blame::Provider)));
         assert_eq!(m.exit_code(), Some(8));
+    }
+
+    #[test]
+    fn a_sandbox_that_failed_is_not_counted_against_the_step() {
+        let mut m = executing(Limits::default());
+        m.advance(over(step("001")));
+        let failed = Event::Verified(Verdict {
+            ok: false,
+            failed_stage: Some("tests".into()),
+            reason: Some("the sandbox's supervisor is gone".into()),
+            blame: Some(Blame::Sandbox),
+            evidence: None,
+        });
+        let Command::End(end) = m.advance(failed) else {
+            panic!("not ended")
+        };
+        assert_eq!((end.reason, end.blame), (EndReason::SandboxError, Some(Blame::Sandbox)));
+        assert_eq!((m.fixes(), m.exit_code()), (0, Some(7)));
     }
 
     #[test]

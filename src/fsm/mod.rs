@@ -14,10 +14,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod blame;
 mod machine;
 mod prompt;
 mod state;
 
+pub use blame::Blame;
 pub use machine::Machine;
 pub use prompt::{Evidence, PromptError, Prompts};
 pub use state::{

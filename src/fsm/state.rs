@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::blame::Blame;
 use crate::guard::Phase;
 
 /// Bounds of a run, from the user.
@@ -234,6 +235,10 @@ pub struct Verdict {
     pub failed_stage: Option<String>,
     /// One line about it.
     pub reason: Option<String>,
+    /// Who failed.
+    pub blame: Option<Blame>,
+    /// Where the evidence lies, relative to the run's directory.
+    pub evidence: Option<String>,
 }
 
 /// The end of a run.
@@ -243,6 +248,8 @@ pub struct End {
     pub reason: EndReason,
     /// One line for a person.
     pub detail: String,
+    /// Who failed; nobody when it is done.
+    pub blame: Option<Blame>,
 }
 
 /// Why a run ended.
@@ -317,6 +324,8 @@ mod tests {
             ok: false,
             failed_stage: Some("tests".to_owned()),
             reason: None,
+            blame: Some(Blame::Verifier),
+            evidence: Some("iter_0001/tests_result.json".to_owned()),
         };
         let failed = |failure| TurnResult::Failed(failure);
         let turn = |result| Event::TurnOver {
@@ -327,6 +336,7 @@ mod tests {
         let end = End {
             reason: EndReason::Done,
             detail: "d".to_owned(),
+            blame: None,
         };
         for event in [
             Event::Begin,

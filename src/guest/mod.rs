@@ -6,6 +6,7 @@
 //! - `supervisor`: the loop over the host's socket; forks one warden a stage;
 //! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
 //! - `payload`: the ordered list of walls between a warden and `execve`;
+//! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
 //! - `doors`: sockets of the inside's network;
@@ -13,12 +14,14 @@
 
 mod doors;
 mod memory;
+mod nested;
 mod payload;
 mod process;
 mod supervisor;
 mod tree;
 mod warden;
 
+pub(crate) use nested::nest;
 pub(crate) use payload::landlock_abi;
 
 use std::os::fd::OwnedFd;
@@ -31,15 +34,16 @@ pub struct GuestStart {
     pub socket: OwnedFd,
     /// What every command is confined by.
     pub confinement: Confinement,
-    /// `/proc/sys/user`, opened while it was still writable, for the nested user namespace.
-    pub sysctl_user: Option<OwnedFd>,
+    /// The user namespace that every command enters ([`nest`]); where there is none,
+    /// commands run with the guest's own ids.
+    pub nested: Option<OwnedFd>,
 }
 
 /// A supervisor whose own walls stand.
 pub struct Guest(supervisor::Supervisor);
 
 impl Guest {
-    /// Builds what every command will need: signals, the nested user namespace.
+    /// Makes the calling process a supervisor: signals, subreaper, undumpable.
     ///
     /// # Errors
     /// The step that failed.

@@ -10,14 +10,13 @@ use std::{
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sched::{CloneFlags, unshare},
     sys::{
         prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, fork, getegid, geteuid, getpid},
+    unistd::{ForkResult, Pid, fork, getpid},
 };
 
 use super::{
@@ -47,7 +46,7 @@ impl Supervisor {
         let GuestStart {
             socket,
             confinement,
-            sysctl_user,
+            nested,
         } = start;
         let mask = SigSet::all();
         mask.thread_set_mask().map_err(|e| Failure::new("sigprocmask", e))?;
@@ -58,11 +57,6 @@ impl Supervisor {
         if !confinement.pid1 {
             prctl::set_child_subreaper(true).map_err(|e| Failure::new("PR_SET_CHILD_SUBREAPER", e))?;
         }
-        let nested = if confinement.nested_userns {
-            Some(nested_namespace(&confinement, sysctl_user)?)
-        } else {
-            None
-        };
         // Nobody inside may look into the supervisor (ptrace(2), "dumpable").
         prctl::set_dumpable(false).map_err(|e| Failure::new("PR_SET_DUMPABLE", e))?;
         Ok(Self {
@@ -75,6 +69,8 @@ impl Supervisor {
     }
 
     pub fn serve(mut self) -> u8 {
+        // The host waits for it; where it does not come the host gives up.
+        let _ = wire::send(self.socket.as_fd(), &Reply::Hello(hello()), &[]);
         loop {
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
@@ -116,15 +112,6 @@ impl Supervisor {
     fn perform(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(Reply, Option<OwnedFd>), Failure> {
         let done = (Reply::Done, None);
         match request {
-            Request::Hello { protocol } => {
-                if protocol != PROTOCOL {
-                    return Err(Failure::plain(
-                        "agree on a protocol",
-                        format!("{protocol} is not {PROTOCOL}"),
-                    ));
-                }
-                Ok((Reply::Hello(self.hello()), None))
-            }
             Request::Exec(request) => self.exec(&request, fds).map(|()| done),
             Request::Listen { port } => {
                 let (port, fd) = doors::listener(port)?;
@@ -154,15 +141,6 @@ impl Supervisor {
                     .map(|()| done)
             }
             Request::Shutdown => Ok(done),
-        }
-    }
-
-    fn hello(&self) -> Hello {
-        Hello {
-            protocol: PROTOCOL,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            landlock_abi: payload::landlock_abi(),
         }
     }
 
@@ -308,66 +286,18 @@ impl Supervisor {
     }
 }
 
+fn hello() -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        landlock_abi: payload::landlock_abi(),
+    }
+}
+
 fn one(fds: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
     let [fd]: [OwnedFd; 1] = fds
         .try_into()
         .map_err(|_| Failure::plain("read the request", "one descriptor is needed"))?;
     Ok(fd)
-}
-
-/// Makes the user namespace that every command enters: one id pair mapped, no
-/// further namespaces allowed (user_namespaces(7)). It lives as long as the
-/// descriptor; the child that made it is gone when this returns.
-fn nested_namespace(confinement: &Confinement, sysctl_user: Option<OwnedFd>) -> Result<OwnedFd, Failure> {
-    let (mut made, made_tell) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
-    let (done, done_tell) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
-    let (uid, gid) = (geteuid(), getegid());
-    // SAFETY: this process is single-threaded, so the child may do anything.
-    match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
-        ForkResult::Child => {
-            drop((made, done_tell));
-            let errno = match unshare(CloneFlags::CLONE_NEWUSER).map_err(Into::into) {
-                Ok(()) => forbid_namespaces(sysctl_user),
-                refused => refused,
-            }
-            .map_or_else(|e: std::io::Error| e.raw_os_error().unwrap_or(libc::EIO), |()| 0);
-            let _ = std::io::Write::write_all(&mut &made_tell, &errno.to_ne_bytes());
-            let _ = { done }.read(&mut [0]);
-            // SAFETY: leaves without running anything of the parent's.
-            unsafe { libc::_exit(0) }
-        }
-        ForkResult::Parent { child } => {
-            drop((made_tell, done));
-            let mut errno = [0; 4];
-            let told = made.read_exact(&mut errno);
-            let mapped = map(child, confinement, uid.as_raw(), gid.as_raw());
-            drop(done_tell);
-            let _ = waitpid(child, None);
-            let refused = |errno| Failure::new("nest a user namespace", errno);
-            told.map_err(|_| refused(nix::Error::ECHILD))?;
-            match i32::from_ne_bytes(errno) {
-                0 => mapped,
-                errno => Err(refused(nix::Error::from_raw(errno))),
-            }
-        }
-    }
-}
-
-fn map(child: Pid, confinement: &Confinement, uid: u32, gid: u32) -> Result<OwnedFd, Failure> {
-    let write = |name: &str, text: String| {
-        std::fs::write(format!("/proc/{child}/{name}"), text).map_err(|e| Failure::io(&format!("write {name}"), &e))
-    };
-    write("setgroups", "deny".to_owned())?;
-    write("uid_map", format!("{} {uid} 1", confinement.uid))?;
-    write("gid_map", format!("{} {gid} 1", confinement.gid))?;
-    let namespace = std::fs::File::open(format!("/proc/{child}/ns/user"))
-        .map_err(|e| Failure::io("open the nested namespace", &e))?;
-    Ok(namespace.into())
-}
-
-fn forbid_namespaces(sysctl_user: Option<OwnedFd>) -> std::io::Result<()> {
-    let Some(dir) = sysctl_user else { return Ok(()) };
-    let flags = nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_CLOEXEC;
-    let file = nix::fcntl::openat(&dir, "max_user_namespaces", flags, nix::sys::stat::Mode::empty())?;
-    std::io::Write::write_all(&mut std::fs::File::from(file), b"0")
 }

@@ -19,7 +19,10 @@ use nix::{
 };
 
 use super::Failure;
-use crate::{names::RelPath, wire::Removal};
+use crate::{
+    names::RelPath,
+    wire::{GET, Removal},
+};
 
 /// Removes, then unpacks an uncompressed tar stream.
 pub(super) fn put(workspace: &Path, removals: &[Removal], stream: OwnedFd) -> Result<(), Failure> {
@@ -41,7 +44,9 @@ pub(super) fn get(workspace: &Path, paths: &[RelPath], stream: OwnedFd) -> Resul
     let root = open_root(workspace)?;
     let mut archive = tar::Builder::new(io::BufWriter::new(File::from(stream)));
     archive.follow_symlinks(false);
-    let failed = |e: &io::Error| Failure::io("write the stream", e);
+    // Holes are written out, so that what a file says of its size is what comes.
+    archive.sparse(false);
+    let failed = |e: &io::Error| Failure::io(GET, e);
     if paths.is_empty() {
         archive.append_dir_all(".", workspace).map_err(|e| failed(&e))?;
     }

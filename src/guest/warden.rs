@@ -112,7 +112,7 @@ pub(super) fn live(stage: Stage<'_>) {
     };
     let _ = wire::send(control.as_fd(), &ended, &[]);
     if request.leftovers == Leftovers::Keep {
-        tree.keep(&control, &signals);
+        tree.keep(&control, &signals, confinement.memory_bytes);
     }
 }
 
@@ -178,6 +178,8 @@ struct Tree {
 
 impl Tree {
     fn watch(&mut self, control: &OwnedFd, signals: &SignalFd, deadline: Instant, memory: Option<u64>) -> Why {
+        // Most commands are over before there is anything to look at.
+        let mut look = Instant::now() + MEMORY_TICK;
         loop {
             self.reap();
             if self.end.is_some() {
@@ -187,8 +189,11 @@ impl Tree {
             if left.is_zero() {
                 return Why::Time;
             }
-            if memory.is_some_and(|cap| memory::exceeds(getpid(), cap)) {
-                return Why::Memory;
+            if memory.is_some() && Instant::now() >= look {
+                look = Instant::now() + MEMORY_TICK;
+                if memory.is_some_and(|cap| memory::exceeds(getpid(), cap)) {
+                    return Why::Memory;
+                }
             }
             let wait = if memory.is_some() { left.min(MEMORY_TICK) } else { left };
             if let Some(why) = listen(control, signals, Some(wait)) {
@@ -197,11 +202,13 @@ impl Tree {
         }
     }
 
-    /// Stays with daemons until told to end them or until none is left.
-    fn keep(&mut self, control: &OwnedFd, signals: &SignalFd) {
+    /// Stays with daemons until told to end them, until none is left, or until
+    /// they hold too much memory.
+    fn keep(&mut self, control: &OwnedFd, signals: &SignalFd, memory: Option<u64>) {
         while !process::below(getpid(), &HashSet::new()).is_empty() {
             self.reap();
-            if listen(control, signals, None).is_some() {
+            let greedy = memory.is_some_and(|cap| memory::exceeds(getpid(), cap));
+            if greedy || listen(control, signals, memory.map(|_| MEMORY_TICK)).is_some() {
                 self.kill();
                 return;
             }

@@ -1,7 +1,17 @@
-//! What this host allows, compiled to one plain plan that every back end builds.
+//! What this host allows.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
+//! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
+//! | `words` | a shell script cut into its simple commands |
 #![forbid(unsafe_code)]
 
+mod commands;
 mod plan;
+mod words;
+
+pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pattern};
 
 pub use plan::{
     CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, Limits, MODEL_PORT, ReadOnlyMount, Role,

@@ -180,6 +180,22 @@ impl RunDir {
         }
     }
 
+    /// Lets an artifact be found under a second name as well, in place of what had it before.
+    ///
+    /// # Errors
+    /// When there is no such artifact or it cannot be linked.
+    pub fn alias(&self, relative: &str, name: &str) -> Result<(), RecordError> {
+        let (from, to) = (self.path.join(relative), self.path.join(name));
+        match fs::remove_file(&to) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(RecordError::io("replace", &to)(why)),
+            _ => {}
+        }
+        // Not every file system has links.
+        fs::hard_link(&from, &to)
+            .or_else(|_| fs::copy(&from, &to).map(|_| ()))
+            .map_err(RecordError::io("link", &to))
+    }
+
     /// A text without any secret.
     pub fn redact(&self, text: &str) -> String {
         match self.redactor.redact(text.as_bytes()) {
@@ -261,6 +277,11 @@ mod tests {
         fs::write(run.path().join("stream.txt"), "x sk-0123456789").expect("write");
         run.adopt("stream.txt").expect("adopt");
         assert_eq!(fs::read(run.path().join("stream.txt")).expect("read"), b"x [redacted]");
+        for _ in 0..2 {
+            run.alias("stream.txt", "last.txt").expect("alias");
+            assert_eq!(fs::read(run.path().join("last.txt")).expect("read"), b"x [redacted]");
+        }
+        assert!(run.alias("none.txt", "last.txt").is_err());
     }
 
     #[test]

@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Happening;
 use crate::{guard::Ruling, sandbox::WallState};
+
+/// Between two pictures of the live line.
+const TICK: Duration = Duration::from_millis(120);
 
 /// How to show what happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,18 @@ pub enum Face {
     Human,
     /// JSON lines on stdout, nothing else there.
     Json,
+}
+
+/// The terminal is somebody else's as long as this lives.
+pub struct Aside(Option<Arc<ProgressBar>>);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(TICK);
+        }
+    }
 }
 
 /// Where happenings go. Cheap to clone; never fails (a closed pipe ends output, not the run).
@@ -37,10 +52,20 @@ impl Reporter {
             if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {prefix} {wide_msg}") {
                 bar.set_style(style);
             }
-            bar.enable_steady_tick(Duration::from_millis(120));
+            bar.enable_steady_tick(TICK);
             Arc::new(bar)
         });
         Self { face, verbose, live }
+    }
+
+    /// Keeps the live line away from the terminal until what is returned is dropped.
+    pub fn step_aside(&self) -> Aside {
+        let live = self.live.clone();
+        if let Some(bar) = &live {
+            bar.disable_steady_tick();
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Aside(live)
     }
 
     /// Shows a happening.

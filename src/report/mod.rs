@@ -11,7 +11,7 @@ mod face;
 use serde::Serialize;
 
 pub use escape::escape;
-pub use face::{Face, Reporter};
+pub use face::{Aside, Face, Reporter};
 
 /// One thing that happened, for the terminal or as one JSON line.
 #[derive(Clone, Debug, Serialize)]

@@ -1,10 +1,7 @@
 //! Running a command inside, seen from the host.
 
 use std::{
-    collections::VecDeque,
-    fs::File,
-    io::{Read, Write},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,7 +10,10 @@ use std::{
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    sandbox::SandboxError,
+    sandbox::{
+        Captured, OutputCaps, SandboxError,
+        output::{Heard, Stream, async_fd, nonblocking},
+    },
     wire::{self, Argv, Control, FrameError, LeakedProcess, Leftovers, Progress, ResourceUse, Termination},
 };
 
@@ -31,42 +31,19 @@ pub struct ExecSpec {
     pub cwd: String,
     /// Wall cap; the guest enforces it, the host somewhat later.
     pub wall: Duration,
+    /// Time without a byte on either stream after which it is killed (`max_silence_seconds`).
+    pub silence: Option<Duration>,
+    /// The user's terminal in place of stdin and both streams, of which nothing is then
+    /// kept. The command gets no controlling terminal with it, and the filter of system
+    /// calls keeps it from typing there (`TIOCSTI`); it can read what is typed and write
+    /// whatever the terminal obeys.
+    pub terminal: Option<Arc<OwnedFd>>,
     /// Fate of leftovers.
     pub leftovers: Leftovers,
     /// Where and how much of stdout is kept.
     pub stdout: OutputCaps,
     /// Where and how much of stderr is kept.
     pub stderr: OutputCaps,
-}
-
-/// Bounds on one output stream. Beyond them bytes are read and dropped, so a
-/// flood costs the host no memory and never blocks the stage.
-#[derive(Clone, Debug, Default)]
-pub struct OutputCaps {
-    /// Bytes kept in memory: the last ones.
-    pub tail_bytes: usize,
-    /// A file that gets the first bytes, as they come.
-    pub sink: Option<OutputSink>,
-}
-
-/// A capped file for one output stream.
-#[derive(Clone, Debug)]
-pub struct OutputSink {
-    /// The file, created anew.
-    pub path: PathBuf,
-    /// Bytes it may take; past them a marker line is appended and the rest dropped.
-    pub max_bytes: u64,
-}
-
-/// What was kept of one stream.
-#[derive(Clone, Debug, Default)]
-pub struct Captured {
-    /// The last bytes.
-    pub tail: Vec<u8>,
-    /// Bytes that came in all.
-    pub total_bytes: u64,
-    /// Whether the sink lacks something.
-    pub truncated: bool,
 }
 
 /// A finished command.
@@ -98,12 +75,30 @@ pub struct Running {
     killed_for: Arc<Mutex<Option<String>>>,
     stdout: Stream,
     stderr: Stream,
+    heard: Heard,
+    silence: Option<Duration>,
+    ooms: Option<OomCount>,
     watcher: Option<tokio::task::JoinHandle<()>>,
     kept: Option<Kept>,
 }
 
-/// Where the control sockets of kept stages are held.
-pub(super) type Kept = Arc<Mutex<Vec<OwnedFd>>>;
+/// The stages whose leftovers live on.
+pub(super) type Kept = Arc<Mutex<Vec<KeptStage>>>;
+
+/// A stage whose leftovers live on.
+pub(super) struct KeptStage {
+    /// Closing it ends them.
+    _control: OwnedFd,
+    /// Takes their output to the capped files, until the last of them has ended.
+    output: tokio::task::JoinHandle<()>,
+}
+
+impl KeptStage {
+    /// Waits until all of their output is in the files; they must be dead.
+    pub async fn settle(self) {
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.output).await;
+    }
+}
 
 impl Running {
     pub(super) fn new(
@@ -115,13 +110,17 @@ impl Running {
         kept: Option<Kept>,
     ) -> std::io::Result<Self> {
         nonblocking(control.as_fd())?;
+        let heard = Heard::now();
         Ok(Self {
             stage,
             wall: spec.wall,
             control: async_fd(control)?,
             killed_for: Arc::default(),
-            stdout: Stream::open(stdout, &spec.stdout)?,
-            stderr: Stream::open(stderr, &spec.stderr)?,
+            stdout: Stream::new(stdout, &spec.stdout, &heard)?,
+            stderr: Stream::new(stderr, &spec.stderr, &heard)?,
+            heard,
+            silence: spec.silence,
+            ooms: None,
             watcher: None,
             kept,
         })
@@ -137,6 +136,11 @@ impl Running {
         let _ = wire::send(self.control.as_fd(), &Control::Kill, &[]);
     }
 
+    /// Counts the kernel's kills for memory while the command runs.
+    pub(super) fn count_ooms(&mut self, events: PathBuf) {
+        self.ooms = Some(OomCount::begin(events));
+    }
+
     /// A watcher that kills the tree when `exceeded` answers the name of a cap.
     pub(super) fn watch(&mut self, mut exceeded: impl FnMut() -> Option<&'static str> + Send + 'static) {
         let Ok(control) = self.control.get_ref().try_clone() else {
@@ -148,7 +152,7 @@ impl Running {
             loop {
                 tick.tick().await;
                 if let Some(cap) = exceeded() {
-                    *killed_for.lock().unwrap_or_else(PoisonError::into_inner) = Some(cap.to_owned());
+                    name_cap(&killed_for, cap);
                     let _ = wire::send(control.as_fd(), &Control::Kill, &[]);
                     return;
                 }
@@ -163,11 +167,19 @@ impl Running {
     /// [`SandboxError::Guest`] when a wall could not be built.
     pub async fn wait(mut self) -> Result<ExecOutcome, SandboxError> {
         let limit = tokio::time::Instant::now() + self.wall + GRACE;
+        let heard = self.heard.clone();
+        let mut silence = self.silence;
         let ended = loop {
             let progress = tokio::select! {
                 progress = next(&self.control) => progress?,
-                () = self.stdout.pump(), if self.stdout.pipe.is_some() => continue,
-                () = self.stderr.pump(), if self.stderr.pipe.is_some() => continue,
+                () = self.stdout.pump(), if self.stdout.open() => continue,
+                () = self.stderr.pump(), if self.stderr.open() => continue,
+                () = heard.nothing_for(silence) => {
+                    silence = None;
+                    name_cap(&self.killed_for, "max_silence_seconds");
+                    self.kill();
+                    continue;
+                }
                 () = tokio::time::sleep_until(limit) => {
                     return Err(SandboxError::Gone("a stage's supervisor did not answer in time".to_owned()));
                 }
@@ -197,16 +209,25 @@ impl Running {
         if let Some(kept) = self.kept.take()
             && let Ok(control) = self.control.get_ref().try_clone()
         {
-            kept.lock().unwrap_or_else(PoisonError::into_inner).push(control);
             let (mut out, mut err) = (self.stdout.take(), self.stderr.take());
-            // What daemons go on to say lands in the capped files.
-            tokio::spawn(async move { tokio::join!(out.pump(), err.pump()) });
+            let output = tokio::spawn(async move {
+                tokio::join!(out.pump_to_end(), err.pump_to_end());
+            });
+            let stage = KeptStage {
+                _control: control,
+                output,
+            };
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
         }
         let named = self.killed_for.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let oom = || {
+            let grew = self.ooms.as_ref().is_some_and(OomCount::grew);
+            (grew && !timed_out && end != Termination::Code(0)).then(|| "memory".to_owned())
+        };
         Ok(ExecOutcome {
             end,
             timed_out,
-            cap_hit: named.or(cap_hit),
+            cap_hit: named.or(cap_hit).or_else(oom),
             usage,
             leaked,
             leaked_total,
@@ -224,6 +245,36 @@ impl Drop for Running {
     }
 }
 
+/// The first cap that was hit counts.
+fn name_cap(killed_for: &Mutex<Option<String>>, cap: &str) {
+    let mut named = killed_for.lock().unwrap_or_else(PoisonError::into_inner);
+    named.get_or_insert_with(|| cap.to_owned());
+}
+
+/// The kernel's count of processes that it killed for the sandbox's memory
+/// (`oom_kill` in `memory.events` of cgroup v2 and in `memory.oom_control` of v1).
+struct OomCount {
+    events: PathBuf,
+    before: u64,
+}
+
+impl OomCount {
+    fn begin(events: PathBuf) -> Self {
+        let before = oom_kills(&events);
+        Self { events, before }
+    }
+
+    fn grew(&self) -> bool {
+        oom_kills(&self.events) > self.before
+    }
+}
+
+fn oom_kills(events: &std::path::Path) -> u64 {
+    let text = std::fs::read_to_string(events).unwrap_or_default();
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
 async fn next(control: &AsyncFd<OwnedFd>) -> Result<Progress, SandboxError> {
     loop {
         let mut ready = control
@@ -234,119 +285,6 @@ async fn next(control: &AsyncFd<OwnedFd>) -> Result<Progress, SandboxError> {
             Ok((progress, _)) => return Ok(progress),
             Err(FrameError::WouldBlock) => ready.clear_ready(),
             Err(why) => return Err(SandboxError::Gone(format!("stage supervisor: {why}"))),
-        }
-    }
-}
-
-pub(super) fn nonblocking(fd: std::os::fd::BorrowedFd<'_>) -> std::io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
-}
-
-/// Registers a descriptor with the runtime.
-#[allow(unsafe_code)]
-pub(super) fn async_fd<T: AsFd + AsRawFd>(inner: T) -> std::io::Result<AsyncFd<T>> {
-    // SAFETY: every `T` that is given here owns its one descriptor and never exchanges it.
-    Ok(unsafe { AsyncFd::register(inner) }?)
-}
-
-/// One output pipe and what is kept of it.
-struct Stream {
-    pipe: Option<AsyncFd<std::io::PipeReader>>,
-    tail: VecDeque<u8>,
-    tail_bytes: usize,
-    file: Option<(File, u64)>,
-    total: u64,
-    truncated: bool,
-    buffer: Vec<u8>,
-}
-
-impl Stream {
-    fn open(pipe: std::io::PipeReader, caps: &OutputCaps) -> std::io::Result<Self> {
-        nonblocking(pipe.as_fd())?;
-        let file = match &caps.sink {
-            Some(sink) => Some((File::create(&sink.path)?, sink.max_bytes)),
-            None => None,
-        };
-        Ok(Self {
-            pipe: Some(async_fd(pipe)?),
-            tail: VecDeque::new(),
-            tail_bytes: caps.tail_bytes,
-            file,
-            total: 0,
-            truncated: false,
-            buffer: vec![0; 64 * 1024],
-        })
-    }
-
-    /// Reads until the pipe ends; cancelling loses nothing.
-    async fn pump(&mut self) {
-        loop {
-            let Some(pipe) = &self.pipe else {
-                return std::future::pending().await;
-            };
-            let Ok(mut ready) = pipe.readable().await else { return };
-            match ready.try_io(|pipe| pipe.get_ref().read(&mut self.buffer)) {
-                Ok(Ok(0) | Err(_)) => {
-                    self.pipe = None;
-                    return;
-                }
-                Ok(Ok(n)) => self.keep(n),
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// What is there right now, bounded by what a pipe can hold.
-    fn drain(&mut self) {
-        for _ in 0..64 {
-            let Some(pipe) = &self.pipe else { return };
-            match pipe.get_ref().read(&mut self.buffer) {
-                Ok(n) if n > 0 => self.keep(n),
-                _ => return,
-            }
-        }
-    }
-
-    fn keep(&mut self, n: usize) {
-        self.total += n as u64;
-        let new = &self.buffer[..n];
-        if let Some((file, left)) = &mut self.file {
-            let fits = usize::try_from(*left).unwrap_or(usize::MAX).min(n);
-            // A full disk on our side loses output, never the run.
-            let _ = file.write_all(&new[..fits]);
-            *left -= fits as u64;
-            if fits < n && !self.truncated {
-                self.truncated = true;
-                let _ = file.write_all(b"\n[output truncated here]\n");
-            }
-        }
-        let new = &new[n.saturating_sub(self.tail_bytes)..];
-        let excess = (self.tail.len() + new.len()).saturating_sub(self.tail_bytes);
-        self.tail.drain(..excess.min(self.tail.len()));
-        self.tail.extend(new);
-    }
-
-    /// Moves the open pipe and the file out, for reading on.
-    fn take(&mut self) -> Self {
-        Self {
-            pipe: self.pipe.take(),
-            tail: VecDeque::new(),
-            tail_bytes: 0,
-            file: self.file.take(),
-            total: self.total,
-            truncated: self.truncated,
-            buffer: vec![0; 64 * 1024],
-        }
-    }
-
-    fn captured(&mut self) -> Captured {
-        Captured {
-            tail: std::mem::take(&mut self.tail).into(),
-            total_bytes: self.total,
-            truncated: self.truncated,
         }
     }
 }

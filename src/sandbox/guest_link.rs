@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,7 +22,8 @@ use crate::{
     policy::Inside,
     sandbox::{
         ExecSpec, Running, SandboxError, WallReport,
-        exec::{async_fd, nonblocking},
+        exec::Kept,
+        output::{async_fd, nonblocking},
     },
     tree::TreeError,
     wire::{self, ExecRequest, FrameError, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
@@ -61,8 +62,10 @@ pub struct Sandbox {
     inside: Inside,
     disk: Option<DiskCap>,
     stages: AtomicU64,
-    /// Control sockets of stages whose leftovers live on: closing one ends them.
-    kept: Arc<std::sync::Mutex<Vec<OwnedFd>>>,
+    /// Stages whose leftovers live on.
+    kept: Kept,
+    /// Where the kernel counts its kills for memory, if it bounds the memory.
+    oom_events: Option<PathBuf>,
     teardown: Option<Box<dyn Teardown>>,
 }
 
@@ -91,12 +94,16 @@ impl Sandbox {
             disk,
             stages: AtomicU64::new(1),
             kept: Arc::default(),
+            oom_events: None,
             teardown: Some(teardown),
         };
-        match sandbox.ask(&Request::Hello { protocol: PROTOCOL }, &[]).await? {
-            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => Ok(sandbox),
-            (other, _) => Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}"))),
+        match answer(&*sandbox.socket.lock().await).await? {
+            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => {}
+            (other, _) => {
+                return Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}")));
+            }
         }
+        Ok(sandbox)
     }
 
     /// The walls that stand.
@@ -109,23 +116,21 @@ impl Sandbox {
         &self.inside
     }
 
-    async fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
+    /// Names the file in which the kernel counts its kills for memory.
+    pub(super) fn set_oom_events(&mut self, events: Option<PathBuf>) {
+        self.oom_events = events;
+    }
+
+    pub(super) async fn ask(
+        &self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
         let socket = self.socket.lock().await;
         wire::send(socket.as_fd(), request, fds).map_err(gone)?;
-        let answer = async {
-            loop {
-                let mut ready = socket.readable().await.map_err(|e| SandboxError::Gone(e.to_string()))?;
-                match wire::recv::<Reply>(socket.as_fd()) {
-                    Ok(answer) => return Ok(answer),
-                    Err(FrameError::WouldBlock) => ready.clear_ready(),
-                    Err(why) => return Err(gone(why)),
-                }
-            }
-        };
-        match tokio::time::timeout(ANSWER, answer).await {
-            Ok(Ok((Reply::Failed { step, errno, why }, _))) => Err(SandboxError::Guest { step, errno, why }),
-            Ok(answer) => answer,
-            Err(_) => Err(SandboxError::Gone("it did not answer in time".to_owned())),
+        match answer(&socket).await? {
+            (Reply::Failed { step, errno, why }, _) => Err(SandboxError::Guest { step, errno, why }),
+            answer => Ok(answer),
         }
     }
 
@@ -153,7 +158,14 @@ impl Sandbox {
             wall_ms: u64::try_from(spec.wall.as_millis()).unwrap_or(u64::MAX),
             leftovers: spec.leftovers,
         }));
-        self.ask(&request, &[theirs.as_fd(), null.as_fd(), out.as_fd(), err.as_fd()])
+        if let Some(events) = &self.oom_events {
+            running.count_ooms(events.clone());
+        }
+        let stdio = match &spec.terminal {
+            Some(terminal) => [terminal.as_fd(); 3],
+            None => [null.as_fd(), out.as_fd(), err.as_fd()],
+        };
+        self.ask(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
             .await?;
         if let Some(cap) = self.disk.clone() {
             // What an earlier command left above the cap may still be removed,
@@ -269,10 +281,15 @@ impl Sandbox {
             return Ok(());
         };
         teardown.kill();
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self);
-        tokio::task::spawn_blocking(move || teardown.finish())
+        let finished = tokio::task::spawn_blocking(move || teardown.finish())
             .await
-            .unwrap_or_else(|why| Err(SandboxError::Gone(why.to_string())))
+            .unwrap_or_else(|why| Err(SandboxError::Gone(why.to_string())));
+        for stage in kept {
+            stage.settle().await;
+        }
+        finished
     }
 }
 
@@ -284,6 +301,23 @@ impl Drop for Sandbox {
             std::thread::spawn(move || teardown.finish());
         }
     }
+}
+
+/// The guest's next frame.
+async fn answer(socket: &AsyncFd<OwnedFd>) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
+    let answer = async {
+        loop {
+            let mut ready = socket.readable().await.map_err(|e| SandboxError::Gone(e.to_string()))?;
+            match wire::recv::<Reply>(socket.as_fd()) {
+                Ok(answer) => return Ok(answer),
+                Err(FrameError::WouldBlock) => ready.clear_ready(),
+                Err(why) => return Err(gone(why)),
+            }
+        }
+    };
+    tokio::time::timeout(ANSWER, answer)
+        .await
+        .unwrap_or_else(|_| Err(SandboxError::Gone("it did not answer in time".to_owned())))
 }
 
 fn gone(why: FrameError) -> SandboxError {

@@ -6,12 +6,16 @@
 
 mod error;
 mod exec;
+mod found;
 mod guest_link;
 pub mod jail;
+mod output;
 pub mod seccomp;
 mod wall;
 
 pub use error::SandboxError;
-pub use exec::{Captured, ExecOutcome, ExecSpec, OutputCaps, OutputSink, Running};
+pub use exec::{ExecOutcome, ExecSpec, Running};
+pub use found::Found;
 pub use guest_link::{DiskCap, Sandbox, Teardown};
+pub use output::{Captured, OutputCaps, OutputSink};
 pub use wall::{Wall, WallReport, WallState};

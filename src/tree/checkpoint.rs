@@ -117,17 +117,23 @@ impl Checkpoint {
             if state::get(manifest, &self.diff, &top).is_some() {
                 edits.remove(top.clone());
             }
+            let old: Vec<(&RelPath, &Entry)> = state::paths_below(manifest, &earlier.diff, &top)
+                .into_iter()
+                .filter_map(|path| Some((path, state::get(manifest, &earlier.diff, path)?)))
+                .collect();
             let mut parents = Vec::new();
-            let mut up = top.parent();
+            // Where there was nothing, nothing has to be there to hold it.
+            let mut up = top.parent().filter(|_| !old.is_empty());
             while let Some(parent) = up.filter(|p| !state::get(manifest, &self.diff, p).is_some_and(Entry::is_dir)) {
                 up = parent.parent();
                 parents.push(parent);
             }
-            let old = state::paths_below(manifest, &earlier.diff, &top);
-            for path in parents.iter().rev().chain(old).filter(|path| !is_hidden(path)) {
-                if let Some(entry) = state::get(manifest, &earlier.diff, path) {
-                    edits.put(path, entry, || earlier.open(pristine, path))?;
-                }
+            let above = parents
+                .iter()
+                .rev()
+                .filter_map(|path| Some((path, state::get(manifest, &earlier.diff, path)?)));
+            for (path, entry) in above.chain(old.iter().copied()).filter(|(path, _)| !is_hidden(path)) {
+                edits.put(path, entry, || earlier.open(pristine, path))?;
             }
         }
         edits.finish()

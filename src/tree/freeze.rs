@@ -5,10 +5,10 @@ use std::{fs::File, os::fd::OwnedFd, path::Path};
 use nix::sys::stat::{FileStat, SFlag};
 
 use super::{
-    Checkpoint, Entry, EntryKind, Manifest, Pristine, TreeError, at, content,
+    Change, Checkpoint, Entry, EntryKind, Manifest, Pristine, TreeError, at, content,
     content::shown,
     layer::{self, Source, is_sparse},
-    state::{Diff, State},
+    state::{self, Diff, State},
     walk::{Sight, Walk},
 };
 use crate::names::RelPath;
@@ -79,6 +79,27 @@ impl Checkpoint {
     pub fn open_layer(pristine: &Pristine, layer: &Path) -> Result<Self, TreeError> {
         let (scan, _) = Scan::of_upper(pristine, None, layer)?;
         Ok(Self::new(layer, scan.state.diff, scan.left_out))
+    }
+}
+
+/// What a quiescent upper makes of the tree, read and not frozen: for a look that
+/// decides something and keeps nothing.
+#[derive(Clone, Debug)]
+pub struct Survey(Diff);
+
+impl Survey {
+    /// Reads the upper of a sandbox that was started on `base`, in O(changes).
+    ///
+    /// # Errors
+    /// As [`Checkpoint::freeze`].
+    pub fn of_upper(pristine: &Pristine, base: Option<&Checkpoint>, upper: &Path) -> Result<Self, TreeError> {
+        let (scan, _) = Scan::of_upper(pristine, base, upper)?;
+        Ok(Self(scan.state.diff))
+    }
+
+    /// As [`Checkpoint::changes_since`].
+    pub fn changes_since(&self, pristine: &Pristine, earlier: &Checkpoint) -> Vec<Change> {
+        state::changes(&pristine.manifest, &earlier.diff, &self.0)
     }
 }
 

@@ -44,6 +44,7 @@ pub use edits::TreeEdits;
 pub use entry::{Change, ChangeKind, Content, Entry, EntryKind, Manifest};
 pub use error::TreeError;
 pub use export::export;
+pub use freeze::Survey;
 pub use layer::mask_layer;
 pub use limits::{CopyLimits, CopyProgress};
 pub use patch::patch;

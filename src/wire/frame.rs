@@ -10,8 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Largest frame in bytes; below the default `net.core.wmem_default`.
 pub const MAX_FRAME: usize = 128 * 1024;
-/// Most descriptors on one frame.
-pub const MAX_FDS: usize = 8;
+/// Most descriptors on one frame; the kernel's own limit is 253 (`SCM_MAX_FD`, unix(7)).
+pub const MAX_FDS: usize = 64;
 
 /// Why a frame could not be sent or received.
 #[derive(Debug, thiserror::Error)]

@@ -7,12 +7,13 @@ use crate::names::RelPath;
 /// Version of this protocol; both ends are the same binary, so only equality is accepted.
 pub const PROTOCOL: u32 = 1;
 
+/// The step of a [`Reply::Failed`] that says something of the paths of a [`Request::Get`].
+pub const GET: &str = "write the stream";
+
 /// What the host asks of the guest. Descriptors attached are named in each doc.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// First frame; answered by [`Reply::Hello`].
-    Hello { protocol: u32 },
     /// Run a command. Descriptors: control socket, stdin, stdout, stderr.
     /// [`Reply::Done`] once the stage supervisor is forked; all else comes over the control socket.
     Exec(Box<ExecRequest>),
@@ -51,7 +52,7 @@ pub struct Removal {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reply {
-    /// Answer to [`Request::Hello`].
+    /// The guest's first frame, unasked: it serves.
     Hello(Hello),
     /// It was done; a socket is attached where the request says so.
     Done,
@@ -209,8 +210,6 @@ pub struct Confinement {
     pub landlock: Option<LandlockRules>,
     /// The seccomp program: `struct sock_filter[]` as bytes; `None` leaves it off (tests of the other layers only).
     pub seccomp: Option<Vec<u8>>,
-    /// Enter a user namespace of its own with a single id mapped (jail with namespaces).
-    pub nested_userns: bool,
     /// The guest is PID 1 of a pid namespace; otherwise it is a subreaper.
     pub pid1: bool,
     /// Private memory of one stage, bytes, watched by its warden where no cgroup does it.

@@ -85,6 +85,8 @@ pub fn sh(script: &str) -> ExecSpec {
         ],
         cwd: "/workspace".to_owned(),
         wall: Duration::from_secs(10),
+        silence: None,
+        terminal: None,
         leftovers: Leftovers::Kill,
         stdout: OutputCaps {
             tail_bytes: 64 * 1024,

@@ -1,22 +1,261 @@
-//! What the stages produced, read from the dead judge's layer.
+//! What stages leave behind: removed before their stage, read and judged after it.
+//!
+//! A declared output is read between its stage and the next one, while every process
+//! inside is stopped. By then the stage's own leftovers are dead; what may still live
+//! are the deployment's services, and a service that rewrites the file could otherwise
+//! be caught in the middle, or show the judge one file and the record another. The
+//! file is read once, through the guest, as its owner and through no link, and the
+//! bytes that are judged are the bytes that are kept.
 
 use std::path::Path;
 
-use super::{Judge, Verification, rollout_path};
+use super::{Judge, Verification, session::Session};
 use crate::{
-    contract::{self, StageName},
+    contract::{self, MAX_DOCUMENT, Measurement, Pipeline, StageName},
     engine::{EngineError, workspace::Workspace},
-    tree,
+    fsm::Blame,
+    names::RelPath,
+    sandbox::{Found, SandboxError},
+    tree::{self, EntryKind},
 };
 
-/// Largest metrics or rollout document.
-const OUTPUT_DOCUMENT_BYTES: u64 = 4 << 20;
 /// Bytes of stage outputs copied out of one verification.
 const EXPORT_BYTES: u64 = 256 << 20;
 
+const ROLLOUT: &str = ".aider_fsm/rollout.json";
+const RUNTIME_ENV: &str = ".aider_fsm/runtime_env.json";
+const HINTS_USED: &str = ".aider_fsm/hints_used.json";
+const HINTS_RUN: &str = ".aider_fsm/hints_run.json";
+
+/// What one stage is to leave behind.
+pub(super) enum Declared<'a> {
+    /// `rollout.json`, checked where it is there.
+    Rollout,
+    /// `runtime_env.json`, which belongs to the whole deployment: removed before its
+    /// first stage, checked after its last.
+    RuntimeEnv { before: bool, after: bool },
+    /// The files of the evaluation.
+    Evaluation(&'a Measurement),
+    /// The benchmark's metrics.
+    Benchmark(&'a Measurement),
+}
+
+impl<'a> Declared<'a> {
+    /// What a stage declares.
+    pub fn of(pipeline: &'a Pipeline, stage: StageName) -> Option<Self> {
+        let deploy = pipeline.deploy.as_ref();
+        let sets_up = deploy.is_some_and(|deploy| !deploy.setup.cmds.is_empty());
+        let waits = deploy.is_some_and(|deploy| !deploy.health.cmds.is_empty());
+        match stage {
+            StageName::DeploySetup => Some(Self::RuntimeEnv {
+                before: true,
+                after: !waits,
+            }),
+            StageName::DeployHealth => Some(Self::RuntimeEnv {
+                before: !sets_up,
+                after: true,
+            }),
+            StageName::Rollout => Some(Self::Rollout),
+            StageName::Evaluation => pipeline.evaluation.as_ref().map(Self::Evaluation),
+            StageName::Benchmark => pipeline.benchmark.as_ref().map(Self::Benchmark),
+            StageName::Auth | StageName::Tests | StageName::DeployTeardown => None,
+        }
+    }
+
+    /// Every path that any stage declares, and those that are declared by their name.
+    pub fn all(pipeline: &Pipeline) -> Vec<RelPath> {
+        let mut paths: Vec<RelPath> = [ROLLOUT, RUNTIME_ENV, HINTS_USED, HINTS_RUN].map(path).to_vec();
+        let measurements = [&pipeline.evaluation, &pipeline.benchmark];
+        paths.extend(
+            measurements
+                .into_iter()
+                .flatten()
+                .filter_map(|m| m.metrics_path.clone()),
+        );
+        paths
+    }
+
+    /// What is removed immediately before the stage.
+    pub fn paths(&self) -> Vec<RelPath> {
+        match self {
+            Self::Rollout => vec![path(ROLLOUT)],
+            Self::RuntimeEnv { before: true, .. } => vec![path(RUNTIME_ENV)],
+            Self::RuntimeEnv { before: false, .. } => Vec::new(),
+            Self::Evaluation(evaluation) => {
+                let mut paths = vec![path(HINTS_USED), path(HINTS_RUN)];
+                paths.extend(evaluation.metrics_path.clone());
+                paths
+            }
+            Self::Benchmark(benchmark) => benchmark.metrics_path.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether it is judged even where the stage has no commands: an evaluation whose
+    /// metrics an earlier stage of the same verification writes.
+    pub fn without_commands(&self) -> bool {
+        matches!(self, Self::Evaluation(evaluation) if evaluation.metrics_path.is_some())
+    }
+}
+
+impl Session<'_> {
+    /// Reads and judges what a stage left.
+    pub async fn judge_outputs(&mut self, declared: Declared<'_>) -> Result<(), EngineError> {
+        if matches!(declared, Declared::RuntimeEnv { after: false, .. }) {
+            return Ok(());
+        }
+        match self.sandbox.freeze().await {
+            Ok(()) => {}
+            Err(SandboxError::Guest { step, why, .. }) => {
+                // Only services can be alive here, and they do not hold still.
+                let reason = format!("what the deployment left running cannot be stopped: {step}: {why}");
+                self.out.fail("deploy_setup", reason, Blame::Verifier, None);
+                return Ok(());
+            }
+            Err(other) => return Err(other.into()),
+        }
+        match declared {
+            Declared::Rollout => self.typed(ROLLOUT, "rollout", contract::validate_rollout).await?,
+            Declared::RuntimeEnv { .. } => {
+                let stage = match &self.judge.pipeline.deploy {
+                    Some(deploy) if !deploy.health.cmds.is_empty() => "deploy_health",
+                    _ => "deploy_setup",
+                };
+                self.typed(RUNTIME_ENV, stage, contract::validate_runtime_env).await?;
+            }
+            Declared::Evaluation(evaluation) => {
+                self.typed(HINTS_RUN, "evaluation", contract::validate_hints_run)
+                    .await?;
+                self.hints(evaluation).await?;
+                self.metrics(StageName::Evaluation, evaluation).await?;
+            }
+            Declared::Benchmark(benchmark) => self.metrics(StageName::Benchmark, benchmark).await?,
+        }
+        Ok(self.sandbox.thaw().await?)
+    }
+
+    /// A file under `.aider_fsm/` that is checked where it is there.
+    async fn typed(
+        &mut self,
+        file: &str,
+        stage: &str,
+        validate: fn(&[u8]) -> Result<serde_json::Value, Vec<String>>,
+    ) -> Result<(), EngineError> {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        let subject = name.trim_end_matches(".json");
+        let (findings, kept) = match self.read(&path(file)).await? {
+            Found::Nothing => return Ok(()),
+            Found::File(bytes) => {
+                let kept = format!("{}/{name}", self.name);
+                self.judge.run.write(&kept, &bytes)?;
+                (validate(&bytes).err().unwrap_or_default(), Some(kept))
+            }
+            Found::Refused(why) => (vec![format!("{subject}.failed_to_read: {why}")], None),
+            Found::TooLarge => (
+                vec![format!("{subject}.too_large: more than {MAX_DOCUMENT} bytes")],
+                None,
+            ),
+        };
+        if !findings.is_empty() {
+            self.found(stage, &findings, kept);
+        }
+        Ok(())
+    }
+
+    /// The proof that hints were used, where the evaluation's environment demands it.
+    async fn hints(&mut self, evaluation: &Measurement) -> Result<(), EngineError> {
+        let env = self.environment(&evaluation.stage);
+        let found = self.read(&path(HINTS_USED)).await?;
+        let mut kept = None;
+        if let Found::File(bytes) = &found {
+            let name = format!("{}/hints_used.json", self.name);
+            self.judge.run.write(&name, bytes)?;
+            kept = Some(name);
+        }
+        if !self.out.ok || !env.get("AIDER_FSM_REQUIRE_HINTS").is_some_and(contract::truthy) {
+            return Ok(());
+        }
+        let proof = match found {
+            Found::File(bytes) => contract::hint_proof(&bytes, env.get("AIDER_FSM_HINT_ANCHORS_JSON")),
+            Found::Nothing => Err(format!("missing_hints_used_json: {HINTS_USED}")),
+            Found::Refused(why) => Err(format!("hints_used_json_failed_to_read: {why}")),
+            Found::TooLarge => Err(format!("hints_used_json_too_large: more than {MAX_DOCUMENT} bytes")),
+        };
+        if let Err(reason) = proof {
+            let name = format!("{}/hints_requirement_error.txt", self.name);
+            self.judge.run.write(&name, format!("{reason}\n").as_bytes())?;
+            let finding = format!("evaluation.hints_requirement_failed: {reason}");
+            self.out.metrics_errors.push(finding.clone());
+            self.found("evaluation", &[finding], kept.or(Some(name)));
+        }
+        Ok(())
+    }
+
+    /// The metrics of an evaluation or a benchmark.
+    async fn metrics(&mut self, stage: StageName, measurement: &Measurement) -> Result<(), EngineError> {
+        let Some(path) = measurement.metrics_path.as_ref().filter(|_| self.out.ok) else {
+            return Ok(());
+        };
+        let mut kept = None;
+        let judged = match self.read(path).await? {
+            Found::File(bytes) => {
+                let name = format!("{}/metrics_{stage}.json", self.name);
+                self.judge.run.write(&name, &bytes)?;
+                kept = Some(name);
+                contract::validate_metrics(stage, path, Some(&bytes), &measurement.required_keys)
+            }
+            Found::Nothing => contract::validate_metrics(stage, path, None, &measurement.required_keys),
+            Found::Refused(why) => Err(vec![format!("{stage}.failed_to_read: {path}: {why}")]),
+            Found::TooLarge => Err(vec![format!(
+                "{stage}.metrics_too_large: {path} has more than {MAX_DOCUMENT} bytes"
+            )]),
+        };
+        match judged {
+            // The evaluation's metrics are the primary ones where there are both.
+            Ok(metrics) if self.out.metrics.is_none() => {
+                let value = self.judge.redacted(serde_json::Value::Object(metrics.value));
+                self.judge
+                    .run
+                    .write_json(&format!("{}/metrics.json", self.name), &value)?;
+                self.out.metrics = Some(value);
+            }
+            Ok(_) => {}
+            Err(findings) => {
+                self.out.metrics_errors.extend(findings.iter().cloned());
+                self.found("metrics", &findings, kept);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self, path: &RelPath) -> Result<Found, EngineError> {
+        Ok(self.sandbox.read(path, MAX_DOCUMENT as u64).await?)
+    }
+
+    fn found(&mut self, stage: &str, findings: &[String], kept: Option<String>) {
+        let place = kept.unwrap_or_else(|| format!("{}/summary.json", self.name));
+        if self.out.ok {
+            self.out.evidence.text = self.judge.run.redact(&findings.join("\n"));
+        }
+        self.out.fail(stage, findings.join("; "), Blame::Verifier, Some(place));
+    }
+}
+
 impl Judge<'_> {
-    /// Reads what the stages produced from the dead judge's layer.
-    pub(super) fn outputs(
+    /// Metrics go to the terminal too, which nothing else redacts.
+    fn redacted(&self, value: serde_json::Value) -> serde_json::Value {
+        let text = value.to_string();
+        let clean = self.run.redact(&text);
+        // A number that was taken out leaves no JSON behind.
+        if clean == text {
+            value
+        } else {
+            serde_json::from_str(&clean).unwrap_or(serde_json::Value::String(clean))
+        }
+    }
+
+    /// Copies out what the stages wrote below `.aider_fsm/` and the contract's own
+    /// directory, from the dead judge's layer.
+    pub(super) fn copy_out(
         &self,
         workspace: &mut Workspace,
         upper: &Path,
@@ -25,43 +264,37 @@ impl Judge<'_> {
     ) -> Result<(), EngineError> {
         let after = workspace.judge_outputs(upper)?;
         let pristine = workspace.pristine();
-        if out.ok && self.pipeline.rollout.is_some() {
-            let bytes = after.read(pristine, &rollout_path(), OUTPUT_DOCUMENT_BYTES)?;
-            if let Some(bytes) = bytes {
-                self.run.write(&format!("{name}/rollout.json"), &bytes)?;
-                if let Err(errors) = contract::validate_rollout(&bytes) {
-                    out.evidence.text = errors.join("\n");
-                    out.fail("rollout", errors.join("; "));
-                }
-            }
-        }
-        if let Some(evaluation) = self.pipeline.evaluation.as_ref().filter(|_| out.ok)
-            && let Some(path) = &evaluation.metrics_path
-        {
-            let bytes = after.read(pristine, path, OUTPUT_DOCUMENT_BYTES)?;
-            if let Some(bytes) = &bytes {
-                self.run.write(&format!("{name}/metrics_evaluation.json"), bytes)?;
-            }
-            match contract::validate_metrics(StageName::Evaluation, path, bytes.as_deref(), &evaluation.required_keys) {
-                Ok(metrics) => {
-                    let value = serde_json::Value::Object(metrics.value);
-                    self.run.write_json(&format!("{name}/metrics.json"), &value)?;
-                    out.metrics = Some(value);
-                }
-                Err(errors) => {
-                    out.metrics_errors = errors.clone();
-                    out.evidence.text = errors.join("\n");
-                    out.fail("metrics", errors.join("; "));
-                }
-            }
-        }
+        let own = self.pipeline.out_dir.as_ref().map(RelPath::as_bytes);
+        let below = |path: &RelPath, dir: &[u8]| {
+            let rest = path.as_bytes().strip_prefix(dir);
+            rest.is_some_and(|rest| rest.starts_with(b"/"))
+        };
         let written: Vec<_> = after
             .changes_since(pristine, workspace.current())
             .into_iter()
-            .filter(|change| change.after.is_some() && change.path.as_bytes().starts_with(b".aider_fsm/"))
+            .filter(|change| change.after.is_some())
+            .filter(|change| below(&change.path, b".aider_fsm") || own.is_some_and(|own| below(&change.path, own)))
             .collect();
         let files = self.run.path().join(name).join("outputs");
         out.refused_outputs = tree::export(pristine, &after, &written, &files, EXPORT_BYTES)?;
+        if self.options.grants.is_empty() {
+            return Ok(());
+        }
+        // Whatever the stages were granted may stand in what they wrote.
+        for change in written {
+            let came_out = !out.refused_outputs.iter().any(|(path, _)| *path == change.path);
+            let is_file = change
+                .after
+                .is_some_and(|entry| matches!(entry.kind, EntryKind::File { .. }));
+            if came_out && is_file {
+                self.run.adopt(&format!("{name}/outputs/{}", change.path))?;
+            }
+        }
         Ok(())
     }
+}
+
+fn path(constant: &str) -> RelPath {
+    // Constants of plain names, which RelPath accepts.
+    RelPath::new(constant).unwrap_or_else(|_| unreachable!("a constant path"))
 }

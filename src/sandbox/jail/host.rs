@@ -6,7 +6,7 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{fs::chown, process::CommandExt},
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Mutex,
     time::Duration,
@@ -20,7 +20,7 @@ use nix::{
 use super::{
     cgroup,
     primitive::Unbuilt,
-    spec::{JailSpec, Launched, owner},
+    spec::{Bounds, JailSpec, Launched, owner},
     walls,
 };
 use crate::{
@@ -112,12 +112,9 @@ impl Jail {
             what: format!("prepare {}", scratch.display()),
             source,
         };
-        for name in ["upper", "work"] {
-            let dir = scratch.join(name);
-            std::fs::create_dir_all(&dir).map_err(io)?;
-            if let Some(id) = owner() {
-                chown(&dir, Some(id), Some(id)).map_err(io)?;
-            }
+        std::fs::create_dir_all(scratch).map_err(io)?;
+        if let Some(id) = owner() {
+            chown(scratch, Some(id), Some(id)).map_err(io)?;
         }
         let spec = self.compile(plan);
         let (guest, theirs) = wire::pair().map_err(io)?;
@@ -129,18 +126,16 @@ impl Jail {
         }
         drop((theirs, reply_theirs));
         let built = launched(reply).await?;
-        let report = walls::report(&spec, &built.cgroups, built.landlock_abi);
+        let report = walls::report(&spec, &built.bounds.controllers, built.landlock_abi);
         let disk = DiskCap {
             dir: scratch.join("upper"),
             max_bytes: plan.workspace.max_bytes,
             max_inodes: plan.workspace.max_inodes,
         };
-        let teardown = JailTeardown {
-            pidfd: built.pidfd,
-            work: scratch.join("work"),
-        };
+        let teardown = JailTeardown(built.pidfd);
         let tier = report.tier;
-        let sandbox = Sandbox::connect(guest, report, Inside::private(), Some(disk), Box::new(teardown)).await?;
+        let mut sandbox = Sandbox::connect(guest, report, Inside::private(), Some(disk), Box::new(teardown)).await?;
+        sandbox.set_oom_events(built.bounds.oom_events);
         let landlock = spec.confinement.landlock.as_ref();
         if landlock.is_some_and(|rules| built.landlock_abi < rules.min_abi) {
             sandbox.destroy().await?;
@@ -179,7 +174,6 @@ impl Jail {
         rlimits.extend(limits.address_space_bytes.map(|bytes| (Resource::RLIMIT_AS, bytes)));
         let on = |layer| !self.layers_off.contains(&layer);
         JailSpec {
-            label: plan.label.clone(),
             lowers: plan.workspace.lowers.clone(),
             scratch: plan.workspace.scratch.clone(),
             read_only: plan
@@ -205,7 +199,6 @@ impl Jail {
                     .collect(),
                 landlock: on(Layer::Landlock).then(landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
-                nested_userns: true,
                 pid1: true,
                 memory_bytes: Some(limits.memory_bytes),
             },
@@ -244,23 +237,23 @@ fn landlock_rules() -> LandlockRules {
 
 /// A jail as the launcher made it.
 struct Built {
-    cgroups: Vec<String>,
+    bounds: Bounds,
     landlock_abi: u32,
     pidfd: OwnedFd,
 }
 
 async fn launched(reply: OwnedFd) -> Result<Built, Unbuilt> {
     let gone = |why: &str| Unbuilt::Other(SandboxError::Gone(format!("jail launcher: {why}")));
-    crate::sandbox::exec::nonblocking(reply.as_fd()).map_err(|e| gone(&e.to_string()))?;
-    let reply = crate::sandbox::exec::async_fd(reply).map_err(|e| gone(&e.to_string()))?;
+    crate::sandbox::output::nonblocking(reply.as_fd()).map_err(|e| gone(&e.to_string()))?;
+    let reply = crate::sandbox::output::async_fd(reply).map_err(|e| gone(&e.to_string()))?;
     let answer = async {
         loop {
             let mut ready = reply.readable().await.map_err(|e| gone(&e.to_string()))?;
             match wire::recv::<Launched>(reply.as_fd()) {
-                Ok((Launched::Built { cgroups, landlock_abi }, fds)) => {
+                Ok((Launched::Built { bounds, landlock_abi }, fds)) => {
                     let pidfd = fds.into_iter().next().ok_or_else(|| gone("no pidfd came"))?;
                     return Ok(Built {
-                        cgroups,
+                        bounds,
                         landlock_abi,
                         pidfd,
                     });
@@ -276,10 +269,8 @@ async fn launched(reply: OwnedFd) -> Result<Built, Unbuilt> {
         .unwrap_or_else(|_| Err(gone("it did not answer in time")))
 }
 
-struct JailTeardown {
-    pidfd: OwnedFd,
-    work: PathBuf,
-}
+/// Init's pidfd. What lies in the scratch directory is its owner's to remove.
+struct JailTeardown(OwnedFd);
 
 impl Teardown for JailTeardown {
     fn kill(&mut self) {
@@ -288,7 +279,7 @@ impl Teardown for JailTeardown {
         unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,
-                self.pidfd.as_raw_fd(),
+                self.0.as_raw_fd(),
                 libc::SIGKILL,
                 std::ptr::null::<libc::siginfo_t>(),
                 0,
@@ -297,15 +288,12 @@ impl Teardown for JailTeardown {
     }
 
     fn finish(&mut self) -> Result<(), SandboxError> {
-        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(GONE).unwrap_or(PollTimeout::MAX);
         // init is readable once its whole pid namespace is gone (pid_namespaces(7)).
         if poll(&mut fds, timeout).unwrap_or(0) == 0 {
             return Err(SandboxError::Gone("a killed jail still lives".to_owned()));
         }
-        crate::tree::remove_all(&self.work).map_err(|e| SandboxError::Io {
-            what: "remove the overlay's work directory".to_owned(),
-            source: std::io::Error::other(e),
-        })
+        Ok(())
     }
 }

@@ -1,17 +1,24 @@
 //! From a launcher's child to PID 1 of a jail: this order is the documentation.
 //!
-//!  1. \[root\] detached copies of the layers, while they can be reached
-//!  2. \[root\] supplementary groups dropped, ids set to [`JAIL_UID`](super::spec::JAIL_UID)
-//!  3. `PR_SET_PDEATHSIG`, after the ids because changing them clears it
-//!  4. `unshare(2)`: the user namespace; one id mapped to 0 inside, `setgroups`
+//! Before the plan is known:
+//!
+//!  1. \[root\] supplementary groups dropped, ids set to [`JAIL_UID`](super::spec::JAIL_UID)
+//!  2. `PR_SET_PDEATHSIG`, after the ids because changing them clears it
+//!  3. `unshare(2)`: the user namespace; one id mapped to 0 inside, `setgroups`
 //!     denied: the host's root never appears
-//!  5. `unshare(2)`: mount, pid, network, ipc, uts and cgroup namespaces, one by
+//!  4. `unshare(2)`: mount, pid, network, ipc, uts and cgroup namespaces, one by
 //!     one, so that a refusal names the one
-//!  6. \[not root\] detached copies of the layers
-//!  7. fork: the child is PID 1
-//!  8. new root, workspace overlay, `/proc`, `pivot_root` (`root.rs`)
-//!  9. host name, loopback up, a session keyring of its own, umask
-//! 10. the guest supervisor serves
+//!  5. fork: the child is PID 1
+//!  6. what every jail shows of the host, `/etc`, `/dev`, `/proc` (`root.rs`)
+//!  7. host name, loopback up, a session keyring of its own
+//!  8. the user namespace that every command will enter
+//!
+//! Then it waits; nothing that anybody wrote for a jail has been read so far. With
+//! the plan:
+//!
+//!  9. layers and read-only mounts (where the launcher is root, it sends them)
+//! 10. private directories, workspace overlay, `pivot_root` (`root.rs`), umask
+//! 11. the guest supervisor serves
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -26,87 +33,91 @@ use nix::{
 };
 
 use super::{
-    root::{self, Pieces},
-    spec::{JailSpec, Launched, Step, StepError, owner},
+    root::{self, Own},
+    spec::{Assignment, Bounds, JailSpec, Launched, Step, StepError, owner},
 };
 use crate::{
     guest::{self, Guest, GuestStart},
+    policy::{GUEST_GID, GUEST_UID},
     wire,
 };
 
-/// Lives in the launcher's child: builds the jail, reports on `reply`, waits for
-/// its init and returns.
-pub(super) fn build(spec: &JailSpec, guest: OwnedFd, reply: OwnedFd, cgroups: Vec<String>, launcher: Pid) {
-    let fail = |e: StepError| {
-        let _ = wire::send(
-            reply.as_fd(),
-            &Launched::Failed {
-                step: e.step,
-                errno: e.errno,
-            },
-            &[],
-        );
-    };
-    let pieces = match prepare(spec, launcher) {
-        Ok(pieces) => pieces,
-        Err(e) => return fail(e),
-    };
-    let (ready, ready_tell) = match wire::pair() {
-        Ok(pair) => pair,
-        Err(e) => {
-            return fail(StepError {
-                step: "socketpair".to_owned(),
-                errno: e.raw_os_error().unwrap_or(0),
-            });
-        }
-    };
+/// Lives in the launcher's child: makes the namespaces, starts PID 1 and waits for
+/// its end. The plan comes over `socket`.
+pub(super) fn build(socket: OwnedFd, launcher: Pid) {
+    if let Err(e) = prepare(launcher) {
+        return refuse(&socket, e);
+    }
     // SAFETY: this process is single-threaded, so the child may do anything.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {
-            drop((ready, reply));
+            let code = init(socket);
             // SAFETY: leaves without running anything of the parent's.
-            unsafe { libc::_exit(i32::from(init(spec, guest, pieces, ready_tell))) }
+            unsafe { libc::_exit(i32::from(code)) }
         }
         Ok(ForkResult::Parent { child }) => {
-            drop((guest, ready_tell, pieces));
-            match wire::recv::<Launched>(ready.as_fd()) {
-                Ok((Launched::Failed { step, errno }, _)) => fail(StepError { step, errno }),
-                Ok((Launched::Built { landlock_abi, .. }, _)) => match pidfd(child) {
-                    Ok(fd) => {
-                        let built = Launched::Built { cgroups, landlock_abi };
-                        let _ = wire::send(reply.as_fd(), &built, &[fd.as_fd()]);
-                    }
-                    Err(e) => fail(e),
-                },
-                Err(_) => fail(StepError {
-                    step: "start PID 1".to_owned(),
-                    errno: libc::ECHILD,
-                }),
-            }
-            drop(reply);
+            drop(socket);
             let _ = waitpid(child, None);
         }
-        Err(errno) => fail(StepError {
-            step: "fork PID 1".to_owned(),
-            errno: errno as i32,
-        }),
+        Err(errno) => refuse(
+            &socket,
+            StepError {
+                step: "fork PID 1".to_owned(),
+                errno: errno as i32,
+            },
+        ),
     }
 }
 
-fn prepare(spec: &JailSpec, launcher: Pid) -> Result<Pieces, StepError> {
-    let early = match owner() {
-        Some(id) => {
-            let pieces = Pieces::gather(spec)?;
-            let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-            setgroups(&[]).step("setgroups")?;
-            setresgid(gid, gid, gid).step("setresgid")?;
-            setresuid(uid, uid, uid).step("setresuid")?;
-            // Changing ids hid /proc/self from us; the maps are written there.
-            prctl::set_dumpable(true).step("PR_SET_DUMPABLE")?;
-            Some(pieces)
+/// Answers the plan, when it comes, with the step that failed.
+fn refuse(socket: &OwnedFd, e: StepError) {
+    if let Some(order) = Order::wait(socket) {
+        order.fail(e);
+    }
+}
+
+/// A plan and what came with it.
+struct Order {
+    spec: JailSpec,
+    bounds: Bounds,
+    reply: OwnedFd,
+    guest: OwnedFd,
+    /// What the launcher gathered as root.
+    own: Vec<OwnedFd>,
+}
+
+impl Order {
+    /// `None` when the launcher is gone.
+    fn wait(socket: &OwnedFd) -> Option<Self> {
+        let (Assignment { spec, bounds }, mut fds) = wire::recv(socket.as_fd()).ok()?;
+        if fds.len() < 2 {
+            return None;
         }
-        None => None,
-    };
+        let own = fds.split_off(2);
+        let (guest, reply) = (fds.pop()?, fds.pop()?);
+        Some(Self {
+            spec,
+            bounds,
+            reply,
+            guest,
+            own,
+        })
+    }
+
+    fn fail(self, StepError { step, errno }: StepError) {
+        let _ = wire::send(self.reply.as_fd(), &Launched::Failed { step, errno }, &[]);
+    }
+}
+
+fn prepare(launcher: Pid) -> Result<(), StepError> {
+    if let Some(id) = owner() {
+        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+        setgroups(&[]).step("setgroups")?;
+        setresgid(gid, gid, gid).step("setresgid")?;
+        setresuid(uid, uid, uid).step("setresuid")?;
+        // Changing ids hid /proc/self from us; the maps are written there.
+        prctl::set_dumpable(true).step("PR_SET_DUMPABLE")?;
+    }
     die_with(launcher)?;
     let (uid, gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER).step("unshare user namespace")?;
@@ -123,10 +134,7 @@ fn prepare(spec: &JailSpec, launcher: Pid) -> Result<Pieces, StepError> {
     ] {
         unshare(flag).step(&format!("unshare {namespace} namespace"))?;
     }
-    match early {
-        Some(pieces) => Ok(pieces),
-        None => Pieces::gather(spec),
-    }
+    Ok(())
 }
 
 /// SIGKILL when the parent goes; a parent that is gone already is an error.
@@ -141,36 +149,55 @@ fn die_with(parent: Pid) -> Result<(), StepError> {
     Ok(())
 }
 
-fn init(spec: &JailSpec, guest: OwnedFd, pieces: Pieces, ready: OwnedFd) -> u8 {
-    let built = settle(spec, pieces).and_then(|sysctl_user| {
-        let start = GuestStart {
-            socket: guest,
-            confinement: spec.confinement.clone(),
-            sysctl_user: Some(sysctl_user),
-        };
-        Guest::new(start).map_err(|refused| StepError {
-            step: refused.step,
-            errno: refused.errno.unwrap_or(libc::EIO),
-        })
-    });
-    let (told, guest) = match built {
-        Ok(guest) => {
-            let landlock_abi = guest::landlock_abi();
-            let cgroups = Vec::new();
-            (Launched::Built { cgroups, landlock_abi }, Some(guest))
-        }
-        Err(StepError { step, errno }) => (Launched::Failed { step, errno }, None),
+fn init(socket: OwnedFd) -> u8 {
+    let nested = settle();
+    let Some(mut order) = Order::wait(&socket) else {
+        return 0;
     };
-    let _ = wire::send(ready.as_fd(), &told, &[]);
-    drop(ready);
+    drop(socket);
+    let own = std::mem::take(&mut order.own);
+    let built = nested.and_then(|nested| furnish(&order.spec, own).map(|()| nested));
+    let nested = match built {
+        Ok(nested) => nested,
+        Err(e) => {
+            order.fail(e);
+            return 1;
+        }
+    };
+    let Order {
+        spec,
+        bounds,
+        reply,
+        guest: socket,
+        ..
+    } = order;
+    let start = GuestStart {
+        socket,
+        confinement: spec.confinement,
+        nested: Some(nested),
+    };
+    let started = Guest::new(start).map_err(|refused| StepError {
+        step: refused.step,
+        errno: refused.errno.unwrap_or(libc::EIO),
+    });
+    let landlock_abi = guest::landlock_abi();
+    let (told, guest, pidfd) = match started.and_then(|guest| Ok((guest, pidfd()?))) {
+        Ok((guest, pidfd)) => (Launched::Built { bounds, landlock_abi }, Some(guest), Some(pidfd)),
+        Err(StepError { step, errno }) => (Launched::Failed { step, errno }, None, None),
+    };
+    let attached: Vec<_> = pidfd.iter().map(AsFd::as_fd).collect();
+    let _ = wire::send(reply.as_fd(), &told, &attached);
+    drop(attached);
+    drop((reply, pidfd));
     guest.map_or(1, Guest::serve)
 }
 
-fn settle(spec: &JailSpec, pieces: Pieces) -> Result<OwnedFd, StepError> {
+/// All that can be built without a plan; gives the namespace for the commands.
+fn settle() -> Result<OwnedFd, StepError> {
     // In a new pid namespace the parent's pid reads as 0.
     die_with(Pid::from_raw(0))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    let sysctl_user = root::enter(spec, pieces)?;
+    let sysctl_user = root::assemble()?;
     sethostname("sandbox").step("sethostname")?;
     loopback_up().step("bring the loopback up")?;
     // SAFETY: numbers and a null pointer (KEYCTL_JOIN_SESSION_KEYRING(2const)).
@@ -180,8 +207,22 @@ fn settle(spec: &JailSpec, pieces: Pieces) -> Result<OwnedFd, StepError> {
         Ok(_) | Err(Errno::ENOSYS) => {}
         Err(errno) => return Err(errno).step("join a session keyring"),
     }
+    guest::nest(GUEST_UID, GUEST_GID, &sysctl_user).map_err(|refused| StepError {
+        step: refused.step,
+        errno: refused.errno.unwrap_or(libc::EIO),
+    })
+}
+
+/// The plan's own part of the root.
+fn furnish(spec: &JailSpec, sent: Vec<OwnedFd>) -> Result<(), StepError> {
+    let own = if sent.is_empty() {
+        Own::gather(spec)?
+    } else {
+        Own::of(spec, sent)?
+    };
+    root::enter(spec, &own)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    Ok(sysctl_user)
+    Ok(())
 }
 
 fn loopback_up() -> nix::Result<()> {
@@ -198,9 +239,11 @@ fn loopback_up() -> nix::Result<()> {
     Ok(())
 }
 
-fn pidfd(pid: Pid) -> Result<OwnedFd, StepError> {
-    // SAFETY: plain numbers (pidfd_open(2)).
-    let raw = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) }).step("pidfd_open")?;
+/// Our own, which others cannot take for that of a later process (pidfd_open(2)).
+fn pidfd() -> Result<OwnedFd, StepError> {
+    // SAFETY: plain numbers.
+    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    let raw = Errno::result(raw).step("pidfd_open")?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(raw as i32) })
 }

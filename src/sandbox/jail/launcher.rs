@@ -3,11 +3,14 @@
 //! `PR_SET_PDEATHSIG` fires when the *thread* that forked ends, so jails cannot be
 //! forked from the host's thread pool. When the host goes, however it goes, the
 //! socket ends, the launcher ends, and with it (by that signal) every jail.
+//!
+//! After the first jail one is always kept ready, built as far as it can be without a
+//! plan, so that whoever asks for one waits only for what the plan decides.
 #![allow(unsafe_code)]
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -25,9 +28,13 @@ use nix::{
 use super::{
     cgroup::{self, Cgroups, Owner},
     init,
-    spec::{JailSpec, Launched},
+    root::Own,
+    spec::{self, Assignment, Bounds, JailSpec, Launched, StepError},
 };
 use crate::wire;
+
+/// Nothing is asked for this long: the jail made last has the processors no more.
+const QUIET_MS: u8 = 5;
 
 /// The launcher's whole life; its socket is descriptor 0.
 pub fn launcher_main() -> ExitCode {
@@ -59,6 +66,9 @@ pub fn launcher_main() -> ExitCode {
     cgroup::remove_stale();
     let mut jails = Jails {
         owner,
+        serial: 0,
+        ready: None,
+        wanted: false,
         live: HashMap::new(),
         gone: Vec::new(),
     };
@@ -67,19 +77,24 @@ pub fn launcher_main() -> ExitCode {
             PollFd::new(host.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        let wait = if jails.gone.is_empty() {
+        let wait = if jails.wanted {
+            PollTimeout::from(QUIET_MS)
+        } else if jails.gone.is_empty() {
             PollTimeout::NONE
         } else {
             PollTimeout::from(20u8)
         };
-        let _ = poll(&mut fds, wait);
+        let quiet = poll(&mut fds, wait) == Ok(0);
         let asked = fds[0].any().unwrap_or(false);
         // A terminal's Ctrl-C reaches us too: the host decides, not the signal.
         while let Ok(Some(_)) = signals.read_signal() {}
         jails.reap();
+        if quiet && std::mem::take(&mut jails.wanted) {
+            jails.ready = jails.prepare().ok();
+        }
         if asked {
             match wire::recv::<JailSpec>(host.as_fd()) {
-                Ok((spec, fds)) => jails.launch(&spec, fds, &host),
+                Ok((spec, fds)) => jails.launch(spec, fds),
                 Err(_) => break,
             }
         }
@@ -91,43 +106,93 @@ pub fn launcher_main() -> ExitCode {
 struct Jails {
     /// Who answers for the cgroups: this process.
     owner: Owner,
+    serial: u64,
+    /// A jail that waits for its plan.
+    ready: Option<Ready>,
+    /// Such a one is to be made when all is quiet.
+    wanted: bool,
     live: HashMap<i32, Cgroups>,
     /// cgroups whose last process is just leaving.
     gone: Vec<Cgroups>,
 }
 
+/// A jail that is built as far as it can be without a plan.
+struct Ready {
+    /// The child that waits for its PID 1.
+    child: Pid,
+    cgroups: Cgroups,
+    /// Takes the [`Assignment`].
+    socket: OwnedFd,
+}
+
 impl Jails {
-    fn launch(&mut self, spec: &JailSpec, fds: Vec<OwnedFd>, host: &OwnedFd) {
+    fn launch(&mut self, spec: JailSpec, fds: Vec<OwnedFd>) {
         let Ok([guest, reply]) = <[OwnedFd; 2]>::try_from(fds) else {
             return;
         };
+        if let Err(StepError { step, errno }) = self.assign(spec, &guest, &reply) {
+            let _ = wire::send(reply.as_fd(), &Launched::Failed { step, errno }, &[]);
+        }
+        self.wanted = self.ready.is_none();
+    }
+
+    /// Gives a waiting jail its plan.
+    fn assign(&mut self, spec: JailSpec, guest: &OwnedFd, reply: &OwnedFd) -> Result<(), StepError> {
+        let own = match spec::owner() {
+            Some(_) => Some(Own::gather(&spec)?),
+            None => None,
+        };
+        let mut fds: Vec<BorrowedFd<'_>> = vec![reply.as_fd(), guest.as_fd()];
+        fds.extend(own.iter().flat_map(Own::fds));
+        let mut assignment = Assignment {
+            spec,
+            bounds: Bounds::default(),
+        };
+        // One that has died waiting is replaced, once.
+        for _ in 0..2 {
+            let ready = match self.ready.take() {
+                Some(ready) => ready,
+                None => self.prepare()?,
+            };
+            assignment.bounds = ready.cgroups.limit(&assignment.spec);
+            let sent = wire::send(ready.socket.as_fd(), &assignment, &fds);
+            self.live.insert(ready.child.as_raw(), ready.cgroups);
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(wire::FrameError::TooLarge) => return Err(failed("send the plan", libc::EMSGSIZE)),
+                Err(_) => {}
+            }
+        }
+        Err(failed("start PID 1", libc::ECHILD))
+    }
+
+    /// Starts a jail that waits for its plan.
+    fn prepare(&mut self) -> Result<Ready, StepError> {
+        let no = |step: &str, e: std::io::Error| failed(step, e.raw_os_error().unwrap_or(libc::EIO));
+        let (ours, theirs) = wire::pair().map_err(|e| no("socketpair", e))?;
+        let (go, go_tell) = std::io::pipe().map_err(|e| no("pipe", e))?;
         let launcher = getpid();
-        let Ok((go, go_tell)) = std::io::pipe() else { return };
         // SAFETY: this process is single-threaded, so the child may do anything.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {
-                drop(go_tell);
-                let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(host));
-                let mut told = String::new();
-                let _ = std::io::Read::read_to_string(&mut { go }, &mut told);
-                let cgroups = told.split_whitespace().map(str::to_owned).collect();
-                init::build(spec, guest, reply, cgroups, launcher);
+                keep_only(go.as_fd(), theirs.as_fd());
+                // It is put into its cgroups before it makes anything.
+                let _ = std::io::Read::read(&mut { go }, &mut [0]);
+                init::build(theirs, launcher);
                 // SAFETY: leaves without running anything of the parent's.
                 unsafe { libc::_exit(0) }
             }
             Ok(ForkResult::Parent { child }) => {
-                drop(go);
-                let cgroups = Cgroups::join(spec, &self.owner, child);
-                let _ = std::io::Write::write_all(&mut { go_tell }, cgroups.bounded.join(" ").as_bytes());
-                self.live.insert(child.as_raw(), cgroups);
+                self.serial += 1;
+                let cgroups = Cgroups::join(&self.owner, &self.serial.to_string(), child);
+                drop(go_tell);
+                Ok(Ready {
+                    child,
+                    cgroups,
+                    socket: ours,
+                })
             }
-            Err(errno) => {
-                let failed = Launched::Failed {
-                    step: "fork".to_owned(),
-                    errno: errno as i32,
-                };
-                let _ = wire::send(reply.as_fd(), &failed, &[]);
-            }
+            Err(errno) => Err(failed("fork", errno as i32)),
         }
     }
 
@@ -136,12 +201,18 @@ impl Jails {
             waitpid(None, Some(WaitPidFlag::WNOHANG))
         {
             self.gone.extend(self.live.remove(&pid.as_raw()));
+            if let Some(ready) = self.ready.take_if(|ready| ready.child == pid) {
+                self.gone.push(ready.cgroups);
+            }
         }
         self.gone.retain_mut(|cgroups| !cgroups.remove());
     }
 
     /// Kills every jail and removes what was made for it; bounded.
     fn end(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            self.live.insert(ready.child.as_raw(), ready.cgroups);
+        }
         for pid in self.live.keys() {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
@@ -150,5 +221,23 @@ impl Jails {
             self.reap();
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+}
+
+fn failed(step: &str, errno: i32) -> StepError {
+    StepError {
+        step: step.to_owned(),
+        errno,
+    }
+}
+
+/// Closes what a child has inherited but stdio and these two (close_range(2)).
+fn keep_only(one: BorrowedFd<'_>, other: BorrowedFd<'_>) {
+    let mut kept = [one.as_raw_fd(), other.as_raw_fd()].map(|fd| fd.unsigned_abs());
+    kept.sort_unstable();
+    let gaps = [(3, kept[0] - 1), (kept[0] + 1, kept[1] - 1), (kept[1] + 1, u32::MAX)];
+    for (first, last) in gaps.into_iter().filter(|(first, last)| first <= last) {
+        // SAFETY: plain numbers; the child uses no other descriptor that is its own.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     }
 }

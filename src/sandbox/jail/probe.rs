@@ -182,6 +182,8 @@ async fn attempt(jail: &Jail, scratch: &Path) -> Result<WallReport, Unbuilt> {
         env: Vec::new(),
         cwd: "/".to_owned(),
         wall: std::time::Duration::from_secs(10),
+        silence: None,
+        terminal: None,
         leftovers: Leftovers::Kill,
         stdout: OutputCaps::default(),
         stderr: OutputCaps::default(),

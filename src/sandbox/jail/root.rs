@@ -1,7 +1,9 @@
 //! The jail's root file system, assembled from read-only pieces of the host.
 //!
-//! Order: detached copies of every piece (while host paths still resolve), a
-//! tmpfs as the new root, the pieces attached, the workspace overlay, `/proc`,
+//! What every jail shows ([`assemble`]) is laid out before its plan is known:
+//! detached copies of the host's pieces, a tmpfs as the new root, the pieces
+//! attached, `/etc`, `/dev`, `/proc`. What one jail is made for ([`enter`]) comes
+//! with the plan: private directories, read-only mounts, the workspace overlay,
 //! `pivot_root(".", ".")`, the old root detached, `/` and `/dev` made read-only.
 
 use std::{
@@ -9,10 +11,10 @@ use std::{
     fs,
     io::Write,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{DirBuilderExt, symlink},
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -23,8 +25,11 @@ use super::{
 };
 use crate::policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE};
 
-/// Where the new root is assembled: a directory that exists everywhere.
-const NEW: &str = "/tmp";
+/// Where the new root is assembled: a directory that exists everywhere and that no
+/// layer lies below, because the new root hides it until `pivot_root`.
+const NEW: &str = "/sys";
+/// Where the layers of the workspace are attached while the overlay is made.
+const STAGING: &str = "mnt";
 /// Top-level pieces of the host's system, as links or directories.
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// What programs need of the host's `/etc`: no accounts, no secrets, no host names.
@@ -41,46 +46,22 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Files of `/proc` that tell about the host's kernel.
 const MASKED: [&str; 6] = ["kcore", "keys", "kallsyms", "timer_list", "sched_debug", "kmsg"];
 
-/// Detached mounts of everything that the new root will hide.
-pub(super) struct Pieces {
-    system: Vec<(PathBuf, OwnedFd)>,
-    devices: Vec<(PathBuf, OwnedFd)>,
+/// Detached mounts of what one jail is made for.
+pub(super) struct Own {
+    read_only: Vec<OwnedFd>,
     lowers: Vec<OwnedFd>,
     scratch: OwnedFd,
 }
 
-impl Pieces {
-    /// Clones the pieces; as root this happens before the ids are dropped, so
-    /// that layers may lie where the jail's id could not go by itself.
+impl Own {
+    /// Clones them; as root the launcher does so, because layers may lie where the
+    /// jail's id could not go by itself.
     pub fn gather(spec: &JailSpec) -> Result<Self, StepError> {
-        let mut system = Vec::new();
-        let mut piece = |host: &Path, inside: PathBuf| -> Result<(), StepError> {
-            let tree = api::open_tree(host).step(&format!("open_tree {}", inside.display()))?;
-            api::set_attributes(&tree, RDONLY | NOSUID | NODEV, true).step("mount_setattr read-only")?;
-            system.push((inside, tree));
-            Ok(())
-        };
-        for name in SYSTEM {
-            let host = Path::new("/").join(name);
-            if fs::symlink_metadata(&host).is_ok_and(|m| m.is_dir()) {
-                piece(&host, name.into())?;
-            }
-        }
-        for name in ETC {
-            let host = Path::new("/etc").join(name);
-            if host.exists() {
-                piece(&host, Path::new("etc").join(name))?;
-            }
-        }
-        for (host, inside) in &spec.read_only {
-            piece(host, inside.strip_prefix("/").unwrap_or(inside).to_owned())?;
-        }
-        let mut devices = Vec::new();
-        for name in DEVICES {
-            let tree = api::open_tree(&Path::new("/dev").join(name)).step(&format!("open_tree /dev/{name}"))?;
-            api::set_attributes(&tree, NOSUID, false).step("mount_setattr device")?;
-            devices.push((Path::new("dev").join(name), tree));
-        }
+        let read_only = spec
+            .read_only
+            .iter()
+            .map(|(host, inside)| piece(host, inside))
+            .collect::<Result<_, _>>()?;
         let lowers = spec
             .lowers
             .iter()
@@ -88,57 +69,123 @@ impl Pieces {
             .collect::<Result<_, _>>()?;
         let scratch = api::open_tree(&spec.scratch).step("open_tree scratch")?;
         Ok(Self {
-            system,
-            devices,
+            read_only,
+            lowers,
+            scratch,
+        })
+    }
+
+    /// For the way to another process: [`Own::of`] takes them in the same order.
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let all = self.read_only.iter().chain(&self.lowers).chain([&self.scratch]);
+        all.map(AsFd::as_fd).collect()
+    }
+
+    /// What [`Own::fds`] sent.
+    pub fn of(spec: &JailSpec, mut fds: Vec<OwnedFd>) -> Result<Self, StepError> {
+        let missing = || StepError {
+            step: "receive the layers".to_owned(),
+            errno: libc::EBADF,
+        };
+        let scratch = fds.pop().ok_or_else(missing)?;
+        if fds.len() != spec.read_only.len() + spec.lowers.len() {
+            return Err(missing());
+        }
+        let lowers = fds.split_off(spec.read_only.len());
+        Ok(Self {
+            read_only: fds,
             lowers,
             scratch,
         })
     }
 }
 
-/// Builds the new root and moves into it.
+/// A detached copy of a host path, read-only.
+fn piece(host: &Path, inside: &Path) -> Result<OwnedFd, StepError> {
+    let tree = api::open_tree(host).step(&format!("open_tree {}", inside.display()))?;
+    api::set_attributes(&tree, RDONLY | NOSUID | NODEV, true).step("mount_setattr read-only")?;
+    Ok(tree)
+}
+
+/// Lays out what every jail shows, and the mount points of the rest.
 ///
 /// Returns `/proc/sys/user`, opened while it can be written.
-pub(super) fn enter(spec: &JailSpec, pieces: Pieces) -> Result<OwnedFd, StepError> {
+pub(super) fn assemble() -> Result<OwnedFd, StepError> {
     let new = Path::new(NEW);
+    // What the host mounts until the plan comes still has to be found.
     mount(
         None::<&str>,
         "/",
         None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        MsFlags::MS_REC | MsFlags::MS_SLAVE,
         None::<&str>,
     )
     .step("make mounts private")?;
     tmpfs(new, 64 << 20, 4096, 0o755).step("mount the new root")?;
-    for (inside, tree) in &pieces.system {
-        let target = new.join(inside);
-        let is_dir = nix::sys::stat::fstat(tree)
-            .map(|s| s.st_mode & libc::S_IFMT == libc::S_IFDIR)
-            .step("fstat a piece of the host")?;
-        place(&target, is_dir).step("make a mount point")?;
-        api::attach(tree, &target).step(&format!("attach /{}", inside.display()))?;
-    }
     for name in SYSTEM {
-        if let Ok(target) = fs::read_link(Path::new("/").join(name)) {
-            symlink(target, new.join(name)).step("link a piece of the host")?;
+        let host = Path::new("/").join(name);
+        match fs::symlink_metadata(&host) {
+            Ok(meta) if meta.is_dir() => show(&piece(&host, Path::new(name))?, new, Path::new(name))?,
+            Ok(meta) if meta.is_symlink() => {
+                let target = fs::read_link(&host).step("read a link of the host")?;
+                symlink(target, new.join(name)).step("link a piece of the host")?;
+            }
+            _ => {}
         }
     }
     etc(new).step("write /etc")?;
-    devices(spec, new, &pieces)?;
-    for (path, mode) in [("tmp", 0o1777), (&GUEST_HOME[1..], 0o755), ("run", 0o755)] {
-        let target = new.join(path);
-        directory(&target).step("make a mount point")?;
-        tmpfs(&target, spec.scratch_bytes, spec.scratch_inodes, mode).step(&format!("mount /{path}"))?;
+    for name in ETC {
+        let (host, inside) = (Path::new("/etc").join(name), Path::new("etc").join(name));
+        if host.exists() {
+            show(&piece(&host, &inside)?, new, &inside)?;
+        }
     }
-    workspace(new, &pieces)?;
-    let sysctl_user = proc(new)?;
+    devices(new)?;
+    for path in [
+        "dev/shm",
+        "tmp",
+        &GUEST_HOME[1..],
+        "run",
+        &GUEST_WORKSPACE[1..],
+        STAGING,
+    ] {
+        directory(&new.join(path)).step("make a mount point")?;
+    }
+    proc(new)
+}
+
+/// Completes the new root for `spec` and moves into it.
+pub(super) fn enter(spec: &JailSpec, own: &Own) -> Result<(), StepError> {
+    let new = Path::new(NEW);
+    for (path, mode) in [
+        ("dev/shm", 0o1777),
+        ("tmp", 0o1777),
+        (&GUEST_HOME[1..], 0o755),
+        ("run", 0o755),
+    ] {
+        let private = tmpfs(&new.join(path), spec.scratch_bytes, spec.scratch_inodes, mode);
+        private.step(&format!("mount /{path}"))?;
+    }
+    for (tree, (_, inside)) in own.read_only.iter().zip(&spec.read_only) {
+        show(tree, new, inside.strip_prefix("/").unwrap_or(inside))?;
+    }
+    workspace(new, own)?;
     nix::unistd::chdir(new).step("chdir to the new root")?;
     nix::unistd::pivot_root(".", ".").step("pivot_root")?;
     umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
     nix::unistd::chdir("/").step("chdir /")?;
     api::set_attributes_at(c"/", RDONLY).step("make / read-only")?;
-    api::set_attributes_at(c"/dev", RDONLY).step("make /dev read-only")?;
-    Ok(sysctl_user)
+    api::set_attributes_at(c"/dev", RDONLY).step("make /dev read-only")
+}
+
+/// Attaches a detached mount at `inside` of the new root.
+fn show(tree: &OwnedFd, new: &Path, inside: &Path) -> Result<(), StepError> {
+    let target = new.join(inside);
+    let is_dir = nix::sys::stat::fstat(tree)
+        .map(|s| s.st_mode & libc::S_IFMT == libc::S_IFDIR)
+        .step("fstat a piece of the host")?;
+    place(&target, is_dir).step("make a mount point")?;
+    api::attach(tree, &target).step(&format!("attach /{}", inside.display()))
 }
 
 fn directory(path: &Path) -> std::io::Result<()> {
@@ -187,7 +234,7 @@ fn etc(new: &Path) -> std::io::Result<()> {
     )
 }
 
-fn devices(spec: &JailSpec, new: &Path, pieces: &Pieces) -> Result<(), StepError> {
+fn devices(new: &Path) -> Result<(), StepError> {
     let dev = new.join("dev");
     directory(&dev).step("make /dev")?;
     mount(
@@ -198,10 +245,11 @@ fn devices(spec: &JailSpec, new: &Path, pieces: &Pieces) -> Result<(), StepError
         Some("size=64k,nr_inodes=64,mode=755"),
     )
     .step("mount /dev")?;
-    for (inside, tree) in &pieces.devices {
-        let target = new.join(inside);
-        place(&target, false).step("make a device's mount point")?;
-        api::attach(tree, &target).step(&format!("attach /{}", inside.display()))?;
+    for name in DEVICES {
+        let (host, inside) = (Path::new("/dev").join(name), Path::new("dev").join(name));
+        let tree = api::open_tree(&host).step(&format!("open_tree /dev/{name}"))?;
+        api::set_attributes(&tree, NOSUID, false).step("mount_setattr device")?;
+        show(&tree, new, &inside)?;
     }
     for (name, target) in [
         ("fd", "/proc/self/fd"),
@@ -220,20 +268,17 @@ fn devices(spec: &JailSpec, new: &Path, pieces: &Pieces) -> Result<(), StepError
         MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
         Some("newinstance,ptmxmode=0666,mode=620"),
     )
-    .step("mount /dev/pts")?;
-    directory(&dev.join("shm")).step("make /dev/shm")?;
-    tmpfs(&dev.join("shm"), spec.scratch_bytes, spec.scratch_inodes, 0o1777).step("mount /dev/shm")
+    .step("mount /dev/pts")
 }
 
 /// The overlay; its layers are attached under neutral names so that
 /// `/proc/mounts` inside tells nothing of the host, and detached again.
-fn workspace(new: &Path, pieces: &Pieces) -> Result<(), StepError> {
-    let staging = new.join("mnt");
-    directory(&staging).step("make a mount point")?;
+fn workspace(new: &Path, own: &Own) -> Result<(), StepError> {
+    let staging = new.join(STAGING);
     tmpfs(&staging, 1 << 20, 64, 0o700).step("mount the staging place")?;
     let text = |path: &Path| CString::new(path.to_string_lossy().into_owned()).map_err(std::io::Error::from);
     let mut lowers = Vec::new();
-    for (at, tree) in pieces.lowers.iter().enumerate() {
+    for (at, tree) in own.lowers.iter().enumerate() {
         let place = staging.join(format!("l{at}"));
         directory(&place).step("make a mount point")?;
         api::attach(tree, &place).step("attach a layer")?;
@@ -241,7 +286,10 @@ fn workspace(new: &Path, pieces: &Pieces) -> Result<(), StepError> {
     }
     let scratch = staging.join("s");
     directory(&scratch).step("make a mount point")?;
-    api::attach(&pieces.scratch, &scratch).step("attach the scratch directory")?;
+    api::attach(&own.scratch, &scratch).step("attach the scratch directory")?;
+    for name in ["upper", "work"] {
+        directory(&scratch.join(name)).step("make the upper")?;
+    }
     let (upper, work) = (
         text(&scratch.join("upper")).step("name the upper")?,
         text(&scratch.join("work")).step("name the work dir")?,
@@ -257,9 +305,7 @@ fn workspace(new: &Path, pieces: &Pieces) -> Result<(), StepError> {
     options.push(Opt::Flag(c"userxattr"));
     options.push(Opt::Flag(c"volatile"));
     let overlay = api::make(c"overlay", &options, NOSUID | NODEV).step("mount the workspace overlay")?;
-    let target = new.join(&GUEST_WORKSPACE[1..]);
-    directory(&target).step("make the workspace")?;
-    api::attach(&overlay, &target).step("attach the workspace")?;
+    api::attach(&overlay, &new.join(&GUEST_WORKSPACE[1..])).step("attach the workspace")?;
     umount2(&staging, MntFlags::MNT_DETACH).step("detach the layers")
 }
 

@@ -37,7 +37,6 @@ fn maps_id(map: &str, id: u32) -> bool {
 /// One jail, for the launcher. The guest's end of the socket travels with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct JailSpec {
-    pub label: String,
     /// Layers, lowest first.
     pub lowers: Vec<PathBuf>,
     /// Holds `upper/` and `work/`.
@@ -52,14 +51,23 @@ pub(super) struct JailSpec {
     pub confinement: Confinement,
 }
 
+/// A plan for a jail that waits for one. The host's reply socket, the guest's socket
+/// and, where the launcher is root, [`Own`](super::root::Own) travel with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Assignment {
+    pub spec: JailSpec,
+    /// What the jail's cgroups do already.
+    pub bounds: Bounds,
+}
+
 /// The launcher's answer; init's pidfd travels with `Built`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Launched {
     /// The jail stands and its guest serves.
     Built {
-        /// cgroup controllers that bound it.
-        cgroups: Vec<String>,
+        /// What its cgroups do.
+        bounds: Bounds,
         /// The kernel's landlock ABI; 0 is none.
         landlock_abi: u32,
     },
@@ -70,6 +78,15 @@ pub(super) enum Launched {
         /// `errno`.
         errno: i32,
     },
+}
+
+/// What a jail's cgroups do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Bounds {
+    /// Controllers that bound it.
+    pub controllers: Vec<String>,
+    /// The file that counts the kernel's kills for memory, where memory is bounded.
+    pub oom_events: Option<PathBuf>,
 }
 
 /// A step of building a jail that failed.

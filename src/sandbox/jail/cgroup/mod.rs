@@ -18,10 +18,12 @@ use nix::unistd::{Pid, geteuid};
 
 pub(super) use name::Owner;
 
-use super::spec::JailSpec;
+use super::spec::{Bounds, JailSpec};
 
 /// The directory under each hierarchy that holds our cgroups.
 const PARENT: &str = "opencode-fsm";
+/// The controllers whose limits a plan may set.
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
 /// How to get cgroups that take limits.
 pub(super) fn remedy() -> &'static str {
@@ -118,67 +120,85 @@ fn limits(spec: &JailSpec) -> Vec<Limit> {
 
 /// The cgroups of one jail.
 #[derive(Debug, Default)]
-pub(super) struct Cgroups {
-    dirs: Vec<PathBuf>,
-    /// Controllers that took their limit.
-    pub bounded: Vec<String>,
+pub(super) struct Cgroups(Vec<Cgroup>);
+
+#[derive(Debug)]
+struct Cgroup {
+    dir: PathBuf,
+    unified: bool,
+    /// The controllers by which its processes can be bounded.
+    controllers: BTreeSet<String>,
 }
 
 impl Cgroups {
-    /// Makes the jail's cgroups and puts `pid` into them; what cannot be had is left out.
-    pub fn join(spec: &JailSpec, owner: &Owner, pid: Pid) -> Self {
-        let name = owner.directory(&spec.label);
-        let (mut made, limits) = (Self::default(), limits(spec));
-        let wanted: Vec<&str> = limits.iter().map(|limit| limit.controller).collect();
-        let unified = v2::parent(&wanted);
-        if let Some((parent, offered)) = &unified {
-            let limits: Vec<(&str, &[Setting])> = limits
-                .iter()
-                .filter(|limit| offered.contains(limit.controller))
-                .map(|limit| (limit.controller, limit.v2.as_slice()))
-                .collect();
-            made.enter(parent.join(&name), &limits, pid);
+    /// Makes a jail's cgroups and puts `pid` into them; what cannot be had is left out.
+    pub fn join(owner: &Owner, name: &str, pid: Pid) -> Self {
+        let name = owner.directory(name);
+        let mut made = Self::default();
+        if let Some((parent, offered)) = v2::parent(&CONTROLLERS) {
+            made.enter(parent.join(&name), true, offered, pid);
         }
         let hierarchies = v1::hierarchies();
-        for limit in limits {
-            let unbounded = !made.bounded.iter().any(|c| c == limit.controller);
-            if let Some(base) = hierarchies.get(limit.controller)
-                && unbounded
+        for controller in CONTROLLERS {
+            let had = made.0.iter().any(|cgroup| cgroup.controllers.contains(controller));
+            if let Some(base) = hierarchies.get(controller)
+                && !had
             {
-                made.enter(base.join(PARENT).join(&name), &[(limit.controller, &limit.v1)], pid);
+                let controllers = BTreeSet::from([controller.to_owned()]);
+                made.enter(base.join(PARENT).join(&name), false, controllers, pid);
             }
         }
         made
     }
 
-    /// Makes one cgroup, sets what can be set and moves `pid` there.
-    fn enter(&mut self, dir: PathBuf, limits: &[(&str, &[Setting])], pid: Pid) {
+    fn enter(&mut self, dir: PathBuf, unified: bool, offered: BTreeSet<String>, pid: Pid) {
         if fs::create_dir_all(&dir).is_err() {
             return;
         }
-        let set: Vec<&str> = limits
-            .iter()
-            .filter(|(_, settings)| settings.iter().try_for_each(|setting| setting.write(&dir)).is_ok())
-            .map(|(controller, _)| *controller)
-            .collect();
-        if !set.is_empty() && fs::write(dir.join("cgroup.procs"), pid.to_string()).is_ok() {
-            self.bounded.extend(set.into_iter().map(str::to_owned));
+        let entered = fs::write(dir.join("cgroup.procs"), pid.to_string()).is_ok();
+        self.0.push(Cgroup {
+            dir,
+            unified,
+            controllers: if entered { offered } else { BTreeSet::new() },
+        });
+    }
+
+    /// Sets a jail's limits; says which were taken.
+    pub fn limit(&self, spec: &JailSpec) -> Bounds {
+        let mut bounds = Bounds::default();
+        for limit in limits(spec) {
+            let takes = |cgroup: &&Cgroup| {
+                let settings = if cgroup.unified { &limit.v2 } else { &limit.v1 };
+                cgroup.controllers.contains(limit.controller)
+                    && settings
+                        .iter()
+                        .try_for_each(|setting| setting.write(&cgroup.dir))
+                        .is_ok()
+            };
+            let Some(cgroup) = self.0.iter().find(takes) else {
+                continue;
+            };
+            if limit.controller == "memory" {
+                let names = ["memory.events", "memory.oom_control"].map(|name| cgroup.dir.join(name));
+                bounds.oom_events = names.into_iter().find(|file| file.exists());
+            }
+            bounds.controllers.push(limit.controller.to_owned());
         }
-        self.dirs.push(dir);
+        bounds
     }
 
     /// Removes them; only possible when nothing lives in them any more.
     pub fn remove(&mut self) -> bool {
-        self.dirs.retain(|dir| match fs::remove_dir(dir) {
+        self.0.retain(|cgroup| match fs::remove_dir(&cgroup.dir) {
             Ok(()) => false,
             Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
                 // The jail is dead: whatever is still leaving goes at once (v2 only).
-                let _ = fs::write(dir.join("cgroup.kill"), "1");
+                let _ = fs::write(cgroup.dir.join("cgroup.kill"), "1");
                 true
             }
             Err(e) => e.kind() != io::ErrorKind::NotFound,
         });
-        self.dirs.is_empty()
+        self.0.is_empty()
     }
 }
 
@@ -205,7 +225,6 @@ mod tests {
 
     fn spec(cpu_millis: Option<u32>) -> JailSpec {
         JailSpec {
-            label: "run-agent-1".to_owned(),
             lowers: Vec::new(),
             scratch: PathBuf::new(),
             read_only: Vec::new(),
@@ -221,7 +240,6 @@ mod tests {
                 rlimits: Vec::new(),
                 landlock: None,
                 seccomp: None,
-                nested_userns: true,
                 pid1: true,
                 memory_bytes: None,
             },

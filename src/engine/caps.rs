@@ -1,0 +1,181 @@
+//! Caps on time: which one ends a command, and by what name.
+
+use std::time::{Duration, Instant};
+
+use crate::{contract::Security, engine::Caps};
+
+/// Longest command where nobody says otherwise.
+const COMMAND: Duration = Duration::from_secs(1800);
+/// Longest stage where nobody says otherwise.
+const STAGE: Duration = Duration::from_secs(7200);
+/// Longest run where the user does not say otherwise.
+const RUN: Duration = Duration::from_secs(24 * 3600);
+/// Longest silence where the user does not say otherwise.
+const SILENCE: Duration = Duration::from_secs(1800);
+
+/// A wall cap and the name of the rule that gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WallCap {
+    /// How long.
+    pub wall: Duration,
+    /// `timeout_seconds`, `max_cmd_seconds`, `max_total_seconds` or `max_run_seconds`.
+    pub rule: &'static str,
+}
+
+impl Caps {
+    /// When a run that began at `began` is over.
+    pub(super) fn deadline(&self, began: Instant) -> Instant {
+        began + self.max_run.unwrap_or(RUN)
+    }
+
+    /// Longest silence of a command.
+    pub(super) fn silence(&self) -> Duration {
+        self.max_silence.unwrap_or(SILENCE)
+    }
+}
+
+/// What bounds the commands of one stage.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StageCaps {
+    command: WallCap,
+    total: Duration,
+    began: Instant,
+    deadline: Instant,
+}
+
+impl StageCaps {
+    /// The caps of a stage that begins now and declares `timeout` for each command.
+    /// What the user gives takes the place of what the contract gives; the run ends
+    /// at `deadline` whatever either says.
+    pub fn new(timeout: Option<Duration>, security: &Security, caps: &Caps, deadline: Instant) -> Self {
+        let max_cmd = caps.max_cmd.or(security.max_cmd);
+        let command = match (timeout, max_cmd) {
+            (Some(wall), Some(max)) if max < wall => (max, "max_cmd_seconds"),
+            (None, Some(max)) => (max, "max_cmd_seconds"),
+            (wall, _) => (wall.unwrap_or(COMMAND), "timeout_seconds"),
+        };
+        Self {
+            command: WallCap {
+                wall: command.0,
+                rule: command.1,
+            },
+            total: caps.max_total.or(security.max_total).unwrap_or(STAGE),
+            began: Instant::now(),
+            deadline,
+        }
+    }
+
+    /// The cap of a command that starts at `now`: the one that ends it first. Zero
+    /// when the stage or the run is over.
+    pub fn next(&self, now: Instant) -> WallCap {
+        let total = WallCap {
+            wall: self.total.saturating_sub(now.saturating_duration_since(self.began)),
+            rule: "max_total_seconds",
+        };
+        let run = WallCap {
+            wall: self.deadline.saturating_duration_since(now),
+            rule: "max_run_seconds",
+        };
+        [total, run].into_iter().fold(
+            self.command,
+            |least, cap| {
+                if cap.wall < least.wall { cap } else { least }
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn cap(wall: Duration, rule: &'static str) -> WallCap {
+        WallCap { wall, rule }
+    }
+
+    #[test]
+    fn every_cap_has_a_default() {
+        let began = Instant::now();
+        let caps = StageCaps::new(
+            None,
+            &Security::default(),
+            &Caps::default(),
+            Caps::default().deadline(began),
+        );
+        assert_eq!(caps.next(caps.began), cap(COMMAND, "timeout_seconds"));
+        let late = caps.began + STAGE - seconds(5);
+        assert_eq!(caps.next(late), cap(seconds(5), "max_total_seconds"));
+        assert_eq!(caps.next(caps.began + STAGE), cap(Duration::ZERO, "max_total_seconds"));
+        assert_eq!(Caps::default().deadline(began), began + RUN);
+        assert_eq!(Caps::default().silence(), SILENCE);
+    }
+
+    #[test]
+    fn the_user_overrides_the_contract_and_the_run_ends_both() {
+        let security = Security {
+            max_cmd: Some(seconds(1)),
+            max_total: Some(seconds(2)),
+            ..Security::default()
+        };
+        let deadline = Instant::now() + seconds(1000);
+        let first = |timeout, security: &Security, caps: &Caps| {
+            let caps = StageCaps::new(timeout, security, caps, deadline);
+            caps.next(caps.began)
+        };
+        let none = Caps::default();
+        assert_eq!(first(None, &security, &none), cap(seconds(1), "max_cmd_seconds"));
+        assert_eq!(
+            first(Some(seconds(9)), &security, &none),
+            cap(seconds(1), "max_cmd_seconds")
+        );
+        let user = Caps {
+            max_cmd: Some(seconds(50)),
+            max_total: Some(seconds(60)),
+            ..none
+        };
+        assert_eq!(first(None, &security, &user), cap(seconds(50), "max_cmd_seconds"));
+        assert_eq!(
+            first(Some(seconds(9)), &security, &user),
+            cap(seconds(9), "timeout_seconds")
+        );
+        let only_total = Caps {
+            max_cmd: Some(seconds(5000)),
+            max_total: Some(seconds(4000)),
+            ..none
+        };
+        assert_eq!(first(None, &security, &only_total).rule, "max_run_seconds");
+    }
+
+    proptest! {
+        #[test]
+        fn no_cap_is_ever_exceeded(
+            timeout in proptest::option::of(1..5000u64),
+            contract in (proptest::option::of(1..5000u64), proptest::option::of(1..5000u64)),
+            user in (proptest::option::of(1..5000u64), proptest::option::of(1..5000u64)),
+            run in 1..5000u64,
+            later in 0..10_000u64,
+        ) {
+            let security = Security {
+                max_cmd: contract.0.map(seconds),
+                max_total: contract.1.map(seconds),
+                ..Security::default()
+            };
+            let caps = Caps { max_cmd: user.0.map(seconds), max_total: user.1.map(seconds), ..Caps::default() };
+            let deadline = Instant::now() + seconds(run);
+            let stage = StageCaps::new(timeout.map(seconds), &security, &caps, deadline);
+            let now = stage.began + seconds(later);
+            let next = stage.next(now);
+            for most in [timeout, user.0.or(contract.0)].into_iter().flatten() {
+                prop_assert!(next.wall <= seconds(most));
+            }
+            prop_assert!(next.wall + seconds(later) <= seconds(user.1.or(contract.1).unwrap_or(7200)).max(seconds(later)));
+            prop_assert!(now + next.wall <= deadline.max(now));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One attempt at a verification: the order of the stages in one sandbox.
+
+use super::{Judge, StageSummary, Verification, outputs::Declared};
+use crate::{
+    contract::{Pipeline, Stage},
+    engine::{EngineError, environment::Environment},
+    fsm::Blame,
+    names::RelPath,
+    policy::CommandPolicy,
+    sandbox::{ExecSpec, OutputCaps, Sandbox},
+    tree::TreeEdits,
+    wire::{Argv, Leftovers, Termination},
+};
+
+/// Where stages leave files unless the contract says otherwise.
+const OUT_DIR: &str = ".aider_fsm/artifacts";
+
+/// A verification under way.
+pub(super) struct Session<'a> {
+    pub judge: &'a Judge<'a>,
+    pub sandbox: Sandbox,
+    /// Its directory in the run.
+    pub name: &'a str,
+    pub policy: CommandPolicy,
+    /// The directory inside below which stages leave files, relative to the workspace.
+    pub base: String,
+    /// This verification's own, below it.
+    pub artifacts: String,
+    /// `python3` inside.
+    pub python: Option<String>,
+    /// A command of the deployment was begun.
+    pub deployed: bool,
+    /// Artifact prefixes of commands whose services may still write.
+    pub kept: Vec<String>,
+    pub out: Verification,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(judge: &'a Judge<'a>, sandbox: Sandbox, name: &'a str) -> Result<Self, EngineError> {
+        let policy = judge.pipeline.security.policy();
+        let base = judge
+            .pipeline
+            .out_dir
+            .as_ref()
+            .map_or(OUT_DIR.to_owned(), ToString::to_string);
+        let mut out = Verification::begun();
+        out.walls = Some(sandbox.walls().clone());
+        out.metrics_path = metrics_path(judge.pipeline);
+        Ok(Self {
+            artifacts: format!("{base}/{}/{name}", judge.run.id()),
+            policy: policy.map_err(|why| EngineError::Contract(why.to_string()))?,
+            judge,
+            sandbox,
+            name,
+            base,
+            python: None,
+            deployed: false,
+            kept: Vec::new(),
+            out,
+        })
+    }
+
+    /// Runs the stages up to the first failure, then diagnostics and teardown.
+    pub async fn stages(&mut self) -> Result<(), EngineError> {
+        self.python = self.find_python().await?;
+        // Inside the limits of RelPath by construction: a checked path, a run id, fixed names.
+        let artifacts = RelPath::new(&self.artifacts).map_err(|e| EngineError::Usage(e.to_string()))?;
+        let mut edits = TreeEdits::make_dir(&artifacts);
+        edits.removals = Declared::all(self.judge.pipeline);
+        if self.edit(&edits, "prepare").await? {
+            self.in_order().await?;
+        }
+        self.ending().await
+    }
+
+    async fn in_order(&mut self) -> Result<(), EngineError> {
+        let pipeline = self.judge.pipeline;
+        for stage in pipeline.stages() {
+            let declared = Declared::of(pipeline, stage.name);
+            let runs = !stage.cmds.is_empty();
+            if runs {
+                let removals = declared.as_ref().map(Declared::paths).unwrap_or_default();
+                let edits = TreeEdits {
+                    removals,
+                    ..TreeEdits::default()
+                };
+                if !edits.is_empty() && !self.edit(&edits, stage.name.as_str()).await? {
+                    break;
+                }
+                let summary = self.stage(stage).await?;
+                self.ended(summary)?;
+            }
+            if let Some(declared) = declared.filter(|declared| self.out.ok && (runs || declared.without_commands())) {
+                self.judge_outputs(declared).await?;
+            }
+            if !self.out.ok {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the tree inside; `false` when its state does not let us, which the
+    /// stage `stage` has failed by then.
+    async fn edit(&mut self, edits: &TreeEdits, stage: &str) -> Result<bool, EngineError> {
+        use crate::sandbox::SandboxError::Guest;
+        match self.sandbox.put(&edits.removals, edits.tar.clone()).await {
+            Ok(()) => Ok(true),
+            Err(Guest { step, why, .. }) => {
+                let reason = format!("declared outputs cannot be removed before the stage: {step}: {why}");
+                self.out.evidence.text.clone_from(&reason);
+                self.out.fail(stage, reason, Blame::Verifier, None);
+                Ok(false)
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Ends the sandbox and gives what came of it.
+    pub async fn end(self, ran: Result<(), EngineError>) -> Result<Verification, EngineError> {
+        self.sandbox.destroy().await?;
+        ran?;
+        // Services wrote until now: their output is redacted once more, and its copies follow.
+        for prefix in &self.kept {
+            for stream in ["stdout", "stderr"] {
+                self.judge.run.adopt(&format!("{prefix}_{stream}.txt"))?;
+            }
+        }
+        if let Some(last) = self.kept.last() {
+            self.judge.alias(last, &format!("{}/deploy_setup", self.name))?;
+        }
+        Ok(self.out)
+    }
+
+    /// Keeps and tells of a finished stage.
+    pub fn ended(&mut self, summary: StageSummary) -> Result<(), EngineError> {
+        self.judge.tell_ended(self.name, &summary)?;
+        self.out.ended(summary);
+        Ok(())
+    }
+
+    /// The environment of a stage's commands.
+    pub fn environment(&self, stage: &Stage) -> Environment {
+        let mut env = Environment::new(self.sandbox.inside());
+        env.grant(&self.judge.options.grants);
+        if let Some(python) = &self.python {
+            env.set_default("AIDER_FSM_PYTHON", python.as_str());
+        }
+        env.extend(&stage.env);
+        env
+    }
+
+    async fn find_python(&self) -> Result<Option<String>, EngineError> {
+        let env = Environment::new(self.sandbox.inside());
+        let path = env.get("PATH").unwrap_or_default().to_owned();
+        let found = self
+            .ask(&["sh", "-c", "command -v python3"], vec![("PATH".to_owned(), path)])
+            .await?;
+        Ok(found
+            .map(|line| line.trim().to_owned())
+            .filter(|line| line.starts_with('/')))
+    }
+
+    /// Runs a small program of the host's `/usr` inside and gives what it prints; `None`
+    /// when it fails.
+    pub async fn ask(&self, argv: &[&str], env: Vec<(String, String)>) -> Result<Option<String>, EngineError> {
+        let caps = OutputCaps {
+            tail_bytes: 4096,
+            sink: None,
+        };
+        let spec = ExecSpec {
+            argv: Argv::Direct(argv.iter().map(|word| (*word).to_owned()).collect()),
+            env,
+            cwd: self.sandbox.inside().workspace.clone(),
+            wall: std::time::Duration::from_secs(10),
+            silence: None,
+            terminal: None,
+            leftovers: Leftovers::Kill,
+            stdout: caps.clone(),
+            stderr: caps,
+        };
+        let outcome = self.sandbox.exec(spec).await?.wait().await?;
+        let passed = outcome.end == Termination::Code(0) && !outcome.timed_out;
+        Ok(passed.then(|| String::from_utf8_lossy(&outcome.stdout.tail).into_owned()))
+    }
+}
+
+/// The file of the primary metrics: the evaluation's, else the benchmark's.
+fn metrics_path(pipeline: &Pipeline) -> Option<RelPath> {
+    let measurements = [&pipeline.evaluation, &pipeline.benchmark];
+    measurements.into_iter().flatten().find_map(|m| m.metrics_path.clone())
+}
