@@ -168,6 +168,11 @@ fn what_cannot_be_meant_is_refused_in_one_line() {
         (&["verify", "--env-file", "missing.env"], "--env-file missing.env: "),
         (&["verify", "--env-file", "bad.env"], "bad.env:2:1: holds a NUL"),
         (&["run", "--ensure-tools"], "--ensure-tools"),
+        (
+            &["run", "--clone-dir", "d", "--model", "a/b"],
+            "--clone-dir is not taken",
+        ),
+        (&["verify", "--clone-dir", "d"], "later version"),
         (&["run", "--kind-config", "k.yml"], "bootstrap.yml"),
         (&["run", "--scaffold-contract", "opencode"], "later version"),
         (&["run"], "AIDER_FSM_MODEL"),
@@ -199,10 +204,9 @@ fn a_preflight_verifies_once_without_agent_or_model() {
             "repo",
         )
     };
-    let mut command = preflight(&["--clone-dir", "clones"]);
+    let mut command = preflight(&[]);
     command.env("OPENCODE_BIN", "/nonexistent").env("PATH", "/nonexistent");
-    let output = expect(command, 0);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("--clone-dir has no effect"));
+    expect(command, 0);
     let run = bench.the_run();
     assert_eq!(json_file(&run.join("preflight/summary.json"))["ok"], true);
     assert!(run.join("preflight/tests_cmd01_try01_result.json").is_file());
@@ -216,7 +220,10 @@ fn a_preflight_verifies_once_without_agent_or_model() {
 #[test]
 fn granted_values_are_in_no_file_of_the_run() {
     let bench = Bench::new();
-    bench.file("pipeline.yml", "version: 1\ntests:\n  cmd: cat leak; false\n");
+    bench.file(
+        "pipeline.yml",
+        "version: 1\ntests:\n  cmd: cat leak; echo granted-by-flag; false\n",
+    );
     bench.file(
         "leak",
         "the value is granted-by-flag and from-my-environment and granted-by-file\n",
@@ -232,13 +239,24 @@ fn granted_values_are_in_no_file_of_the_run() {
             "FLAGGED=granted-by-flag",
             "--env",
             "NAMED",
+            "--env",
+            "BRIEF=abc",
             "--env-file",
             "mine.env",
         ],
         "repo",
     );
     command.env("NAMED", "from-my-environment");
-    expect(command, 3);
+    let output = expect(command, 3);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        shown.contains("echo [redacted]; false") && !shown.contains("granted-by-flag"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("the value of BRIEF is too short to be redacted"),
+        "{shown}"
+    );
     let run = bench.the_run();
     for secret in ["granted-by-flag", "from-my-environment", "granted-by-file"] {
         assert_eq!(holding(&run, secret), Vec::<std::path::PathBuf>::new(), "{secret}");

@@ -10,7 +10,7 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use super::retired::RetiredArgs;
+use super::retired::{LaterArgs, RetiredArgs};
 use crate::{agent::BashMode, engine::Unattended, names::RelPath, policy::Tier};
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
@@ -115,9 +115,6 @@ pub(super) struct TargetArgs {
     /// Whether the auth stage may ask on the terminal.
     #[arg(long, value_enum, default_value = "strict")]
     pub unattended: Unattended,
-    /// Where fetched targets will be kept; without effect on a local directory.
-    #[arg(long, value_name = "DIR")]
-    pub clone_dir: Option<PathBuf>,
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
@@ -151,6 +148,8 @@ pub(super) struct TargetArgs {
     /// What one sandbox may write to its workspace.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
     pub disk: u64,
+    #[command(flatten)]
+    pub later: LaterArgs,
 }
 
 #[derive(Debug, Args)]

@@ -24,14 +24,14 @@ use crate::{
     agent::{self, AgentError},
     engine::{self, EngineError, ModelChoice, Outcome, Stop, Stopper},
     policy::Tier,
-    record,
+    record::{self, Secret},
     report::{Face, Happening, Reporter},
     sandbox::jail::{Jail, Probe},
     source,
 };
 use args::{ApplyArgs, Cli, DemoArgs, RunArgs, TargetArgs, Verb};
 use invocation::Invocation;
-use surroundings::Surroundings;
+use surroundings::{Setting, Surroundings};
 
 /// The demonstration's recorded answers.
 const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
@@ -136,6 +136,7 @@ fn warn(texts: &[String], reporter: &Reporter) {
 
 async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
     args.retired.refuse()?;
+    args.target.later.refuse()?;
     if args.preflight_only && !args.target.print_config {
         return verify(&args.target, "preflight", invocation, reporter, stop).await;
     }
@@ -147,8 +148,7 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
         reporter.result(&value, &table);
         return Ok(0);
     }
-    note_clone_dir(&args.target, reporter);
-    let grants = grants.into_iter().map(|(name, value)| (name.value, value)).collect();
+    let grants = granted(grants, &invocation.around, reporter);
     let outcome = engine::run(&args.options(grants, model)?, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
     Ok(outcome.summary.exit_code)
@@ -162,24 +162,39 @@ async fn verify(
     reporter: &Reporter,
     stop: Stop,
 ) -> Result<u8, EngineError> {
+    args.later.refuse()?;
     let grants = invocation.around.grants(&args.env)?;
     if args.print_config {
         let (value, table) = settings::shown(invocation, &grants, None)?;
         reporter.result(&value, &table);
         return Ok(0);
     }
-    note_clone_dir(args, reporter);
-    let grants = grants.into_iter().map(|(name, value)| (name.value, value)).collect();
+    let grants = granted(grants, &invocation.around, reporter);
     let outcome = engine::verify(&args.options(grants), name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
     Ok(outcome.summary.exit_code)
 }
 
-fn note_clone_dir(args: &TargetArgs, reporter: &Reporter) {
-    if args.clone_dir.is_some() {
-        let text = "--clone-dir has no effect on a local directory; fetched targets come with a later version";
-        reporter.say(Happening::Warning { text: text.to_owned() });
+/// The grants without their origins; from here on nothing shows their values, nor the host's own secrets.
+fn granted(
+    grants: Vec<(Setting<String>, Secret)>,
+    around: &Surroundings,
+    reporter: &Reporter,
+) -> Vec<(String, Secret)> {
+    let secrets: Vec<Secret> = grants
+        .iter()
+        .map(|(_, value)| value.clone())
+        .chain(around.secrets())
+        .collect();
+    reporter.hide(&secrets);
+    for (name, _) in grants.iter().filter(|(_, value)| !value.is_redacted()) {
+        let text = format!(
+            "the value of {} is too short to be redacted; what prints it shows it",
+            name.value
+        );
+        reporter.say(Happening::Warning { text });
     }
+    grants.into_iter().map(|(name, value)| (name.value, value)).collect()
 }
 
 /// Finds OpenCode, and installs it when there is none.

@@ -1,4 +1,6 @@
-//! Flags of the predecessor that this program does not take: each is known, and refused with its reason.
+//! Flags of the predecessor that this program does not take, or not yet: each is known, and refused with its reason.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -9,8 +11,30 @@ const NO_TOOLS: &str = "the runner installs nothing on the host; \
                         what stages need comes from `.aider_fsm/bootstrap.yml`, what a failure asks for from \
                         `.aider_fsm/actions.yml`, both inside the sandbox (docs/bootstrap_spec.md)";
 /// What stands in for `--scaffold-contract` and its like.
-const NO_SCAFFOLD: &str = "a contract written by the agent comes with a later version; \
+const NO_SCAFFOLD: &str = "contracts written by the agent come with a later version; \
                            write one with `opencode-fsm init`";
+
+/// What stands in for `--clone-dir`.
+const NO_CLONES: &str = "targets from git, archives and data sets come with a later version; \
+                         fetch it yourself, and name the directory";
+
+/// Future flags about a target.
+#[derive(Debug, Args)]
+pub(super) struct LaterArgs {
+    #[arg(long, hide = true, value_name = "DIR")]
+    clone_dir: Option<PathBuf>,
+}
+
+impl LaterArgs {
+    /// # Errors
+    /// The flag that was given, with its reason and what to do instead.
+    pub fn refuse(&self) -> Result<(), EngineError> {
+        match &self.clone_dir {
+            Some(_) => Err(EngineError::Usage(format!("--clone-dir is not taken: {NO_CLONES}"))),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Removed and future flags of the main loop.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     engine::EngineError,
-    record::{self, Secret},
+    record::{self, Redactor, Secret},
 };
 
 /// What stands for a value that is never shown.
@@ -75,13 +75,14 @@ pub(super) fn shown(
         });
     }
     rows.sort_by(|a, b| a.name.cmp(&b.name));
+    let redactor = Redactor::new(&secrets);
     for row in &mut rows {
         match row.name.as_str() {
             "artifacts-dir" if row.value.is_null() => row.value = json!(record::default_runs_dir()?),
             "env-file" if row.value.is_null() => row.value = json!(invocation.around.env_file()),
             _ => {}
         }
-        row.value = redacted(&row.value, &secrets);
+        row.value = redactor.value(row.value.take());
     }
     Ok((as_json(&rows), as_table(&rows)))
 }
@@ -91,14 +92,6 @@ fn value_of(values: &[String]) -> Value {
         [] => Value::Null,
         [one] => json!(one),
         many => json!(many),
-    }
-}
-
-fn redacted(value: &Value, secrets: &[Secret]) -> Value {
-    match value {
-        Value::String(text) => json!(record::redacted(text, secrets)),
-        Value::Array(items) => items.iter().map(|item| redacted(item, secrets)).collect(),
-        other => other.clone(),
     }
 }
 

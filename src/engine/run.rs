@@ -151,7 +151,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         summary.metrics = last.metrics;
         summary.walls = last.walls;
     }
-    bring_out(&parts.workspace, &site.run, &mut summary)?;
+    bring_out(&parts.workspace, &site.run, reporter, &mut summary)?;
     drop(parts);
     summary.usage = Some(door.close()?);
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -205,7 +205,12 @@ fn plan_of(workspace: &Workspace, path: &RelPath) -> Result<PlanSummary, EngineE
 }
 
 /// Writes what was accepted to the run's artifacts: `changes.patch`, `changes.json`, `files/`.
-fn bring_out(workspace: &Workspace, run: &RunDir, summary: &mut Summary) -> Result<(), EngineError> {
+fn bring_out(
+    workspace: &Workspace,
+    run: &RunDir,
+    reporter: &Reporter,
+    summary: &mut Summary,
+) -> Result<(), EngineError> {
     let (pristine, current) = (workspace.pristine(), workspace.current());
     let changes = workspace.changes();
     summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), EXPORT_BYTES)?;
@@ -214,10 +219,13 @@ fn bring_out(workspace: &Workspace, run: &RunDir, summary: &mut Summary) -> Resu
         .into_iter()
         .filter(|change| !summary.refused.iter().any(|(path, _)| *path == change.path))
         .collect();
-    run.write(
-        "changes.patch",
-        &tree::patch(pristine, workspace.start(), current, &out)?,
-    )?;
+    let patch = tree::patch(pristine, workspace.start(), current, &out)?;
+    if run.holds_secret(&patch) {
+        let text = "changes.patch has [redacted] in place of a secret and does not apply there; \
+                    `opencode-fsm apply` brings the files as they are";
+        reporter.say(Happening::Warning { text: text.to_owned() });
+    }
+    run.write("changes.patch", &patch)?;
     run.write_json("changes.json", &out)?;
     summary.changes = out.iter().map(ChangeLine::from).collect();
     Ok(())

@@ -19,7 +19,7 @@ mod versions;
 pub use chronicle::{Answer, Chronicle, Judgement};
 pub use log_line::{LogLine, SnapshotOf};
 pub use places::{config_file, default_cache_dir, default_runs_dir, find_run};
-pub use redact::{Secret, redacted};
+pub use redact::{Redactor, Secret};
 pub use run_dir::{JournalLine, RunDir, durable_write};
 pub use state::{State, Subject};
 pub use versions::{Named, OpenCode, Os, Versions};

@@ -18,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{RecordError, Secret, redact::Redactor};
+use super::{RecordError, Redactor, Secret};
 use crate::names::RunId;
 
 /// One run's directory, held with an exclusive lock while the run lives.
@@ -106,12 +106,7 @@ impl RunDir {
             event,
             fields,
         };
-        let mut bytes = serde_json::to_vec(&line).map_err(|source| RecordError::Encode {
-            what: format!("the journal's `{event}`"),
-            source,
-        })?;
-        bytes = self.clean(bytes);
-        bytes.push(b'\n');
+        let bytes = self.json_line(&line, "the journal")?;
         let written = journal.file.write_all(&bytes).and_then(|()| journal.file.sync_data());
         written.map_err(RecordError::io("append to", &self.path.join("journal.jsonl")))?;
         journal.seq += 1;
@@ -124,7 +119,10 @@ impl RunDir {
     /// When it cannot be written; what was there before is then still there.
     pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
         let path = self.path.join(relative);
-        durable_write(&path, &self.clean(bytes.to_vec()))?;
+        match self.redactor.redact(bytes) {
+            Some(clean) => durable_write(&path, &clean)?,
+            None => durable_write(&path, bytes)?,
+        }
         Ok(path)
     }
 
@@ -133,12 +131,16 @@ impl RunDir {
     /// # Errors
     /// As there.
     pub fn write_json<T: Serialize>(&self, relative: &str, value: &T) -> Result<PathBuf, RecordError> {
-        let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| RecordError::Encode {
+        let encode = |source| RecordError::Encode {
             what: relative.to_owned(),
             source,
-        })?;
+        };
+        let value = self.redactor.value(serde_json::to_value(value).map_err(encode)?);
+        let mut bytes = serde_json::to_vec_pretty(&value).map_err(encode)?;
         bytes.push(b'\n');
-        self.write(relative, &bytes)
+        let path = self.path.join(relative);
+        durable_write(&path, &bytes)?;
+        Ok(path)
     }
 
     /// Appends one JSON line to an artifact, redacted; parents are made. Unlike the
@@ -148,12 +150,7 @@ impl RunDir {
     /// When it cannot be encoded or written.
     pub fn append<T: Serialize>(&self, relative: &str, value: &T) -> Result<(), RecordError> {
         let path = self.path.join(relative);
-        let mut bytes = serde_json::to_vec(value).map_err(|source| RecordError::Encode {
-            what: relative.to_owned(),
-            source,
-        })?;
-        bytes = self.clean(bytes);
-        bytes.push(b'\n');
+        let bytes = self.json_line(value, relative)?;
         let append = || -> io::Result<()> {
             DirBuilder::new()
                 .recursive(true)
@@ -198,14 +195,23 @@ impl RunDir {
 
     /// A text without any secret.
     pub fn redact(&self, text: &str) -> String {
-        match self.redactor.redact(text.as_bytes()) {
-            Some(clean) => String::from_utf8_lossy(&clean).into_owned(),
-            None => text.to_owned(),
-        }
+        self.redactor.text(text).into_owned()
     }
 
-    fn clean(&self, bytes: Vec<u8>) -> Vec<u8> {
-        self.redactor.redact(&bytes).unwrap_or(bytes)
+    /// Whether a secret is in it, which writing it takes out.
+    pub fn holds_secret(&self, bytes: &[u8]) -> bool {
+        self.redactor.redact(bytes).is_some()
+    }
+
+    fn json_line<T: Serialize>(&self, value: &T, what: &str) -> Result<Vec<u8>, RecordError> {
+        let encode = |source| RecordError::Encode {
+            what: what.to_owned(),
+            source,
+        };
+        let value = self.redactor.value(serde_json::to_value(value).map_err(encode)?);
+        let mut bytes = serde_json::to_vec(&value).map_err(encode)?;
+        bytes.push(b'\n');
+        Ok(bytes)
     }
 }
 
