@@ -62,6 +62,57 @@ impl Fields {
         }
     }
 
+    /// The mappings in the list under `name`; `None` when absent or null.
+    pub fn sections(&mut self, name: &'static str, most: usize) -> Result<Option<Vec<Self>>, Fault> {
+        let Some(node) = self.value(name) else { return Ok(None) };
+        let place = self.place(name);
+        let found = node.kind();
+        let Value::Sequence(items) = node.value else {
+            return Err(node
+                .at
+                .fault(format!("`{place}` must be a list of mappings, found {found}")));
+        };
+        if let Some(extra) = items.get(most) {
+            return Err(extra.at.fault(format!("`{place}` must list at most {most}")));
+        }
+        let named = |(index, node): (usize, Node)| {
+            let found = node.kind();
+            match node.value {
+                Value::Mapping(left) => Ok(Self {
+                    prefix: format!("{place}[{index}]."),
+                    at: node.at,
+                    left,
+                    known: Vec::new(),
+                }),
+                _ => Err(node
+                    .at
+                    .fault(format!("`{place}[{index}]` must be a mapping, found {found}"))),
+            }
+        };
+        items
+            .into_iter()
+            .enumerate()
+            .map(named)
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// Lets `old` stand for `name`; where it stood, if it was there.
+    pub fn renamed(&mut self, old: &str, name: &'static str) -> Result<Option<Position>, Fault> {
+        let Some(index) = self.left.iter().position(|(key, _)| key.text == old) else {
+            return Ok(None);
+        };
+        let at = self.left[index].0.at;
+        if let Some((other, _)) = self.left.iter().find(|(key, _)| key.text == name) {
+            let (place, line) = (self.place(old), other.at.line);
+            return Err(at.fault(format!(
+                "`{place}` is another name of `{name}`, which line {line} gives; remove one"
+            )));
+        }
+        name.clone_into(&mut self.left[index].0.text);
+        Ok(Some(at))
+    }
+
     /// Whether one of `names` is there, null included, and not taken yet.
     pub fn has(&self, names: &[&str]) -> bool {
         self.left.iter().any(|(key, _)| names.contains(&key.text.as_str()))

@@ -11,6 +11,8 @@
 //! | `fields` | typed reading of one mapping; unknown keys and near misses |
 //! | `stage` | [`Stage`], [`StageName`] and the fields that all stages share |
 //! | `pipeline`, `sections` | [`Pipeline`]: `pipeline.yml` version 1, and its sections |
+//! | `bootstrap`, `expand` | [`Bootstrap`]: `bootstrap.yml` version 1, and variables in its values |
+//! | `actions` | [`Action`]: `actions.yml` version 1 |
 //! | `unsupported` | declarations of later versions, refused by name |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
 //! | `metrics`, `rollout`, `outputs` | the JSON files that stages leave behind |
@@ -21,9 +23,12 @@
 //! and `docs/metrics_schema.md`.
 #![forbid(unsafe_code)]
 
+mod actions;
+mod bootstrap;
 mod config;
 mod dotenv;
 mod error;
+mod expand;
 mod fields;
 mod metrics;
 mod outputs;
@@ -37,6 +42,8 @@ mod stage;
 mod unsupported;
 mod yaml;
 
+pub use actions::{Action, ActionKind, parse_actions};
+pub use bootstrap::Bootstrap;
 pub use config::{ConfigEntry, ConfigError, parse_config};
 pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;

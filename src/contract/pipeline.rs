@@ -147,7 +147,7 @@ fn nothing_declared(at: Position) -> Fault {
 }
 
 /// `version` is the integer 1; when it is missing, 1 is meant.
-fn read_version(root: &mut Fields) -> Result<(), Fault> {
+pub(super) fn read_version(root: &mut Fields) -> Result<(), Fault> {
     let Some(node) = root.present("version") else {
         return Ok(());
     };

@@ -99,16 +99,11 @@ impl Stage {
         many: &'static str,
         one: &'static str,
     ) -> Result<Self, Fault> {
-        let cmds = read_commands(fields, many, one)?;
-        let retries = fields
-            .whole_number("retries", RETRIES_MAX)?
-            .map_or(0, |(number, _)| number);
         Ok(Self {
             name,
-            cmds,
+            cmds: read_commands(fields, many, one)?,
+            retries: read_retries(fields)?,
             timeout: fields.seconds("timeout_seconds")?,
-            // At most RETRIES_MAX, which fits.
-            retries: retries as u32,
             env: read_env(fields)?,
             workdir: fields.directory("workdir")?,
         })
@@ -130,14 +125,27 @@ pub(super) fn read_commands(fields: &mut Fields, many: &'static str, one: &'stat
     let single = fields.string(one)?;
     let commands = list.unwrap_or_else(|| single.into_iter().collect());
     for (command, at) in &commands {
-        if command.len() > ARGUMENT_MAX {
-            return Err(at.fault(format!(
-                "a command of {} bytes; the kernel takes {ARGUMENT_MAX}",
-                command.len()
-            )));
-        }
+        check_command(command, *at)?;
     }
     Ok(commands.into_iter().map(|(command, _)| command).collect())
+}
+
+/// Refuses a command that the kernel would not pass to a shell.
+pub(super) fn check_command(command: &str, at: Position) -> Result<(), Fault> {
+    if command.len() > ARGUMENT_MAX {
+        return Err(at.fault(format!(
+            "a command of {} bytes; the kernel takes {ARGUMENT_MAX}",
+            command.len()
+        )));
+    }
+    Ok(())
+}
+
+/// How often a failing command is repeated.
+pub(super) fn read_retries(fields: &mut Fields) -> Result<u32, Fault> {
+    let retries = fields.whole_number("retries", RETRIES_MAX)?;
+    // At most RETRIES_MAX, which fits.
+    Ok(retries.map_or(0, |(number, _)| number as u32))
 }
 
 /// Reads `env` and checks every name and value as execve(2) will need them.
@@ -151,7 +159,13 @@ fn read_env(fields: &mut Fields) -> Result<Vec<(String, String)>, Fault> {
     Ok(env)
 }
 
-fn check_variable(place: &str, name: &str, name_at: Position, value: &str, value_at: Position) -> Result<(), Fault> {
+pub(super) fn check_variable(
+    place: &str,
+    name: &str,
+    name_at: Position,
+    value: &str,
+    value_at: Position,
+) -> Result<(), Fault> {
     if !is_variable_name(name) {
         let shown = shown(name);
         return Err(name_at.fault(format!(

@@ -147,12 +147,20 @@ impl Workspace {
         }
     }
 
+    /// The layers of the accepted state, lowest first.
+    fn lowers(&self) -> Vec<PathBuf> {
+        let mut lowers = self.pristine.roots.clone();
+        lowers.push(self.current.layer.clone());
+        lowers
+    }
+
     /// Builds the agent's sandbox on the accepted state, replacing a dead one.
     pub async fn open_agent(&mut self, jail: &Jail) -> Result<&Sandbox, EngineError> {
         self.close_agent().await?;
         let mask_dir = self.next_dir("mask");
         let mask = tree::mask_layer(&self.pristine, &self.sets.withheld, &mask_dir)?;
-        let lowers = vec![self.pristine.root.clone(), self.current.layer.clone(), mask];
+        let mut lowers = self.lowers();
+        lowers.push(mask);
         let plan = self.plan(Role::Agent, lowers);
         let sandbox = jail.create(&plan).await?;
         let upper = plan.workspace.scratch.join("upper");
@@ -289,10 +297,7 @@ impl Workspace {
 
     /// A fresh judge over the accepted state, and where its own changes will lie.
     pub async fn open_judge(&mut self, jail: &Jail) -> Result<(Sandbox, PathBuf), EngineError> {
-        let plan = self.plan(
-            Role::Judge,
-            vec![self.pristine.root.clone(), self.current.layer.clone()],
-        );
+        let plan = self.plan(Role::Judge, self.lowers());
         let sandbox = jail.create(&plan).await?;
         Ok((sandbox, plan.workspace.scratch.join("upper")))
     }

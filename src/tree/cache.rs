@@ -4,6 +4,7 @@
 //! <root>/trees/<digest>/tree      the copy
 //!                      /manifest  what it holds; its BLAKE3 hash is <digest>
 //!                      /lock      flock(2): shared by users, exclusive to prune; its mtime is the last use
+//!       /layers/<key>/          what was made over such a tree (see `layers`)
 //!       /sources/<hash of path>   fingerprint of a source -> digest, so that an unchanged source is not read again
 //!       /tmp/<uuid>               a copy under way; its `lock` is held, so what is not locked is debris
 //! ```
@@ -15,6 +16,7 @@ use std::{
     io,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -22,7 +24,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Content, CopyLimits, CopyProgress, Manifest, TreeError, at, content::shown, ingest, manifest, remove_all,
+    Content, CopyLimits, CopyProgress, Pristine, TreeError, at, content::shown, ingest, manifest, remove_all,
     survey::Survey, usage,
 };
 use crate::names::RelPath;
@@ -33,25 +35,8 @@ const ATTEMPTS: u32 = 3;
 /// The content-addressed cache of pristine trees.
 #[derive(Debug)]
 pub struct Cache {
-    root: PathBuf,
-    owner: at::Owner,
-}
-
-/// A pristine tree in the cache: never changes, shared by every sandbox. Holds a
-/// shared lock against pruning while it lives.
-#[derive(Debug)]
-pub struct Pristine {
-    /// Where it lies.
-    pub root: PathBuf,
-    /// What it holds.
-    pub manifest: Manifest,
-    /// The BLAKE3 digest of the manifest.
-    pub digest: Content,
-    /// Names of the source that were not copied and why (specials, unreadable…).
-    pub skipped: Vec<(RelPath, String)>,
-    /// Owner that layers over this tree get.
+    pub(super) root: PathBuf,
     pub(super) owner: at::Owner,
-    _lock: Flock<File>,
 }
 
 /// What is remembered of a source.
@@ -73,7 +58,8 @@ impl Cache {
         // The jail's id must be able to pass through to the trees; nobody lists them.
         let mode = if owner.is_some() { 0o711 } else { 0o700 };
         let root = std::path::absolute(root).map_err(TreeError::io("find", shown(root)))?;
-        for dir in [root.clone(), root.join("trees"), root.join("sources"), root.join("tmp")] {
+        let inner = ["trees", "layers", "sources", "tmp", "making"].map(|name| root.join(name));
+        for dir in [root.clone()].into_iter().chain(inner) {
             fs::create_dir_all(&dir).map_err(TreeError::io("make", shown(&dir)))?;
             fs::set_permissions(&dir, Permissions::from_mode(mode))
                 .map_err(TreeError::io("set the mode of", shown(&dir)))?;
@@ -142,14 +128,15 @@ impl Cache {
         )))
     }
 
-    /// Removes least recently used trees until the rest has at most `max_bytes`;
-    /// trees in use stay. Returns how many bytes are left.
+    /// Removes least recently used trees and layers until the rest has at most
+    /// `max_bytes`; what is in use stays. Returns how many bytes are left.
     ///
     /// # Errors
     /// When the cache cannot be read or a tree cannot be removed.
     pub fn prune(&self, max_bytes: u64) -> Result<u64, TreeError> {
         let mut trees = Vec::new();
-        for dir in children(&self.root.join("trees"))? {
+        let (copies, layers) = (self.root.join("trees"), self.root.join("layers"));
+        for dir in children(&copies)?.into_iter().chain(children(&layers)?) {
             let used = fs::metadata(dir.join("lock"))
                 .and_then(|m| m.modified())
                 .unwrap_or(SystemTime::UNIX_EPOCH);
@@ -190,15 +177,13 @@ impl Cache {
         };
         // The last use, for pruning; a read-only cache merely prunes less well.
         let _ = lock.set_modified(SystemTime::now());
-        let root = home.join("tree");
-        let owner = self.owner;
         Ok(Some(Pristine {
-            root,
+            roots: vec![home.join("tree")],
             manifest,
             digest,
             skipped,
-            owner,
-            _lock: lock,
+            owner: self.owner,
+            _locks: vec![Arc::new(lock)],
         }))
     }
 
@@ -209,23 +194,25 @@ impl Cache {
         survey: &Survey,
         progress: CopyProgress<'_>,
     ) -> Result<Option<Pristine>, TreeError> {
+        self.in_part(|part, lock| self.copy_to(part, lock, from, survey, progress))
+    }
+
+    /// Gives `fill` a directory under way and its held lock, and removes the
+    /// directory when `fill` did not move it away.
+    pub(super) fn in_part<T>(
+        &self,
+        fill: impl FnOnce(&Path, Flock<File>) -> Result<T, TreeError>,
+    ) -> Result<T, TreeError> {
         let part = self.root.join("tmp").join(uuid::Uuid::now_v7().to_string());
-        let copied = self.copy_to(&part, from, survey, progress);
-        if !matches!(copied, Ok(Some(_))) && part.exists() {
+        let filled = self.begin(&part).and_then(|lock| fill(&part, lock));
+        if part.exists() {
             // What cannot be removed now is removed at the next open.
             let _ = remove_all(&part);
         }
-        copied
+        filled
     }
 
-    fn copy_to(
-        &self,
-        part: &Path,
-        from: &std::os::fd::OwnedFd,
-        survey: &Survey,
-        progress: CopyProgress<'_>,
-    ) -> Result<Option<Pristine>, TreeError> {
-        let tree = part.join("tree");
+    fn begin(&self, part: &Path) -> Result<Flock<File>, TreeError> {
         let mode = if self.owner.is_some() { 0o711 } else { 0o700 };
         fs::create_dir(part).map_err(TreeError::io("make", shown(part)))?;
         let lock = File::create(part.join("lock")).map_err(TreeError::io("make", shown(&part.join("lock"))))?;
@@ -233,6 +220,18 @@ impl Cache {
             .map_err(|(_, error)| TreeError::io("lock", shown(part))(io::Error::from(error)))?;
         fs::set_permissions(part, Permissions::from_mode(mode))
             .map_err(TreeError::io("set the mode of", shown(part)))?;
+        Ok(lock)
+    }
+
+    fn copy_to(
+        &self,
+        part: &Path,
+        lock: Flock<File>,
+        from: &std::os::fd::OwnedFd,
+        survey: &Survey,
+        progress: CopyProgress<'_>,
+    ) -> Result<Option<Pristine>, TreeError> {
+        let tree = part.join("tree");
         fs::create_dir(&tree).map_err(TreeError::io("make", shown(&tree)))?;
         fs::set_permissions(&tree, Permissions::from_mode(0o755))
             .map_err(TreeError::io("set the mode of", shown(&tree)))?;
@@ -252,23 +251,17 @@ impl Cache {
         skipped.sort();
         let home = self.root.join("trees").join(digest.to_string());
         match fs::rename(part, &home) {
-            Ok(()) => {
-                let root = home.join("tree");
-                let manifest = copied.manifest;
-                let owner = self.owner;
-                Ok(Some(Pristine {
-                    root,
-                    manifest,
-                    digest,
-                    skipped,
-                    owner,
-                    _lock: lock,
-                }))
-            }
+            Ok(()) => Ok(Some(Pristine {
+                roots: vec![home.join("tree")],
+                manifest: copied.manifest,
+                digest,
+                skipped,
+                owner: self.owner,
+                _locks: vec![Arc::new(lock)],
+            })),
             // Somebody has the same tree there: it is as good as ours.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {
                 drop(lock);
-                remove_all(part)?;
                 self.find(digest, skipped)
             }
             Err(error) => Err(TreeError::io("move into place", shown(&home))(error)),
@@ -277,7 +270,7 @@ impl Cache {
 
     /// Removes one tree unless somebody uses it: it is renamed away under its
     /// exclusive lock, so nobody can begin to use what is being removed.
-    fn discard(&self, home: &Path) -> Result<bool, TreeError> {
+    pub(super) fn discard(&self, home: &Path) -> Result<bool, TreeError> {
         let Ok(lock) = OpenOptions::new()
             .write(true)
             .create(true)
@@ -316,7 +309,7 @@ impl Cache {
 }
 
 /// Takes a shared lock on a tree; `None` when it is not there (any more).
-fn shared_lock(home: &Path) -> Result<Option<Flock<File>>, TreeError> {
+pub(super) fn shared_lock(home: &Path) -> Result<Option<Flock<File>>, TreeError> {
     let path = home.join("lock");
     let file = match File::open(&path) {
         Ok(file) => file,

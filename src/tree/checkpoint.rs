@@ -70,12 +70,10 @@ impl Checkpoint {
 
     /// Opens the regular file that holds the bytes of `path`.
     pub(super) fn open(&self, pristine: &Pristine, path: &RelPath) -> Result<std::fs::File, TreeError> {
-        let home = if self.diff.contains_key(path) {
-            &self.layer
-        } else {
-            &pristine.root
-        };
-        let root = at::open_root(home).map_err(TreeError::io("open", shown(home)))?;
+        if !self.diff.contains_key(path) {
+            return pristine.open(path);
+        }
+        let root = at::open_root(&self.layer).map_err(TreeError::io("open", shown(&self.layer)))?;
         let opened = at::open_beneath(&root, path, OFlag::O_RDONLY).and_then(at::regular);
         Ok(opened.map_err(TreeError::io("read", path))?.0)
     }
@@ -166,6 +164,30 @@ impl Checkpoint {
             .cloned()
             .collect();
         Ok(Self::new(dir, state.diff, left_out))
+    }
+
+    /// The same changes over another base: what `onto` has already is no change any
+    /// more, and directories that only `from` had are made.
+    ///
+    /// # Errors
+    /// When the layer cannot be written.
+    pub fn over(&self, from: &Pristine, onto: &Pristine, dir: &Path) -> Result<Self, TreeError> {
+        let mut state = State {
+            pristine: &onto.manifest,
+            diff: Diff::new(),
+        };
+        for (path, entry) in self.diff.iter() {
+            match entry {
+                Some(entry) => {
+                    state.parents(path, |dir| state::get(&from.manifest, &self.diff, dir).cloned());
+                    state.replace(path.clone(), entry.clone());
+                }
+                None => state.remove(path),
+            }
+        }
+        let ours = at::open_root(&self.layer).map_err(TreeError::io("open", shown(&self.layer)))?;
+        layer::write(onto, &state.diff, dir, &|_| Source::Frozen(&ours))?;
+        Ok(Self::new(dir, state.diff, self.left_out.to_vec()))
     }
 
     /// A new cumulative layer at `dir` equal to this state with one regular file

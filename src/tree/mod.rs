@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `entry`, `manifest`, `state` | what a tree holds, its encoding, and differences as arithmetic |
 //! | `at`, `walk`, `content`, `remove` | file calls without links, the bounded walk, bytes, removal |
+//! | `pristine` | [`Pristine`]: what everything of a run stands on |
 //! | `cache`, `survey`, `ingest` | the pristine copy: remembered, looked over, copied |
+//! | `layers` | [`BaseLayer`]: what was made once over a copy, remembered likewise |
 //! | `checkpoint`, `freeze`, `layer`, `edits` | frozen states: read, made, written, taken back |
 //! | `patch`, `export`, `apply` | what comes out |
 //! | `tar_reader` | hostile archives |
@@ -24,10 +26,12 @@ mod export;
 mod freeze;
 mod ingest;
 mod layer;
+mod layers;
 mod limits;
 mod link;
 mod manifest;
 mod patch;
+mod pristine;
 mod remove;
 mod state;
 mod survey;
@@ -38,7 +42,7 @@ mod walk;
 mod tests;
 
 pub use apply::apply_to;
-pub use cache::{Cache, Pristine};
+pub use cache::Cache;
 pub use checkpoint::Checkpoint;
 pub use edits::TreeEdits;
 pub use entry::{Change, ChangeKind, Content, Entry, EntryKind, Manifest};
@@ -46,6 +50,8 @@ pub use error::TreeError;
 pub use export::export;
 pub use freeze::Survey;
 pub use layer::mask_layer;
+pub use layers::{BaseLayer, Claim};
 pub use limits::{CopyLimits, CopyProgress};
 pub use patch::patch;
+pub use pristine::Pristine;
 pub use remove::{remove_all, usage};

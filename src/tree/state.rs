@@ -65,6 +65,15 @@ impl State<'_> {
         self.set(path, Some(entry));
     }
 
+    /// Makes the directories above `path` that are missing, as `model` has them.
+    pub(super) fn parents(&mut self, path: &RelPath, model: impl Fn(&RelPath) -> Option<Entry>) {
+        let mut up = path.parent();
+        while let Some(parent) = up.filter(|parent| !self.get(parent).is_some_and(Entry::is_dir)) {
+            up = parent.parent();
+            self.set(parent.clone(), model(&parent));
+        }
+    }
+
     /// Makes `path` and all below it as `earlier` has them, parents included where they are missing.
     pub(super) fn revert(&mut self, earlier: &Diff, path: &RelPath) {
         self.remove(path);
@@ -75,12 +84,7 @@ impl State<'_> {
         if old.is_empty() {
             return;
         }
-        let mut up = path.parent();
-        while let Some(parent) = up.filter(|parent| !self.get(parent).is_some_and(Entry::is_dir)) {
-            let entry = get(self.pristine, earlier, &parent).cloned();
-            self.set(parent.clone(), entry);
-            up = parent.parent();
-        }
+        self.parents(path, |parent| get(self.pristine, earlier, parent).cloned());
         for (at, entry) in old {
             self.set(at, Some(entry));
         }

@@ -36,7 +36,7 @@ fn an_unchanged_source_is_not_copied_again_and_a_changed_one_is() {
     let (third, files) = copied(&bench, &cache);
     assert_eq!(files, 1);
     assert_ne!(third.digest, first.digest);
-    assert_eq!(fs::read(first.root.join("a/b.txt")).unwrap(), b"hello");
+    assert_eq!(fs::read(first.roots[0].join("a/b.txt")).unwrap(), b"hello");
 }
 
 #[test]
@@ -56,11 +56,11 @@ fn copies_are_faithful_and_take_nothing_dangerous_along() {
     fs::hard_link(bench.source().join("run.sh"), bench.source().join("hard")).unwrap();
     nix::unistd::mkfifo(&bench.source().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let pristine = bench.pristine();
-    let at = |name: &str| fs::symlink_metadata(pristine.root.join(name)).unwrap();
+    let at = |name: &str| fs::symlink_metadata(pristine.roots[0].join(name)).unwrap();
     assert_eq!(at("run.sh").mode() & 0o7777, 0o755);
     assert!(at("link").is_symlink());
     assert_eq!(at("hard").nlink(), 1);
-    assert_eq!(fs::read(pristine.root.join(".git/config")).unwrap(), b"[core]\n");
+    assert_eq!(fs::read(pristine.roots[0].join(".git/config")).unwrap(), b"[core]\n");
     assert!(at("sparse").blocks() * 512 < 1 << 20, "holes stay holes");
     assert_eq!(
         at("run.sh").mtime(),
@@ -70,7 +70,7 @@ fn copies_are_faithful_and_take_nothing_dangerous_along() {
         assert_eq!(at("closed").mode() & 0o7777, 0o440);
     }
     assert_eq!(pristine.skipped.iter().filter(|(at, _)| *at == path("pipe")).count(), 1);
-    assert!(!pristine.root.join("pipe").exists());
+    assert!(!pristine.roots[0].join("pipe").exists());
     assert_eq!(pristine.manifest[&path("empty")], Entry::file(b"", 0o644));
     assert_eq!(pristine.manifest[&path("run.sh")], Entry::file(b"#!/bin/sh\n", 0o755));
 }
@@ -116,7 +116,7 @@ fn pruning_takes_the_oldest_and_spares_what_is_used() {
         bench.write("a", &vec![round; 100_000]);
         kept.push(bench.cache().pristine(&bench.source(), &LIMITS, &|_, _| {}).unwrap());
     }
-    let roots: Vec<_> = kept.iter().map(|p| p.root.clone()).collect();
+    let roots: Vec<_> = kept.iter().map(|p| p.roots[0].clone()).collect();
     let in_use = kept.remove(0);
     drop(kept);
     cache.prune(150_000).unwrap();
@@ -136,12 +136,12 @@ fn a_damaged_tree_is_copied_anew_and_debris_of_the_dead_goes() {
     settle(&bench);
     let cache = bench.cache();
     let pristine = bench.pristine();
-    let manifest = pristine.root.parent().unwrap().join("manifest");
+    let manifest = pristine.roots[0].parent().unwrap().join("manifest");
     drop(pristine);
     fs::write(&manifest, b"nonsense").unwrap();
     let (again, files) = copied(&bench, &cache);
     assert_eq!(files, 1);
-    assert_eq!(fs::read(again.root.join("a")).unwrap(), b"hello");
+    assert_eq!(fs::read(again.roots[0].join("a")).unwrap(), b"hello");
     write(&bench.at("cache"), "tmp/dead/tree/x", b"x");
     write(&bench.at("cache"), "tmp/dead/lock", b"");
     bench.cache();

@@ -170,10 +170,10 @@ fn as_root_copies_and_layers_belong_to_the_jail() {
         .unwrap();
     let mask = mask_layer(&pristine, &[path("d/f")], &bench.at("mask")).unwrap();
     for file in [
-        pristine.root.clone(),
-        pristine.root.join("d"),
-        pristine.root.join("d/f"),
-        pristine.root.join("d/l"),
+        pristine.roots[0].clone(),
+        pristine.roots[0].join("d"),
+        pristine.roots[0].join("d/f"),
+        pristine.roots[0].join("d/l"),
         state.layer.clone(),
         state.layer.join("d/new"),
         state.layer.join("d/new/f"),

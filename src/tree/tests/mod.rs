@@ -2,6 +2,7 @@
 
 mod cache;
 mod hostile;
+mod layers;
 mod outward;
 mod overlay;
 mod patch;

@@ -16,7 +16,7 @@ fn work(source: impl FnOnce(&Path), edit: impl FnOnce(&Path)) -> Run {
     let bench = Bench::new();
     source(&bench.source());
     let pristine = bench.pristine();
-    cp(&pristine.root, &bench.at("work"));
+    cp(&pristine.roots[0], &bench.at("work"));
     edit(&bench.at("work"));
     let empty = Checkpoint::empty(&bench.at("l0")).unwrap();
     let state = Checkpoint::freeze_copy(&pristine, &bench.at("work"), &[], &bench.at("l1")).unwrap();

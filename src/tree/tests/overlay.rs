@@ -8,7 +8,7 @@ use super::*;
 
 /// Mounts `lowers` (lowest first) with a fresh upper, runs `script` in the merged
 /// tree, and copies what it then shows to `view`. In a user namespace of its own.
-fn in_overlay(bench: &Bench, lowers: &[&Path], name: &str, script: &str) {
+pub(super) fn in_overlay(bench: &Bench, lowers: &[&Path], name: &str, script: &str) {
     for dir in ["upper", "work", "merged"] {
         fs::create_dir(bench.at(&format!("{name}-{dir}"))).unwrap();
     }
@@ -27,11 +27,11 @@ fn in_overlay(bench: &Bench, lowers: &[&Path], name: &str, script: &str) {
 }
 
 /// Reads a whole tree as a checkpoint over `pristine`.
-fn walked(bench: &Bench, pristine: &Pristine, view: &str, name: &str) -> Checkpoint {
+pub(super) fn walked(bench: &Bench, pristine: &Pristine, view: &str, name: &str) -> Checkpoint {
     Checkpoint::freeze_copy(pristine, &bench.at(view), &[], &bench.at(name)).unwrap()
 }
 
-fn source(bench: &Bench) {
+pub(super) fn source(bench: &Bench) {
     for name in ["a/x", "a/y", "a/b/x", "b/x/y", "c"] {
         bench.write(name, name.as_bytes());
     }
@@ -58,7 +58,7 @@ fn a_replaced_directory_hides_what_was_in_it() {
     let pristine = bench.pristine();
     in_overlay(
         &bench,
-        &[&pristine.root],
+        &[&pristine.roots[0]],
         "one",
         "rm -r a; mkdir a; echo new > a/new; rm -r b; ln -s a b; chmod 600 c; cat y >> /dev/null; touch y",
     );
@@ -104,7 +104,7 @@ fn a_mask_layer_hides_and_a_checkpoint_over_it_does_not_miss_what_it_hid() {
     let mask = mask_layer(&pristine, &hidden, &bench.at("mask")).unwrap();
     in_overlay(
         &bench,
-        &[&pristine.root, &mask],
+        &[&pristine.roots[0], &mask],
         "one",
         "test ! -e a && mkdir a && echo planted > a/planted",
     );
@@ -117,7 +117,7 @@ fn a_mask_layer_hides_and_a_checkpoint_over_it_does_not_miss_what_it_hid() {
     assert!(edits.tar.is_empty(), "what is hidden is not brought back");
     in_overlay(
         &bench,
-        &[&pristine.root, &mask],
+        &[&pristine.roots[0], &mask],
         "two",
         "echo work > c; mkdir a; echo x > a/f; rm -r a; echo x > a; rm a",
     );
@@ -130,9 +130,9 @@ fn what_was_not_there_is_taken_back_without_what_stands_above_it() {
     let bench = Bench::new();
     source(&bench);
     let pristine = bench.pristine();
-    in_overlay(&bench, &[&pristine.root], "one", "rm -r b; printf '' > b");
+    in_overlay(&bench, &[&pristine.roots[0]], "one", "rm -r b; printf '' > b");
     let one = Checkpoint::freeze(&pristine, None, &bench.at("one-upper"), &bench.at("l1")).unwrap();
-    in_overlay(&bench, &[&pristine.root, &one.layer], "two", "ln -sfn a b");
+    in_overlay(&bench, &[&pristine.roots[0], &one.layer], "two", "ln -sfn a b");
     let two = Checkpoint::freeze(&pristine, Some(&one), &bench.at("two-upper"), &bench.at("l2")).unwrap();
     // Neither state has anything below `b`, so there is nothing to do.
     let edits = two.edits_back(&pristine, &one, &[path("b/x")]).unwrap();
@@ -157,7 +157,7 @@ fn a_file_is_written_without_following_what_is_there() {
     assert_eq!(two.changes_since(&pristine, &one).len(), 3);
     assert!(two.with_file(&pristine, &path("c/f"), b"x", &bench.at("l3")).is_err());
     assert!(two.with_file(&pristine, &path("a"), b"x", &bench.at("l4")).is_err());
-    in_overlay(&bench, &[&pristine.root, &two.layer], "seen", "true");
+    in_overlay(&bench, &[&pristine.roots[0], &two.layer], "seen", "true");
     let seen = walked(&bench, &pristine, "seen-view", "l5");
     assert_eq!(resolved(&pristine, &seen), resolved(&pristine, &two));
 }
@@ -182,12 +182,12 @@ fn command() -> impl Strategy<Value = String> {
     ]
 }
 
-fn script() -> impl Strategy<Value = String> {
+pub(super) fn script() -> impl Strategy<Value = String> {
     prop::collection::vec(command(), 0..14).prop_map(|commands| commands.join("\n"))
 }
 
 /// A state as its layer holds it: specials are nothing.
-fn carried(mut all: Manifest) -> Manifest {
+pub(super) fn carried(mut all: Manifest) -> Manifest {
     all.retain(|_, entry| entry.kind != EntryKind::Special);
     all
 }
@@ -202,16 +202,16 @@ proptest! {
         let empty = Checkpoint::empty(&bench.at("l0")).unwrap();
 
         // The upper resolves to what the kernel shows, and so does a walk of the copy.
-        in_overlay(&bench, &[&pristine.root], "one", &first);
+        in_overlay(&bench, &[&pristine.roots[0]], "one", &first);
         let one = Checkpoint::freeze(&pristine, None, &bench.at("one-upper"), &bench.at("l1")).unwrap();
         let seen = walked(&bench, &pristine, "one-view", "w1");
         prop_assert_eq!(resolved(&pristine, &one), resolved(&pristine, &seen));
 
         // Its layer mounts to the same, and a second upper over it is cumulative.
-        in_overlay(&bench, &[&pristine.root, &one.layer], "again", "true");
+        in_overlay(&bench, &[&pristine.roots[0], &one.layer], "again", "true");
         let again = walked(&bench, &pristine, "again-view", "w2");
         prop_assert_eq!(resolved(&pristine, &again), carried(resolved(&pristine, &one)));
-        in_overlay(&bench, &[&pristine.root, &one.layer], "two", &second);
+        in_overlay(&bench, &[&pristine.roots[0], &one.layer], "two", &second);
         let two = Checkpoint::freeze(&pristine, Some(&one), &bench.at("two-upper"), &bench.at("l2")).unwrap();
         let seen = walked(&bench, &pristine, "two-view", "w3");
         prop_assert_eq!(resolved(&pristine, &two), resolved(&pristine, &seen));
@@ -235,7 +235,7 @@ proptest! {
         edit(&bench.at("two-view"), &two.edits_back(&pristine, &one, &some).unwrap());
         let edited = walked(&bench, &pristine, "two-view", "w4");
         prop_assert_eq!(carried(resolved(&pristine, &edited)), carried(resolved(&pristine, &part)));
-        in_overlay(&bench, &[&pristine.root, &part.layer], "part", "true");
+        in_overlay(&bench, &[&pristine.roots[0], &part.layer], "part", "true");
         let mounted = walked(&bench, &pristine, "part-view", "w5");
         prop_assert_eq!(resolved(&pristine, &mounted), carried(resolved(&pristine, &part)));
     }
