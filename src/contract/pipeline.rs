@@ -153,7 +153,7 @@ pub(super) fn read_version(root: &mut Fields) -> Result<(), Fault> {
     };
     match &node.value {
         yaml::Value::Scalar { text, plain: true } if text == "1" => Ok(()),
-        yaml::Value::Scalar { text, .. } => Err(node
+        yaml::Value::Scalar { text, .. } if !node.is_null() => Err(node
             .at
             .fault(format!("`version` must be the integer 1, found `{}`", shown(text)))),
         _ => Err(node

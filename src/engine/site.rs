@@ -25,7 +25,7 @@ use crate::{
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::jail::{self, Jail},
-    tree::{Cache, CopyLimits, Pristine},
+    tree::{Cache, CopyLimits, Pristine, TreeError},
 };
 
 /// Bounds on the copied target.
@@ -210,10 +210,26 @@ pub(super) fn contract_of(
     let manifest = &workspace.pristine().manifest;
     contract::reject_unsupported(|path| manifest.contains_key(path))
         .map_err(|e| EngineError::Contract(e.to_string()))?;
-    let mut pipeline = match workspace.read(&options.pipeline, CONTRACT_BYTES)? {
+    let read = workspace
+        .read(&options.pipeline, CONTRACT_BYTES)
+        .map_err(|why| match why {
+            EngineError::Tree(TreeError::Limit(_)) => {
+                let path = &options.pipeline;
+                EngineError::Contract(format!("{path}:1:1: the file has more than {CONTRACT_BYTES} bytes"))
+            }
+            other => other,
+        });
+    let mut pipeline = match read? {
         Some(bytes) => {
             run.write("pipeline.yml", &bytes)?;
-            Pipeline::parse(&options.pipeline, &bytes).map_err(|e| EngineError::Contract(e.to_string()))?
+            match Pipeline::parse(&options.pipeline, &bytes) {
+                Ok(pipeline) => pipeline,
+                Err(why) => {
+                    let why = why.to_string();
+                    run.write("pipeline_parse_error.txt", format!("{why}\n").as_bytes())?;
+                    return Err(EngineError::Contract(why));
+                }
+            }
         }
         None if options.require_pipeline => {
             return Err(EngineError::Contract(format!(
