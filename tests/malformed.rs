@@ -471,6 +471,16 @@ fn every_malformed_pipeline_gets_one_line_with_its_place_and_exit_code_2() {
         long.as_bytes(),
         "2:8: a command of 131072 bytes; the kernel takes 131071",
     );
+    let pipeline = bench.path("repo/pipeline.yml");
+    let refused = |flags: &[&str]| String::from_utf8(expect(bench.command(flags, "repo"), 2).stderr).expect("text");
+    fs::remove_file(&pipeline).expect("remove");
+    fs::create_dir(&pipeline).expect("mkdir");
+    assert!(refused(&["verify"]).ends_with("pipeline.yml:1:1: a contract is a file, and this is a directory\n"));
+    fs::remove_dir(&pipeline).expect("remove");
+    std::os::unix::fs::symlink("elsewhere.yml", &pipeline).expect("link");
+    assert!(refused(&["verify"]).contains("pipeline.yml:1:1: a contract is a file, and this is a link; name"));
+    fs::remove_file(&pipeline).expect("remove");
+    assert!(refused(&["verify", "--pipeline", "ci.yml"]).contains("the target has no `ci.yml`"));
     // The control, and the record of the last refusal.
     program_on(&bench, b"version: 1\ntests: {cmd: 'true'}\n", 0);
     fs::remove_dir_all(bench.path("runs")).expect("remove");

@@ -97,9 +97,9 @@ pub(super) struct TargetArgs {
     /// Acceptance command; wins over the contract's tests.
     #[arg(long, value_name = "COMMAND")]
     pub test_cmd: Option<String>,
-    /// The contract, relative to the target.
-    #[arg(long, value_name = "PATH", default_value = "pipeline.yml")]
-    pub pipeline: RelPath,
+    /// The contract, relative to the target; a target without the named one is refused [default: pipeline.yml].
+    #[arg(long, value_name = "PATH")]
+    pub pipeline: Option<RelPath>,
     /// Refuse a target without a contract.
     #[arg(long)]
     pub require_pipeline: bool,
@@ -371,8 +371,8 @@ mod tests {
             (Path::new("r"), Some("t"))
         );
         assert_eq!(
-            (target.pipeline.to_string(), args.plan.to_string()),
-            ("c.yml".to_owned(), "P.md".to_owned())
+            (target.pipeline.as_ref().map(ToString::to_string), args.plan.to_string()),
+            (Some("c.yml".to_owned()), "P.md".to_owned())
         );
         assert_eq!((target.env.len(), args.seeds.len()), (2, 2));
         assert_eq!((args.max_iters, args.max_fix, args.stall_timeout.as_secs()), (5, 2, 60));

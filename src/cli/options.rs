@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     broker::Budget,
+    contract,
     engine::{Caps, EngineError, RunOptions, TargetOptions},
     record::Secret,
 };
@@ -17,8 +18,9 @@ impl TargetArgs {
         TargetOptions {
             target: self.target().to_path_buf(),
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
-            pipeline: self.pipeline.clone(),
-            require_pipeline: self.require_pipeline,
+            pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
+            // Who names a file means it.
+            require_pipeline: self.require_pipeline || self.pipeline.is_some(),
             grants,
             unattended: self.unattended,
             artifacts_dir: self.artifacts_dir.clone(),

@@ -8,6 +8,7 @@ use super::{
     surroundings::{Origin, Setting},
 };
 use crate::{
+    contract,
     engine::EngineError,
     record::{self, Redactor, Secret},
 };
@@ -78,6 +79,7 @@ pub(super) fn shown(
     let redactor = Redactor::new(&secrets);
     for row in &mut rows {
         match row.name.as_str() {
+            "pipeline" if row.value.is_null() => row.value = json!(contract::default_path()),
             "artifacts-dir" if row.value.is_null() => row.value = json!(record::default_runs_dir()?),
             "env-file" if row.value.is_null() => row.value = json!(invocation.around.env_file()),
             _ => {}

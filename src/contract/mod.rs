@@ -49,7 +49,7 @@ pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;
 pub use metrics::{Metrics, validate_metrics};
 pub use outputs::{hint_proof, truthy, validate_hints_run, validate_runtime_env};
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, default_path};
 pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
 pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPolicy};

@@ -96,8 +96,8 @@ impl Pipeline {
     }
 }
 
-/// Where a contract lives unless the user says otherwise.
-fn default_path() -> RelPath {
+/// Where a contract lives unless the user says otherwise: `pipeline.yml`.
+pub fn default_path() -> RelPath {
     // A constant single name without `/`, `..` or NUL always passes the check.
     RelPath::new("pipeline.yml").expect("a plain file name is a path inside a tree")
 }

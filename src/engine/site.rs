@@ -25,7 +25,7 @@ use crate::{
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::jail::{self, Jail},
-    tree::{Cache, CopyLimits, Pristine, TreeError},
+    tree::{Cache, CopyLimits, EntryKind, Pristine},
 };
 
 /// Bounds on the copied target.
@@ -210,16 +210,7 @@ pub(super) fn contract_of(
     let manifest = &workspace.pristine().manifest;
     contract::reject_unsupported(|path| manifest.contains_key(path))
         .map_err(|e| EngineError::Contract(e.to_string()))?;
-    let read = workspace
-        .read(&options.pipeline, CONTRACT_BYTES)
-        .map_err(|why| match why {
-            EngineError::Tree(TreeError::Limit(_)) => {
-                let path = &options.pipeline;
-                EngineError::Contract(format!("{path}:1:1: the file has more than {CONTRACT_BYTES} bytes"))
-            }
-            other => other,
-        });
-    let mut pipeline = match read? {
+    let mut pipeline = match contract_text(&options.pipeline, workspace)? {
         Some(bytes) => {
             run.write("pipeline.yml", &bytes)?;
             match Pipeline::parse(&options.pipeline, &bytes) {
@@ -233,7 +224,7 @@ pub(super) fn contract_of(
         }
         None if options.require_pipeline => {
             return Err(EngineError::Contract(format!(
-                "the target has no `{}`; add one (docs/pipeline_spec.md), name it with --pipeline, or leave out --require-pipeline",
+                "the target has no `{}`; write one (`opencode-fsm init`, docs/pipeline_spec.md), or name another with --pipeline",
                 options.pipeline
             )));
         }
@@ -245,6 +236,28 @@ pub(super) fn contract_of(
         pipeline.tests = Pipeline::with_tests(DEFAULT_TESTS).tests;
     }
     Ok(pipeline)
+}
+
+/// The contract's bytes; `None` where there is nothing under its name.
+fn contract_text(path: &RelPath, workspace: &Workspace) -> Result<Option<Vec<u8>>, EngineError> {
+    let refuse = |why: &str| Err(EngineError::Contract(format!("{path}:1:1: {why}")));
+    let pristine = workspace.pristine();
+    let skipped = pristine.skipped.iter().find(|(skipped, _)| skipped == path);
+    match pristine.manifest.get(path).map(|entry| &entry.kind) {
+        None => match skipped {
+            Some((_, why)) => refuse(&format!("a contract is a file, and this was not copied: {why}")),
+            None => Ok(None),
+        },
+        Some(EntryKind::File { size, .. }) if *size > CONTRACT_BYTES => {
+            refuse(&format!("the file has {size} bytes; at most {CONTRACT_BYTES} are read"))
+        }
+        Some(EntryKind::File { .. }) => workspace.read(path, CONTRACT_BYTES),
+        Some(EntryKind::Dir) => refuse("a contract is a file, and this is a directory"),
+        Some(EntryKind::Symlink { .. }) => {
+            refuse("a contract is a file, and this is a link; name the file itself with --pipeline")
+        }
+        Some(EntryKind::Special) => refuse("a contract is a file, and this is a device, socket or fifo"),
+    }
 }
 
 /// Tells what the contract holds to no effect.
