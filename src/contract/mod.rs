@@ -17,6 +17,7 @@
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
 //! | `metrics`, `rollout`, `outputs` | the JSON files that stages leave behind |
 //! | `dotenv` | `KEY=VALUE` files and arguments |
+//! | `shape` | their JSON Schemas |
 //! | `config` | the host's own defaults, `config.yml` |
 //!
 //! The formats are documented in `docs/pipeline_spec.md`, `docs/bootstrap_spec.md`
@@ -38,6 +39,7 @@ mod plan_edit;
 mod plan_lines;
 mod rollout;
 mod sections;
+mod shape;
 mod stage;
 mod unsupported;
 mod yaml;
@@ -53,6 +55,7 @@ pub use pipeline::{Pipeline, default_path};
 pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
 pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPolicy};
+pub use shape::schemas;
 pub use stage::{Stage, StageName};
 pub use unsupported::reject_unsupported;
 

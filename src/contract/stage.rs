@@ -19,7 +19,7 @@ const RETRIES_MAX: u64 = 100;
 pub(super) const RESERVED: [&str; 3] = ["AIDER_FSM_STAGE", "AIDER_FSM_ARTIFACTS_DIR", "AIDER_FSM_REPO_ROOT"];
 
 /// The stages of one verification, in the order they run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StageName {
     /// Logs in where the others need it.

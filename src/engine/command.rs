@@ -45,7 +45,7 @@ pub(super) struct Command<'a> {
 }
 
 /// What became of it, as `<prefix>_result.json`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 pub(super) struct CommandResult {
     /// Exit code; 128 + n for signal n, 124 for a command that a cap on time ended,
     /// 126 for one that policy refused.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// One stage's result, as `<stage>_summary.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(in crate::engine) struct StageSummary {
     pub stage: StageName,
     pub ok: bool,
@@ -70,7 +70,7 @@ impl StageSummary {
 
 /// Exit codes of the stages under the predecessor's names: of the command that
 /// failed, else of the last one; nothing where none ran.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 pub(in crate::engine) struct ExitCodes {
     pub bootstrap_rc: Option<i32>,
     auth_rc: Option<i32>,
@@ -99,7 +99,7 @@ impl ExitCodes {
 }
 
 /// One failure of the sandbox under a verification that was then repeated.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(in crate::engine) struct SandboxFailure {
     pub why: String,
     /// Where its artifacts were moved to, relative to the run's directory.
@@ -107,7 +107,7 @@ pub(in crate::engine) struct SandboxFailure {
 }
 
 /// A whole verification, as `summary.json` of its directory.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 pub(in crate::engine) struct Verification {
     pub ok: bool,
     pub failed_stage: Option<String>,
