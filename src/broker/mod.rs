@@ -24,6 +24,11 @@ pub use door::ModelDoor;
 pub use meter::{Budget, Exhausted, Usage};
 pub use reach::api_base;
 
+/// The JSON Schema of one line of the door's ledger.
+pub fn ledger_schema() -> schemars::Schema {
+    crate::record::schema_of::<ledger::Entry>()
+}
+
 /// Where model calls go.
 #[derive(Clone, Debug)]
 pub enum Upstream {

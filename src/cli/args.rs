@@ -75,6 +75,8 @@ pub(super) enum Verb {
     Apply(ApplyArgs),
     /// Show what this host can give, and what to do about what it cannot.
     Doctor,
+    /// Print the JSON Schema of a contract or a record; without a name, the names.
+    Schema(SchemaArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }
@@ -244,6 +246,12 @@ pub(super) struct ApplyArgs {
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArgs {
+    /// Which.
+    pub name: Option<String>,
 }
 
 impl TargetArgs {

@@ -6,6 +6,7 @@ mod invocation;
 mod model;
 mod options;
 mod retired;
+mod schema;
 mod settings;
 mod show;
 mod surroundings;
@@ -25,11 +26,11 @@ use crate::{
     engine::{self, EngineError, ModelChoice, Outcome, Stop, Stopper},
     policy::Tier,
     record::{self, Secret},
-    report::{Face, Happening, Reporter},
+    report::{Face, Happening, Reporter, escape},
     sandbox::jail::{Jail, Probe},
     source,
 };
-use args::{ApplyArgs, Cli, DemoArgs, RunArgs, TargetArgs, Verb};
+use args::{ApplyArgs, Cli, DemoArgs, RunArgs, SchemaArgs, TargetArgs, Verb};
 use invocation::Invocation;
 use surroundings::{Setting, Surroundings};
 
@@ -120,6 +121,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
         Verb::Doctor => doctor(reporter).await,
+        Verb::Schema(args) => print_schema(args, reporter),
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));
@@ -195,6 +197,24 @@ fn granted(
         reporter.say(Happening::Warning { text });
     }
     grants.into_iter().map(|(name, value)| (name.value, value)).collect()
+}
+
+fn print_schema(args: &SchemaArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let all = schema::all();
+    let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+    let (value, text) = match &args.name {
+        None => (json!({"schemas": names}), names.join("\n")),
+        Some(wanted) => {
+            let (_, value) = all.iter().find(|(name, _)| name == wanted).ok_or_else(|| {
+                let wanted = escape(wanted.as_bytes(), 60);
+                EngineError::Usage(format!("there is no schema `{wanted}`; there are {}", names.join(", ")))
+            })?;
+            // Serialising a JSON value to a string never fails.
+            (value.clone(), serde_json::to_string_pretty(value).unwrap_or_default())
+        }
+    };
+    reporter.result(&value, &text);
+    Ok(0)
 }
 
 /// Finds OpenCode, and installs it when there is none.

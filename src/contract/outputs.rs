@@ -111,7 +111,7 @@ pub fn validate_hints_run(bytes: &[u8]) -> Result<Value, Vec<String>> {
 }
 
 /// The JSON Schema of such a file; what it does not name is kept as it is.
-pub(super) fn schema(title: &str, shape: &[(&str, Kind)]) -> Schema {
+pub(super) fn schema(shape: &[(&str, Kind)]) -> Schema {
     let mut properties = Map::new();
     for (path, kind) in shape {
         match path.split_once('.') {
@@ -122,7 +122,7 @@ pub(super) fn schema(title: &str, shape: &[(&str, Kind)]) -> Schema {
             Some((section, name)) => properties[section]["properties"][name] = kind.schema(),
         }
     }
-    json_schema!({"title": title, "type": "object", "properties": properties})
+    json_schema!({"type": "object", "properties": properties})
 }
 
 /// What a file holds, and what is wrong with it.

@@ -84,7 +84,7 @@ enum CommandKind {
 
 /// How a repository is judged: `pipeline.yml`, version 1 (docs/pipeline_spec.md).
 #[derive(JsonSchema)]
-#[schemars(title = "pipeline.yml", deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 struct PipelineFile {
     /// The integer 1.
     #[schemars(range(min = 1, max = 1))]
@@ -233,7 +233,7 @@ struct ToolingSection {
 
 /// What prepares a repository for its stages: `.aider_fsm/bootstrap.yml`, version 1 (docs/bootstrap_spec.md).
 #[derive(JsonSchema)]
-#[schemars(title = "bootstrap.yml", deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 struct BootstrapFile {
     /// The integer 1.
     #[schemars(range(min = 1, max = 1))]
@@ -258,7 +258,7 @@ struct BootstrapFile {
 
 /// What an agent asks for, once, after a failure: `.aider_fsm/actions.yml`, version 1.
 #[derive(JsonSchema)]
-#[schemars(title = "actions.yml", deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 struct ActionsFile {
     /// The integer 1.
     #[schemars(range(min = 1, max = 1))]
@@ -327,7 +327,6 @@ struct WriteAction {
 
 /// What an evaluation or a benchmark measured (docs/metrics_schema.md); whatever else is in it is kept.
 #[derive(JsonSchema)]
-#[schemars(title = "metrics.json")]
 struct MetricsFile {
     /// Where it is required it must be true.
     #[schemars(extend("type" = "boolean"))]
@@ -339,7 +338,6 @@ struct MetricsFile {
 
 /// What a rollout produced; whatever else is in it is kept.
 #[derive(JsonSchema)]
-#[schemars(title = "rollout.json")]
 struct RolloutFile {
     /// Never false.
     #[schemars(extend("const" = true))]
@@ -374,7 +372,6 @@ struct RolloutPaths {
 
 /// The proof that an evaluation used a documented command.
 #[derive(JsonSchema)]
-#[schemars(title = "hints_used.json")]
 struct HintsUsedFile {
     /// Nothing but true is a proof.
     #[schemars(extend("const" = true))]
@@ -386,20 +383,25 @@ struct HintsUsedFile {
     commands: Vec<String>,
 }
 
-/// The name and the JSON Schema of each declared file, and of each file that stages leave behind.
-pub fn schemas() -> Vec<(&'static str, Schema)> {
+/// The name, the place and the JSON Schema of each declared file, and of each file that stages leave behind.
+pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
     vec![
-        ("pipeline", of::<PipelineFile>()),
-        ("bootstrap", of::<BootstrapFile>()),
-        ("actions", of::<ActionsFile>()),
-        ("metrics", of::<MetricsFile>()),
-        ("rollout", of::<RolloutFile>()),
+        ("pipeline", "pipeline.yml", of::<PipelineFile>()),
+        ("bootstrap", ".aider_fsm/bootstrap.yml", of::<BootstrapFile>()),
+        ("actions", ".aider_fsm/actions.yml", of::<ActionsFile>()),
+        ("metrics", "the file at metrics_path", of::<MetricsFile>()),
+        ("rollout", ".aider_fsm/rollout.json", of::<RolloutFile>()),
         (
             "runtime_env",
-            outputs::schema("runtime_env.json", &outputs::RUNTIME_ENV),
+            ".aider_fsm/runtime_env.json",
+            outputs::schema(&outputs::RUNTIME_ENV),
         ),
-        ("hints_run", outputs::schema("hints_run.json", &outputs::HINTS_RUN)),
-        ("hints_used", of::<HintsUsedFile>()),
+        (
+            "hints_run",
+            ".aider_fsm/hints_run.json",
+            outputs::schema(&outputs::HINTS_RUN),
+        ),
+        ("hints_used", ".aider_fsm/hints_used.json", of::<HintsUsedFile>()),
     ]
 }
 
@@ -452,7 +454,8 @@ mod tests {
     /// The keys of every section are those that the reader takes, no more and no fewer.
     #[test]
     fn schemas_and_readers_know_the_same_keys() {
-        let all: std::collections::HashMap<_, _> = schemas().into_iter().collect();
+        let all: std::collections::HashMap<_, _> =
+            schemas().into_iter().map(|(name, _, schema)| (name, schema)).collect();
         let pipeline: Reader = |text| why(Pipeline::parse, text);
         let bootstrap: Reader = |text| why(Bootstrap::parse, text);
         let actions: Reader = |text| why(parse_actions, text);

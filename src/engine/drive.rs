@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
         Command, Event, Evidence, Machine, PlanEdit, PlanView, Position, Prompts, Purpose, Step, TurnFailure,
         TurnResult,
     },
-    guard::Ruling,
+    guard::{Judged, Phase, Ruling},
     names::RelPath,
     record::{Answer, Chronicle, RunDir},
     report::{Happening, Reporter, escape},
@@ -27,6 +29,15 @@ use crate::{
 
 /// Largest plan that is read.
 const PLAN_BYTES: u64 = 1 << 20;
+
+/// What the guard took back after a phase, as `guard/NNNN-LABEL.json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TakenBack<'a> {
+    /// What the agent was doing.
+    phase: Phase,
+    /// Each change that did not stay.
+    refused: &'a [&'a Judged],
+}
 
 /// Everything a run needs, once the target is copied and the door is open.
 pub(super) struct Parts<'a> {
@@ -373,7 +384,10 @@ impl<'a> Drive<'a> {
         self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
         self.parts.run.write_json(
             &format!("{base}.json"),
-            &json!({"phase": purpose.phase(), "refused": refused}),
+            &TakenBack {
+                phase: purpose.phase(),
+                refused: &refused,
+            },
         )?;
         self.parts.chronicle.guarded(purpose.phase(), &refused)?;
         self.parts.run.journal(

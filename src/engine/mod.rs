@@ -10,6 +10,7 @@
 //! | `judge` | one verification in a fresh sandbox |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
 //! | `facts` | what the prompts are told |
+//! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
 
 mod caps;
@@ -21,6 +22,7 @@ mod facts;
 mod judge;
 mod options;
 mod run;
+mod schemas;
 mod scratch;
 mod site;
 mod stop;
@@ -33,6 +35,7 @@ use std::path::PathBuf;
 pub use error::EngineError;
 pub use options::{Caps, ModelChoice, RunOptions, TargetOptions, Unattended};
 pub use run::{apply, run, target_of};
+pub use schemas::schemas;
 pub use stop::{Stop, Stopper};
 pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
 pub use verify::verify;

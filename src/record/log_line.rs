@@ -6,7 +6,6 @@ use serde::Serialize;
 /// One line of `logs/run_<id>.jsonl`. Which of the fields after `event` are there
 /// depends on the event.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-#[schemars(title = "One line of logs/run_ID.jsonl")]
 pub struct LogLine {
     /// Counts the lines from 0.
     pub seq: u64,

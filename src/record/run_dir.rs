@@ -38,7 +38,6 @@ struct Journal {
 /// One line of `journal.jsonl`. The fields are the event's own; for `event` and
 /// `command` they are the machine's values as they are.
 #[derive(Serialize, JsonSchema)]
-#[schemars(title = "One line of journal.jsonl")]
 pub struct JournalLine<'a, T> {
     /// Counts the lines from 0.
     pub seq: u64,

@@ -25,7 +25,6 @@ pub struct Subject {
 
 /// Where a run stands. Every value is this run's own; what did not happen yet is null.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-#[schemars(title = "state.json")]
 pub struct State {
     /// 1.
     pub version: u32,

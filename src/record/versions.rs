@@ -7,7 +7,6 @@ use serde::Serialize;
 
 /// What a run was made with; what cannot be found out is null.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-#[schemars(title = "versions.json")]
 pub struct Versions {
     /// RFC 3339, UTC.
     pub ts: String,

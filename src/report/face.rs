@@ -138,6 +138,10 @@ impl Reporter {
             }
             Happening::Note { text } => self.line(&text),
             Happening::Warning { text } => self.line(&format!("warning: {text}")),
+            Happening::Error { message, .. } => {
+                self.clear();
+                self.line(&format!("error: {message}"));
+            }
             Happening::Ended { .. } => self.clear(),
         }
     }
@@ -160,13 +164,8 @@ impl Reporter {
 
     /// Why the program ends without a result.
     pub fn fail(&self, exit: u8, why: &str) {
-        self.clear();
-        match self.face {
-            Face::Human => {
-                let _ = writeln!(io::stderr().lock(), "error: {}", self.clean(why));
-            }
-            Face::Json => self.json(serde_json::json!({"event": "error", "exit": exit, "message": why})),
-        }
+        let message = why.to_owned();
+        self.say(Happening::Error { exit, message });
     }
 
     fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {

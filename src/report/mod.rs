@@ -95,6 +95,13 @@ pub enum Happening {
         /// The line.
         text: String,
     },
+    /// The program ends without a result.
+    Error {
+        /// The exit code.
+        exit: u8,
+        /// Why, in one line.
+        message: String,
+    },
     /// A run ended.
     Ended {
         /// The exit code.
