@@ -266,3 +266,38 @@ fn granted_values_are_in_no_file_of_the_run() {
         "the control: the line is there"
     );
 }
+
+#[test]
+fn init_writes_a_contract_that_passes_and_never_overwrites_one() {
+    let bench = Bench::new();
+    let init = |more: &[&str]| {
+        let mut command = Command::new(program::PROGRAM);
+        command.arg("init").args(more).arg(bench.path("repo"));
+        command
+    };
+    let text = stderr_of(init(&[]), 2);
+    assert!(text.contains("give the command with --test-cmd"), "{text}");
+    assert!(!bench.path("repo/pipeline.yml").exists());
+    bench
+        .file("tests/run.sh", "test -f hello\n")
+        .file("hello", "")
+        .file("Cargo.toml", "[package]\n");
+    let said = String::from_utf8(expect(init(&[]), 0).stdout).expect("text");
+    assert!(said.contains("sh tests/run.sh"), "{said}");
+    let written = fs::read_to_string(bench.path("repo/pipeline.yml")).expect("written");
+    assert!(written.contains("# - \"cargo test\"  # Cargo.toml"), "{written}");
+    expect(at(&bench, "cwd", &["verify"], "repo"), 0);
+    let text = stderr_of(init(&["--test-cmd", "false"]), 2);
+    assert!(
+        text.contains("is there already; nothing was written") && text.lines().count() == 1,
+        "{text}"
+    );
+    assert_eq!(
+        fs::read_to_string(bench.path("repo/pipeline.yml")).expect("kept"),
+        written
+    );
+    let json = expect(init(&["--json", "--pipeline", "ci.yml", "--test-cmd", "true"]), 0).stdout;
+    let json: Value = serde_json::from_slice(&json).expect("json");
+    assert_eq!(json["commands"], serde_json::json!(["true"]));
+    expect(at(&bench, "cwd", &["verify", "--pipeline", "ci.yml"], "repo"), 0);
+}

@@ -73,6 +73,8 @@ pub(super) enum Verb {
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Write a commented contract for a repository that has none, after a look at its files.
+    Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
     Doctor,
     /// Print the JSON Schema of a contract or a record; without a name, the names.
@@ -135,10 +137,10 @@ pub(super) struct TargetArgs {
     /// Processes of one sandbox.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
     pub processes: u64,
-    /// Longest command of a stage, whatever the contract says [env: AIDER_FSM_MAX_CMD_SECONDS; default: 1800].
+    /// Longest command of a stage; comes before the contract's `max_cmd_seconds` [env: AIDER_FSM_MAX_CMD_SECONDS; default: the contract's, else 1800].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_cmd: Option<Duration>,
-    /// Longest stage, whatever the contract says [env: AIDER_FSM_MAX_TOTAL_SECONDS; default: 7200].
+    /// Longest stage; comes before the contract's `max_total_seconds` [env: AIDER_FSM_MAX_TOTAL_SECONDS; default: the contract's, else 7200].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_total: Option<Duration>,
     /// Longest run [env: AIDER_FSM_MAX_RUN_SECONDS; default: 86400].
@@ -246,6 +248,19 @@ pub(super) struct ApplyArgs {
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// The repository; nothing of it is run, and nothing in it is overwritten.
+    #[arg(default_value = ".")]
+    pub target: PathBuf,
+    /// Acceptance command, in place of what is recognised.
+    #[arg(long, value_name = "COMMAND")]
+    pub test_cmd: Option<String>,
+    /// The contract, relative to the target.
+    #[arg(long, value_name = "PATH", default_value = "pipeline.yml")]
+    pub pipeline: RelPath,
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ use crate::{
     sandbox::jail::{Jail, Probe},
     source,
 };
-use args::{ApplyArgs, Cli, DemoArgs, RunArgs, SchemaArgs, TargetArgs, Verb};
+use args::{ApplyArgs, Cli, DemoArgs, InitArgs, RunArgs, SchemaArgs, TargetArgs, Verb};
 use invocation::Invocation;
 use surroundings::{Setting, Surroundings};
 
@@ -120,6 +120,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
+        Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
         Verb::Setup => {
@@ -197,6 +198,43 @@ fn granted(
         reporter.say(Happening::Warning { text });
     }
     grants.into_iter().map(|(name, value)| (name.value, value)).collect()
+}
+
+fn init(args: &InitArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let usage = |text: String| EngineError::Usage(text);
+    let shown = args.target.display();
+    if !args.target.is_dir() {
+        return Err(usage(format!("target {shown} is no directory")));
+    }
+    let given = args
+        .test_cmd
+        .as_deref()
+        .map(str::trim)
+        .filter(|command| !command.is_empty());
+    let proposal = source::propose(&args.target, given).ok_or_else(|| {
+        usage(format!(
+            "nothing in {shown} says how it is tested; give the command with --test-cmd"
+        ))
+    })?;
+    let path = args.pipeline.under(&args.target);
+    source::write_new(&path, &proposal.text).map_err(|why| match why.kind() {
+        std::io::ErrorKind::AlreadyExists => usage(format!("{} is there already; nothing was written", path.display())),
+        _ => usage(format!("cannot write {}: {why}", path.display())),
+    })?;
+    let recognised: Vec<&str> = proposal.findings.iter().map(|finding| finding.because).collect();
+    let commands: String = proposal
+        .commands
+        .iter()
+        .map(|command| format!("\n  {}", escape(command.as_bytes(), 200)))
+        .collect();
+    reporter.result(
+        &json!({"contract": path, "commands": proposal.commands, "recognised": recognised}),
+        &format!(
+            "{}: the tests are{commands}\nnext: opencode-fsm verify {shown}",
+            path.display()
+        ),
+    );
+    Ok(0)
 }
 
 fn print_schema(args: &SchemaArgs, reporter: &Reporter) -> Result<u8, EngineError> {

@@ -20,7 +20,7 @@ pub const SUMMARY_VERSION: u32 = 1;
 /// The outcome of one run.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
-    /// [`SUMMARY_VERSION`].
+    /// 1; it rises when a field changes its meaning.
     pub version: u32,
     /// The run.
     pub run_id: String,
