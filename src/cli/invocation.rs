@@ -236,6 +236,15 @@ mod tests {
     }
 
     #[test]
+    fn every_key_and_every_variable_is_documented() {
+        let page = include_str!("../../docs/configuration.md");
+        let names = VARIABLES.map(|(_, name)| name);
+        for name in CONFIG_KEYS.into_iter().chain(names) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn every_key_of_the_configuration_is_a_flag_of_run() {
         let grammar = Cli::command();
         let run = grammar.find_subcommand("run").expect("run");
