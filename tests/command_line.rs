@@ -301,3 +301,33 @@ fn init_writes_a_contract_that_passes_and_never_overwrites_one() {
     assert_eq!(json["commands"], serde_json::json!(["true"]));
     expect(at(&bench, "cwd", &["verify", "--pipeline", "ci.yml"], "repo"), 0);
 }
+
+/// What a stage printed until then was written as it came.
+#[test]
+fn an_interrupted_verification_leaves_no_granted_value_either() {
+    let bench = Bench::new();
+    bench.file(
+        "pipeline.yml",
+        "version: 1\ntests:\n  cmd: echo \"have $TOKEN\"; exec sleep 60\n",
+    );
+    let mut command = at(&bench, "cwd", &["verify", "--env", "TOKEN=granted-by-flag"], "repo");
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("starts");
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    // The control: it is there while the stage runs.
+    let printed = || {
+        let run = fs::read_dir(bench.path("runs")).ok()?.next()?.ok()?;
+        fs::read_to_string(run.path().join("verify/tests_cmd01_try01_stdout.txt")).ok()
+    };
+    while !printed().unwrap_or_default().contains("have granted-by-flag") {
+        assert!(std::time::Instant::now() < give_up, "the stage never printed it");
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("kill");
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+    assert_eq!(
+        holding(&bench.path("runs"), "granted-by-flag"),
+        Vec::<std::path::PathBuf>::new()
+    );
+    assert!(!holding(&bench.path("runs"), "have [redacted]").is_empty());
+}

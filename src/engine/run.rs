@@ -140,6 +140,9 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         (position, Ok(())) => ("ERROR".to_owned(), format!("the run stopped in {}", position.name()), 7),
     };
     let done = summary.exit_reason == EndReason::Done.to_string();
+    if !done {
+        site.run.settle()?;
+    }
     summary.iterations = parts.machine.iteration();
     summary.turns = tally.turns;
     summary.guard_events = tally.guard_events;

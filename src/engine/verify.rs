@@ -48,11 +48,13 @@ pub async fn verify(
             Ok(verification) => verification,
             Err(why) => {
                 chronicle.ended("ERROR")?;
+                site.run.settle()?;
                 return Err(why);
             }
         },
         signal = stop.requested() => {
             chronicle.ended("INTERRUPTED")?;
+            site.run.settle()?;
             drop(workspace);
             site.scratch.remove()?;
             return Err(EngineError::Interrupted(signal));

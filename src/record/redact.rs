@@ -55,6 +55,11 @@ impl Redactor {
         Self(forms)
     }
 
+    /// Whether there is nothing to take out.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The bytes without any secret; `None` when there was none in them.
     pub fn redact(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut out: Option<Vec<u8>> = None;

@@ -21,6 +21,9 @@ use serde::Serialize;
 use super::{RecordError, Redactor, Secret};
 use crate::names::RunId;
 
+/// How files are called that are written as their bytes come.
+const STREAMS: [&str; 3] = ["_stdout.txt", "_stderr.txt", ".events.jsonl"];
+
 /// One run's directory, held with an exclusive lock while the run lives.
 pub struct RunDir {
     path: PathBuf,
@@ -176,6 +179,34 @@ impl RunDir {
         }
     }
 
+    /// Redacts what streams left behind that nobody could adopt, because the run was cut
+    /// off. Each file is replaced: what still writes to one writes to a file without a name.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written.
+    pub fn settle(&self) -> Result<(), RecordError> {
+        let mut left = vec![self.path.clone()];
+        while let Some(dir) = left.pop().filter(|_| !self.redactor.is_empty()) {
+            let entries = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+            for entry in entries.map_err(RecordError::io("read", &dir))? {
+                let (path, kind) = (entry.path(), entry.file_type());
+                let name = entry.file_name();
+                let kind = kind.map_err(RecordError::io("look at", &path))?;
+                if kind.is_dir() {
+                    left.push(path);
+                } else if kind.is_file()
+                    && STREAMS
+                        .iter()
+                        .any(|end| name.as_encoded_bytes().ends_with(end.as_bytes()))
+                {
+                    let bytes = fs::read(&path).map_err(RecordError::io("read", &path))?;
+                    durable_write(&path, self.redactor.redact(&bytes).as_deref().unwrap_or(&bytes))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Lets an artifact be found under a second name as well, in place of what had it before.
     ///
     /// # Errors
@@ -287,6 +318,19 @@ mod tests {
             assert_eq!(fs::read(run.path().join("last.txt")).expect("read"), b"x [redacted]");
         }
         assert!(run.alias("none.txt", "last.txt").is_err());
+        fs::create_dir_all(run.path().join("deep")).expect("mkdir");
+        for (name, after) in [
+            ("deep/tests_stdout.txt", "[redacted]"),
+            ("deep/other.txt", "sk-0123456789"),
+        ] {
+            fs::write(run.path().join(name), "sk-0123456789").expect("write");
+            run.settle().expect("settle");
+            assert_eq!(
+                fs::read_to_string(run.path().join(name)).expect("read"),
+                after,
+                "{name}"
+            );
+        }
     }
 
     #[test]
