@@ -17,400 +17,28 @@ use opencode_fsm::{
 };
 use program::{Bench, expect};
 
-/// `pipeline.yml`: the text, and `line:column: message`.
-const PIPELINES: &[(&str, &str)] = &[
-    ("", "1:1: the file is empty"),
-    ("# nothing but a comment\n", "1:1: the file is empty"),
-    (
-        "tests: {cmd: t}\n\tretries: 1\n",
-        "2:2: not valid YAML: YAML is indented with blanks, and a tab stands here",
-    ),
-    (
-        "tests: {cmd: t\nrollout: {run_cmd: r}\n",
-        "2:8: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'",
-    ),
-    ("tests:\n  cmd: 'make\n", "2:8: not valid YAML: unclosed quote"),
-    (
-        "tests:\n  cmd: t\n retries: 1\n",
-        "3:2: not valid YAML: while parsing a block mapping, did not find expected key",
-    ),
-    (
-        "tests:\n  cmd: make: all\n",
-        "2:12: not valid YAML: mapping values are not allowed in this context",
-    ),
-    (
-        "tests:\n  cmd: @make\n",
-        "2:8: not valid YAML: unexpected character: `@'",
-    ),
-    (
-        "tests:\n  cmd: `make`\n",
-        "2:8: not valid YAML: unexpected character: ``'",
-    ),
-    (
-        "tests: {cmd: t}\nrollout: {run_cmd: r}\ntests: {cmd: u}\n",
-        "3:1: duplicate key `tests`, first given in line 1",
-    ),
-    (
-        "tests:\n  cmd: t\n  cmd: u\n",
-        "3:3: duplicate key `cmd`, first given in line 2",
-    ),
-    (
-        "tests: &t {cmd: t}\nrollout: *t\n",
-        "2:10: aliases (`*name`) are not supported; write the value out",
-    ),
-    (
-        "tests:\n  <<: {cmd: t}\n",
-        "2:3: merge keys (`<<`) are not supported; write the keys out",
-    ),
-    (
-        "tests:\n  cmd: !!python/name:os.system t\n",
-        "2:8: the tag `!!python/name:os.system` is not supported; remove it",
-    ),
-    (
-        "tests: {cmd: t}\n---\ntests: {cmd: u}\n",
-        "2:1: a second document begins here; only one is read, remove the rest",
-    ),
-    (
-        "? [tests]\n: {cmd: t}\n",
-        "1:3: a key must be a plain word, not a list or a mapping",
-    ),
-    (
-        "%YAML 9.9\n---\ntests: {cmd: t}\n",
-        "1:1: not valid YAML: unsupported YAML major version",
-    ),
-    (
-        "- tests: {cmd: t}\n",
-        "1:1: the file must be a mapping of sections, found a list",
-    ),
-    (
-        "make test\n",
-        "1:1: the file must be a mapping of sections, found a string",
-    ),
-    ("~\n", "1:1: the file is empty"),
-    (
-        "tests: {cmd: t}\n...\nrest\n",
-        "3:1: a second document begins here; only one is read, remove the rest",
-    ),
-    (
-        "version: 2\ntests: {cmd: t}\n",
-        "1:10: `version` must be the integer 1, found `2`",
-    ),
-    (
-        "version: '1'\ntests: {cmd: t}\n",
-        "1:10: `version` must be the integer 1, found `1`",
-    ),
-    (
-        "version: [1]\ntests: {cmd: t}\n",
-        "1:10: `version` must be the integer 1, found a list",
-    ),
-    (
-        "version:\ntests: {cmd: t}\n",
-        "1:8: `version` must be the integer 1, found nothing",
-    ),
-    (
-        "version: 1\ntests: {cmd: t}\n\nevalution:\n  run_cmd: e\n",
-        "4:1: unknown key `evalution`, did you mean `evaluation`?",
-    ),
-    (
-        "tests:\n  cmd: t\n  timeout: 5\n",
-        "3:3: unknown key `tests.timeout`, did you mean `timeout_seconds`?",
-    ),
-    (
-        "tests:\n  command: t\n",
-        "2:3: unknown key `tests.command`; known here: cmds, cmd, retries, timeout_seconds, env, workdir",
-    ),
-    (
-        "rollout:\n  cmd: r\n",
-        "2:3: unknown key `rollout.cmd`, did you mean `run_cmd`?",
-    ),
-    (
-        "security:\n  deny_list: [rm]\ntests: {cmd: t}\n",
-        "2:3: unknown key `security.deny_list`, did you mean `denylist`?",
-    ),
-    (
-        "deploy:\n  setup_cmd: s\n  healthcmd: h\n",
-        "3:3: unknown key `deploy.healthcmd`, did you mean `health_cmd`?",
-    ),
-    (
-        "deploy:\n  setup_cmd: s\n  kubectl_dump:\n    enable: true\n",
-        "4:5: unknown key `deploy.kubectl_dump.enable`, did you mean `enabled`?",
-    ),
-    (
-        "stages: [tests]\n",
-        "1:1: unknown key `stages`; known here: version, security, auth, tests, deploy, rollout, evaluation, benchmark, artifacts, tooling",
-    ),
-    (
-        "tests: {cmd: t}\nartifacts:\n  dir: out\n",
-        "3:3: unknown key `artifacts.dir`, did you mean `out_dir`?",
-    ),
-    (
-        "tests: {cmd: t}\ntooling:\n  ensure_tool: true\n",
-        "3:3: unknown key `tooling.ensure_tool`, did you mean `ensure_tools`?",
-    ),
-    (
-        "\"a\\nb\\e[31m\": 1\n",
-        "1:1: unknown key `a\\nb\\u{1b}[31m`; known here: version, security, auth, tests, deploy, rollout, evaluation, benchmark, artifacts, tooling",
-    ),
-    ("tests: make test\n", "1:8: `tests` must be a mapping, found a string"),
-    ("tests: [make test]\n", "1:8: `tests` must be a mapping, found a list"),
-    ("tests:\n", "1:1: `tests` is empty; fill it in or remove it"),
-    (
-        "tests:\n  cmds: make\n",
-        "2:9: `tests.cmds` must be a list of strings, found a string",
-    ),
-    (
-        "tests:\n  cmds: {a: b}\n",
-        "2:9: `tests.cmds` must be a list of strings, found a mapping",
-    ),
-    (
-        "tests:\n  cmd: [make]\n",
-        "2:8: `tests.cmd` must be a string, found a list",
-    ),
-    (
-        "tests:\n  cmd: true\n",
-        "2:8: `tests.cmd` must be a string, found a boolean; write \"true\" in quotes",
-    ),
-    (
-        "tests:\n  cmds:\n    - a\n    - 5\n",
-        "4:7: `tests.cmds[1]` must be a string, found a number; write \"5\" in quotes",
-    ),
-    ("tests:\n  cmds: ['']\n", "2:10: `tests.cmds[0]` is empty"),
-    ("tests:\n  cmd: '  '\n", "2:8: `tests.cmd` is empty"),
-    ("tests:\n  cmd: \"a\\0b\"\n", "2:8: `tests.cmd` holds a NUL character"),
-    (
-        "tests:\n  cmds: []\n  retries: 1\nrollout: 5\n",
-        "4:10: `rollout` must be a mapping, found a number",
-    ),
-    (
-        "tests:\n  cmd: t\n  timeout_seconds: -1\n",
-        "3:20: `tests.timeout_seconds` must be a whole number of 0 or more, found `-1`",
-    ),
-    (
-        "tests:\n  cmd: t\n  timeout_seconds: ten\n",
-        "3:20: `tests.timeout_seconds` must be a whole number of 0 or more, found `ten`",
-    ),
-    (
-        "tests:\n  cmd: t\n  timeout_seconds: 1.5\n",
-        "3:20: `tests.timeout_seconds` must be a whole number of 0 or more, found `1.5`",
-    ),
-    (
-        "tests:\n  cmd: t\n  timeout_seconds: '5'\n",
-        "3:20: `tests.timeout_seconds` must be a whole number of 0 or more, found `5`",
-    ),
-    (
-        "tests:\n  cmd: t\n  timeout_seconds: 99999999999999999999\n",
-        "3:20: `tests.timeout_seconds` must be at most 2592000",
-    ),
-    (
-        "tests:\n  cmd: t\n  retries: -1\n",
-        "3:12: `tests.retries` must be a whole number of 0 or more, found `-1`",
-    ),
-    (
-        "tests:\n  cmd: t\n  retries: 101\n",
-        "3:12: `tests.retries` must be at most 100",
-    ),
-    (
-        "tests:\n  cmd: t\n  retries: 010\n",
-        "3:12: `tests.retries` must be written without leading zeros",
-    ),
-    (
-        "tests: {cmd: t}\nsecurity:\n  max_cmd_seconds: -5\n",
-        "3:20: `security.max_cmd_seconds` must be a whole number of 0 or more, found `-5`",
-    ),
-    (
-        "tests:\n  cmd: t\n  env: [A=1]\n",
-        "3:8: `tests.env` must be a mapping, found a list",
-    ),
-    (
-        "tests:\n  cmd: t\n  env:\n    A: [1]\n",
-        "4:8: `tests.env.A` must be a single value",
-    ),
-    (
-        "tests:\n  cmd: t\n  env:\n    1A: x\n",
-        "4:5: `tests.env`: `1A` is no variable name (letters, digits, `_`)",
-    ),
-    (
-        "tests:\n  cmd: t\n  env:\n    AIDER_FSM_STAGE: x\n",
-        "4:5: `tests.env.AIDER_FSM_STAGE` is set by the runner; remove it",
-    ),
-    (
-        "tests:\n  cmd: t\n  env:\n    A: \"x\\0y\"\n",
-        "4:8: `tests.env.A` holds a NUL character",
-    ),
-    (
-        "tests:\n  cmd: t\n  workdir: ../up\n",
-        "3:12: `tests.workdir`: `../up` climbs out of the tree with `..`",
-    ),
-    (
-        "tests:\n  cmd: t\n  workdir: /etc\n",
-        "3:12: `tests.workdir`: `/etc` is absolute; a path inside the tree is needed",
-    ),
-    (
-        "tests:\n  cmd: t\n  workdir: a/../../b\n",
-        "3:12: `tests.workdir`: `a/../../b` climbs out of the tree with `..`",
-    ),
-    (
-        "tests:\n  cmd: t\n  workdir: [a]\n",
-        "3:12: `tests.workdir` must be a string, found a list",
-    ),
-    (
-        "tests: {cmd: t}\nartifacts:\n  out_dir: ../up\n",
-        "3:12: `artifacts.out_dir`: `../up` climbs out of the tree with `..`",
-    ),
-    (
-        "evaluation:\n  run_cmd: e\n  metrics_path: /tmp/m.json\n",
-        "3:17: `evaluation.metrics_path`: `/tmp/m.json` is absolute; a path inside the tree is needed",
-    ),
-    (
-        "auth:\n  cmd: a\n  interactive: 'false'\n",
-        "3:16: `auth.interactive` must be true or false, found a string",
-    ),
-    (
-        "deploy:\n  setup_cmd: s\n  teardown_policy: sometimes\n",
-        "3:20: `deploy.teardown_policy` must be one of `always`, `on_success`, `on_failure`, `never`, found `sometimes`",
-    ),
-    (
-        "tests: {cmd: t}\nsecurity:\n  mode: open\n",
-        "3:9: `security.mode` must be one of `safe`, `system`, found `open`",
-    ),
-    (
-        "deploy:\n  setup_cmd: s\n  kubectl_dump: yes\n",
-        "3:17: `deploy.kubectl_dump` must be a mapping, found a string",
-    ),
-    (
-        "auth:\n  cmd: a\n  steps: [b]\n",
-        "3:11: `auth.steps` is another name of `auth.cmds`; remove one of them",
-    ),
-    (
-        "benchmark:\n  run_cmd: b\n  required_keys: [ok]\n",
-        "3:19: `benchmark.required_keys` needs `benchmark.metrics_path`",
-    ),
-    (
-        "auth:\n  retries: 1\n",
-        "1:1: `auth.cmds` must list at least one command, or remove `auth`",
-    ),
-    (
-        "version: 1\n",
-        "1:1: no stage is declared; add `tests`, `rollout` or `evaluation`",
-    ),
-    (
-        "evaluation:\n  required_keys: ok\n  metrics_path: m.json\n",
-        "2:18: `evaluation.required_keys` must be a list of strings, found a string",
-    ),
-    (
-        "tests: {cmd: t}\nsecurity:\n  allowlist:\n    - ok\n    - 'a('\n",
-        "5:7: `security.allowlist[1]`: `a(` is no pattern: unclosed group",
-    ),
-];
+/// `pipeline.yml`: each text ends with a line `=> line:column: message`.
+const PIPELINES: &str = include_str!("malformed/pipeline.txt");
 
 /// `.aider_fsm/bootstrap.yml`, likewise.
-const BOOTSTRAPS: &[(&str, &str)] = &[
-    ("", "1:1: the file is empty"),
-    ("- make\n", "1:1: the file must be a mapping of sections, found a list"),
-    ("version: 3\n", "1:10: `version` must be the integer 1, found `3`"),
-    (
-        "cmds:\n  - a\ncmds: [b]\n",
-        "3:1: duplicate key `cmds`, first given in line 1",
-    ),
-    (
-        "commands: [a]\n",
-        "1:1: unknown key `commands`; known here: version, boot, cmds, cmd, retries, timeout_seconds, workdir, env",
-    ),
-    (
-        "cmds: [a]\nworkdirs: b\n",
-        "2:1: unknown key `workdirs`, did you mean `workdir`?",
-    ),
-    ("cmds: make\n", "1:7: `cmds` must be a list of strings, found a string"),
-    ("cmds: ['']\n", "1:8: `cmds[0]` is empty"),
-    (
-        "cmds: [true]\n",
-        "1:8: `cmds[0]` must be a string, found a boolean; write \"true\" in quotes",
-    ),
-    (
-        "cmds: [a]\nretries: -1\n",
-        "2:10: `retries` must be a whole number of 0 or more, found `-1`",
-    ),
-    (
-        "cmds: [a]\ntimeout_seconds: 1.5\n",
-        "2:18: `timeout_seconds` must be a whole number of 0 or more, found `1.5`",
-    ),
-    (
-        "cmds: [a]\nworkdir: ../up\n",
-        "2:10: `workdir`: `../up` climbs out of the tree with `..`",
-    ),
-    ("env: [A=1]\n", "1:6: `env` must be a mapping, found a list"),
-    (
-        "env:\n  A-B: x\n",
-        "2:3: `env`: `A-B` is no variable name (letters, digits, `_`)",
-    ),
-    (
-        "env:\n  AIDER_FSM_STAGE: x\n",
-        "2:3: `env.AIDER_FSM_STAGE` is set by the runner; remove it",
-    ),
-    ("env:\n  A: {b: c}\n", "2:6: `env.A` must be a single value"),
-    (
-        "env: &e {A: x}\ncmds: [*e]\n",
-        "2:8: aliases (`*name`) are not supported; write the value out",
-    ),
-];
+const BOOTSTRAPS: &str = include_str!("malformed/bootstrap.txt");
 
 /// `.aider_fsm/actions.yml`, likewise.
-const ACTIONS: &[(&str, &str)] = &[
-    ("# nothing\n", "1:1: the file is empty"),
-    ("version: 1\n", "1:1: `actions` must list at least one action"),
-    (
-        "version: 1\naction: []\n",
-        "2:1: unknown key `action`, did you mean `actions`?",
-    ),
-    (
-        "actions: {a: b}\n",
-        "1:10: `actions` must be a list of mappings, found a mapping",
-    ),
-    (
-        "actions: [make]\n",
-        "1:11: `actions[0]` must be a mapping, found a string",
-    ),
-    (
-        "actions:\n  - kind: shell\n    cmd: x\n",
-        "2:11: `actions[0].kind` must be run_cmd, install_tool, start_service or write_file, found `shell`",
-    ),
-    (
-        "actions:\n  - id: a\n",
-        "2:5: `actions[0].cmd` is missing; `run_cmd` needs it",
-    ),
-    (
-        "actions:\n  - kind: write_file\n    content: x\n",
-        "2:5: `actions[0].path` is missing; `write_file` needs it",
-    ),
-    (
-        "actions:\n  - kind: write_file\n    path: x\n",
-        "2:5: `actions[0].content` is missing; `write_file` needs it",
-    ),
-    (
-        "actions:\n  - {kind: write_file, path: x, content: 5}\n",
-        "2:42: `actions[0].content` must be a string, found a number",
-    ),
-    (
-        "actions:\n  - cmd: x\n    retries: -2\n",
-        "3:14: `actions[0].retries` must be a whole number of 0 or more, found `-2`",
-    ),
-    (
-        "actions:\n  - cmd: x\n    timeout: 5\n",
-        "3:5: unknown key `actions[0].timeout`, did you mean `timeout_seconds`?",
-    ),
-    (
-        "actions:\n  - {id: a, cmd: x}\n  - {id: a, cmd: y}\n",
-        "3:5: a second action with the id `a`; the first is in line 2",
-    ),
-    (
-        "actions:\n  - {id: \"a\\nb\", cmd: x}\n",
-        "2:10: `actions[0].id` must be one line of at most 100 characters",
-    ),
-    (
-        "actions:\n  - cmd: !shell x\n",
-        "2:10: the tag `!shell` is not supported; remove it",
-    ),
-];
+const ACTIONS: &str = include_str!("malformed/actions.txt");
+
+/// Texts and what is said of them.
+fn cases(table: &str) -> Vec<(String, &str)> {
+    let mut cases = Vec::new();
+    let mut text = String::new();
+    for line in table.lines() {
+        match line.strip_prefix("=> ") {
+            Some(expected) => cases.push((std::mem::take(&mut text), expected)),
+            None => text = text + line + "\n",
+        }
+    }
+    assert!(text.is_empty() && !cases.is_empty());
+    cases
+}
 
 type Reader = fn(&RelPath, &[u8]) -> Result<(), ContractError>;
 
@@ -452,7 +80,7 @@ fn every_malformed_pipeline_gets_one_line_with_its_place_and_exit_code_2() {
         assert_eq!(said.matches("error: ").count(), 1, "{said}");
         assert!(!said.contains('\x1b'), "{said:?}");
     };
-    for (text, expected) in PIPELINES {
+    for (text, expected) in cases(PIPELINES) {
         check(text.as_bytes(), expected);
     }
     // Columns are characters, whatever their width in bytes.
@@ -495,7 +123,7 @@ fn the_other_contracts_are_as_strict() {
         (bootstrap as Reader, ".aider_fsm/bootstrap.yml", BOOTSTRAPS),
         (actions, ".aider_fsm/actions.yml", ACTIONS),
     ] {
-        for (text, expected) in rows {
+        for (text, expected) in cases(rows) {
             assert_eq!(
                 refusal(read, name, text.as_bytes()),
                 format!("{name}:{expected}"),
