@@ -331,3 +331,45 @@ fn an_interrupted_verification_leaves_no_granted_value_either() {
     );
     assert!(!holding(&bench.path("runs"), "have [redacted]").is_empty());
 }
+
+/// The agent finds the value in the tree, shows it and moves it about: what is recorded
+/// of that does not have it, and what it made of the tree is left as it is.
+#[test]
+fn a_granted_value_that_the_agent_finds_is_in_no_record_of_its_work() {
+    if !program::opencode() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench
+        .file(
+            "pipeline.yml",
+            "version: 1\ntests:\n  cmd: grep -c granted-by-flag copy; cat copy\n",
+        )
+        .file("note", "the value is granted-by-flag\n")
+        .file(
+            "PLAN.md",
+            "## Next (exactly ONE item)\n- [ ] (STEP_ID=001) copy it\n## Backlog\n## Done\n## Notes\n-\n",
+        );
+    bench.shell("plan_update_attempt_1", 1, "cp note stolen; cat note");
+    bench.say("plan_update_attempt_2", 1, 1, &[]);
+    bench.shell(
+        "execute_step",
+        1,
+        "cp note copy; cat note; env | grep TOKEN && cp note has-token",
+    );
+    bench.say("plan_update_attempt_1", 2, 1, &[]);
+    let output = expect(bench.run(&["-v", "--env", "TOKEN=granted-by-flag"]), 0);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(!shown.contains("granted-by-flag"), "{shown}");
+    assert!(
+        shown.contains("changes.patch has [redacted] in place of a secret"),
+        "{shown}"
+    );
+    let run = bench.the_run();
+    assert_eq!(holding(&run, "granted-by-flag"), [run.join("files/copy")]);
+    for kept in ["changes.patch", "guard/0001-plan_update_attempt_1.patch"] {
+        let text = fs::read_to_string(run.join(kept)).expect(kept);
+        assert!(text.contains("+the value is [redacted]"), "{text}");
+    }
+    assert!(!run.join("files/has-token").exists(), "the agent has no grant");
+}
