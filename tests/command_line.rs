@@ -138,6 +138,17 @@ fn a_dotenv_file_of_the_target_configures_nothing_until_it_is_named() {
     let named = settings(show(&["--env-file", ".env"]));
     assert_eq!(named["base-url"]["origin"], "env OPENAI_BASE_URL (.env)");
     assert_eq!(named["env WANTED"]["origin"], "env WANTED (.env)");
+    // Caps are the user's, whoever names the file.
+    let caps = "AIDER_FSM_MAX_CMD_SECONDS=9000\n";
+    bench.file(".env", caps);
+    let capped = expect(show(&["--env-file", ".env"]), 0);
+    assert!(String::from_utf8_lossy(&capped.stdout).contains("no effect in a file of the target"));
+    assert_eq!(settings(show(&["--env-file", ".env"]))["max-cmd"]["value"], Value::Null);
+    write(&bench, "mine.env", caps);
+    assert_eq!(
+        settings(show(&["--env-file", "../mine.env"]))["max-cmd"]["value"],
+        "9000"
+    );
     // The control: elsewhere, a file by that name is the user's.
     write(&bench, "cwd/.env", "OPENAI_BASE_URL=http://mine/v1\n");
     let mine = settings(at(

@@ -89,7 +89,7 @@ fn fillings(around: &Surroundings) -> Result<BTreeMap<&'static str, Setting<Stri
         }
     }
     for (key, name) in VARIABLES {
-        if let Some(setting) = around.variable(name) {
+        if let Some(setting) = around.bound(name) {
             let value = setting.value.trim().to_owned();
             refused(key, &value).map_or(Ok(()), |why| {
                 Err(EngineError::Usage(format!("{}: {why}", setting.origin)))

@@ -17,6 +17,8 @@ use crate::{
 
 /// Read from the current directory where no `--env-file` says otherwise.
 const DEFAULT_ENV_FILE: &str = ".env";
+/// How variables begin that bound commands, stages and runs.
+const CAPS: &str = "AIDER_FSM_MAX_";
 /// Never granted by a file: only `--env` takes the model's key into a sandbox.
 const KEY: &str = "OPENAI_API_KEY";
 /// Variables whose values are secrets of the host, whatever they are used for.
@@ -67,6 +69,8 @@ struct EnvFile {
     variables: Vec<(String, String)>,
     /// Named by the user, so that its variables are for the stages too.
     named: bool,
+    /// It lies in the target: whoever wrote the repository wrote it.
+    of_target: bool,
 }
 
 /// The host's configuration file.
@@ -153,19 +157,34 @@ impl Surroundings {
             self.warnings
                 .push(format!("{shown}:{line}:1: skipped, it is no NAME=VALUE"));
         }
+        let of_target = lies_in(&path, target.target());
+        if of_target && read.variables.iter().any(|(name, _)| name.starts_with(CAPS)) {
+            self.warnings
+                .push(format!("{shown}: `{CAPS}…` has no effect in a file of the target"));
+        }
         Ok(Some(EnvFile {
             path,
             variables: read.variables,
             named,
+            of_target,
         }))
     }
 
     /// A variable that is set and not blank: the environment's, else the dotenv file's;
     /// the other way round with `--env-override`.
     pub fn variable(&self, name: &str) -> Option<Setting<String>> {
+        self.variable_of(name, self.file.as_ref())
+    }
+
+    /// The same, from nothing that lies in the target: what bounds a repository.
+    pub fn bound(&self, name: &str) -> Option<Setting<String>> {
+        self.variable_of(name, self.file.as_ref().filter(|file| !file.of_target))
+    }
+
+    fn variable_of(&self, name: &str, file: Option<&EnvFile>) -> Option<Setting<String>> {
         let of_process = || Some((self.process.get(name)?.clone(), None));
         let of_file = || {
-            let file = self.file.as_ref()?;
+            let file = file?;
             let (_, value) = file.variables.iter().find(|(key, _)| key == name)?;
             Some((value.clone(), Some(file.path.clone())))
         };
@@ -299,6 +318,7 @@ mod tests {
                 path: "my.env".into(),
                 variables: file.iter().map(owned).collect(),
                 named,
+                of_target: false,
             }),
             ..Surroundings::default()
         }
