@@ -84,6 +84,7 @@ fn every_setting_is_shown_with_its_origin_and_no_secret() {
     is("env TOKEN", "***", "flag");
     is("goal", "say [redacted]", "flag");
     is("disk", "4G", "default");
+    is("max-run", "86400", "default");
     is("env-file", ".env", "default");
     let whole = shown.to_string();
     for secret in ["sk-from-the-file", "granted-1234", "u:pw", "not-for-stages"] {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     contract,
-    engine::EngineError,
+    engine::{Caps, EngineError},
     record::{self, Redactor, Secret},
 };
 
@@ -79,6 +79,8 @@ pub(super) fn shown(
     let redactor = Redactor::new(&secrets);
     for row in &mut rows {
         match row.name.as_str() {
+            "max-run" if row.value.is_null() => row.value = json!(Caps::RUN.as_secs().to_string()),
+            "max-silence" if row.value.is_null() => row.value = json!(Caps::SILENCE.as_secs().to_string()),
             "pipeline" if row.value.is_null() => row.value = json!(contract::default_path()),
             "artifacts-dir" if row.value.is_null() => row.value = json!(record::default_runs_dir()?),
             "env-file" if row.value.is_null() => row.value = json!(invocation.around.env_file()),
