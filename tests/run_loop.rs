@@ -341,3 +341,93 @@ fn what_a_repository_brings_for_the_agent_runs_nothing_and_widens_nothing() {
         "the plugin works when it is shown"
     );
 }
+
+/// The predecessor's records are kept beside our own, with this run's values.
+#[test]
+fn the_predecessors_files_tell_the_same_story() {
+    if !opencode() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench
+        .file("pipeline.yml", "version: 1\ntests:\n  cmd: test -f made\n")
+        .file("PLAN.md", &plan(&["make it"]));
+    bench.say("plan_update_attempt_1", 1, 1, &[]);
+    bench.shell("execute_step", 1, "echo x > wrong; echo hacked > pipeline.yml");
+    bench.shell("execute_step", 2, "true");
+    bench.shell("fix_or_replan_attempt_1", 1, "touch made");
+    for round in 2..=3 {
+        bench.say("plan_update_attempt_1", round, 1, &[]);
+    }
+    bench.say("execute_step", 3, 1, &[]);
+    expect(bench.run(&[]), 0);
+    let run = bench.the_run();
+    let id = run.file_name().expect("id").to_string_lossy().into_owned();
+    let state = json_file(&run.join("state.json"));
+    for (field, value) in [
+        ("run_id", json!(id)),
+        ("plan_path", json!("PLAN.md")),
+        ("pipeline_path", json!("pipeline.yml")),
+        ("test_cmd", json!("test -f made")),
+        ("iter_idx", json!(3)),
+        ("fsm_state", json!("S4_VERIFY")),
+        ("current_step_id", json!(null)),
+        ("fix_attempts", json!(0)),
+        ("last_test_rc", json!(0)),
+        ("last_metrics_ok", json!(true)),
+        ("last_exit_reason", json!("DONE")),
+    ] {
+        assert_eq!(state[field], value, "{field}: {state}");
+    }
+    assert!(state["model"].as_str().expect("model").starts_with("cassette:"));
+    let log = fs::read_to_string(run.join(format!("logs/run_{id}.jsonl"))).expect("log");
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("json"))
+        .collect();
+    let events: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            format!(
+                "{} {} {}",
+                line["iter_idx"],
+                line["fsm_state"].as_str().expect("state"),
+                line["event"].as_str().expect("event")
+            )
+        })
+        .collect();
+    let turn = |iteration: u32, state: &str, label: &str| vec![format!("{iteration} {state} {label}"); 2];
+    let expected = [
+        vec!["1 S1_SNAPSHOT snapshot".to_owned()],
+        turn(1, "S2_PLAN_UPDATE", "plan_update_attempt_1"),
+        turn(1, "S3_EXECUTE_STEP", "execute_step"),
+        vec!["1 S3_EXECUTE_STEP execute_touched_pipeline_reverted".to_owned()],
+        turn(1, "S3_EXECUTE_STEP", "execute_step"),
+        vec!["1 S4_VERIFY verify_pipeline".to_owned()],
+        turn(1, "S5_DECIDE", "fix_or_replan_attempt_1"),
+        vec!["2 S1_SNAPSHOT snapshot".to_owned()],
+        turn(2, "S2_PLAN_UPDATE", "plan_update_attempt_1"),
+        turn(2, "S3_EXECUTE_STEP", "execute_step"),
+        vec![
+            "2 S4_VERIFY verify_pipeline".to_owned(),
+            "3 S1_SNAPSHOT snapshot".to_owned(),
+        ],
+        turn(3, "S2_PLAN_UPDATE", "plan_update_attempt_1"),
+        vec!["3 S4_VERIFY verify_pipeline_no_steps".to_owned()],
+    ];
+    assert_eq!(events, expected.concat());
+    let prompt = &lines[1];
+    assert_eq!(prompt["phase"], "prompt");
+    let kept = fs::read_to_string(run.join("turns/0001-plan_update_attempt_1.prompt.md")).expect("prompt");
+    assert!(kept.ends_with(prompt["prompt_preview"].as_str().expect("preview")));
+    let versions = json_file(&run.join("versions.json"));
+    assert_eq!(
+        versions["opencode"]["version"],
+        opencode_fsm::agent::OPENCODE_VERSION,
+        "{versions}"
+    );
+    assert_eq!(
+        fs::read_to_string(run.join("pipeline.yml")).expect("the contract"),
+        "version: 1\ntests:\n  cmd: test -f made\n"
+    );
+}

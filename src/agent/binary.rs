@@ -48,6 +48,21 @@ pub fn find_binary(explicit: Option<&Path>) -> Result<PathBuf, AgentError> {
         })
 }
 
+/// The version of the executable, as the npm package that it lies in names it; it is
+/// not started to ask. `None` where there is no such package.
+pub fn version_of(binary: &Path) -> Option<String> {
+    let manifest = binary.parent()?.parent()?.join("package.json");
+    let mut text = String::new();
+    fs::File::open(manifest)
+        .ok()?
+        .take(1 << 20)
+        .read_to_string(&mut text)
+        .ok()?;
+    let package: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let ours = package["name"].as_str()? == PLATFORM_PACKAGE;
+    ours.then(|| package["version"].as_str().map(str::to_owned))?
+}
+
 fn not_one(what: &str, path: &Path) -> AgentError {
     AgentError::NotFound(format!(
         "{what} {}: no OpenCode executable (an ELF file) there",
@@ -206,6 +221,17 @@ mod tests {
         fs::create_dir_all(dir.path().join("bin")).expect("mkdir");
         std::os::unix::fs::symlink(&script, &link).expect("link");
         assert_eq!(executable(&link), Some(fs::canonicalize(&elf).expect("real")));
+        assert_eq!(version_of(&elf), None);
+        let package = elf
+            .parent()
+            .and_then(Path::parent)
+            .expect("package")
+            .join("package.json");
+        write(
+            &package,
+            format!(r#"{{"name": "{PLATFORM_PACKAGE}", "version": "1.2.3"}}"#).as_bytes(),
+        );
+        assert_eq!(version_of(&elf).as_deref(), Some("1.2.3"));
         let why = find_binary(Some(&dir.path().join("nothing")))
             .expect_err("nothing there")
             .to_string();

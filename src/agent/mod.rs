@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::RelPath;
 
-pub use binary::{find_binary, install, reachable};
+pub use binary::{find_binary, install, reachable, version_of};
 pub use server::{Agent, mounts};
 pub use turn::{Turn, TurnEnd, TurnReport};
 

@@ -42,7 +42,7 @@ pub struct Turn {
 }
 
 /// How a turn ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "end", content = "why", rename_all = "kebab-case")]
 pub enum TurnEnd {
     /// The agent said that it is done.
@@ -64,7 +64,7 @@ pub enum TurnEnd {
 }
 
 /// What became of a turn.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TurnReport {
     /// The turn's label.
     pub label: String,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{BrokerError, meter::CallId};
 
 /// One call.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 pub(super) struct Entry {
     pub ts: String,
     #[serde(flatten)]

@@ -19,7 +19,7 @@ pub struct Budget {
 }
 
 /// What was used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Usage {
     /// Calls that were let through.
     pub calls: u64,
@@ -61,7 +61,7 @@ pub enum Exhausted {
 const TRANSIENT_ERRORS: u32 = 6;
 
 /// Which call this is: what a cassette is keyed by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub(super) struct CallId {
     /// The turn's label.
     pub turn: String,

@@ -7,19 +7,27 @@
 //! 200 that is no event stream, and without end on 429 and 5xx).
 //!
 //! - `door`: the server; `meter`: budgets and usage; `upstream`: real endpoints;
-//! - `cassette`: recorded traffic, written and played; `ledger`: one line a call.
+//! - `cassette`: recorded traffic, written and played; `ledger`: one line a call;
+//! - `reach`: whether an endpoint is there at all.
 #![forbid(unsafe_code)]
 
 mod cassette;
 mod door;
 mod ledger;
 mod meter;
+mod reach;
 mod upstream;
 
 use std::path::PathBuf;
 
 pub use door::ModelDoor;
 pub use meter::{Budget, Exhausted, Usage};
+pub use reach::api_base;
+
+/// The JSON Schema of one line of the door's ledger.
+pub fn ledger_schema() -> schemars::Schema {
+    crate::record::schema_of::<ledger::Entry>()
+}
 
 /// Where model calls go.
 #[derive(Clone, Debug)]

@@ -1,20 +1,47 @@
-//! The command line's grammar (clap), and how it becomes the engine's options.
+//! The command line's grammar (clap).
 
-use std::{env, path::PathBuf, time::Duration};
-
-use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use crate::{
-    agent::BashMode,
-    broker::Budget,
-    engine::{Caps, EngineError, ModelChoice, RunOptions, TargetOptions, Unattended},
-    names::RelPath,
-    policy::Tier,
-    record::Secret,
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
-/// Where the provider `openai` is.
-const OPENAI: &str = "https://api.openai.com/v1";
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
+
+use super::retired::{LaterArgs, RetiredArgs};
+use crate::{agent::BashMode, engine::Unattended, names::RelPath, policy::Tier};
+
+/// Keys of the host's configuration: flags that describe a host or a user and not one
+/// run, with `_` for `-`.
+pub(super) const CONFIG_KEYS: [&str; 23] = [
+    "model",
+    "base_url",
+    "opencode_bin",
+    "opencode_bash",
+    "unattended",
+    "artifacts_dir",
+    "sandbox",
+    "min_tier",
+    "memory",
+    "processes",
+    "disk",
+    "max_iters",
+    "max_fix",
+    "turn_timeout",
+    "stall_timeout",
+    "max_cmd",
+    "max_total",
+    "max_run",
+    "max_silence",
+    "max_calls",
+    "max_tokens",
+    "turn_max_calls",
+    "turn_max_tokens",
+];
+/// Those of them that are paths; relative ones would mean another place in every directory.
+pub(super) const PATH_KEYS: [&str; 2] = ["opencode_bin", "artifacts_dir"];
 
 /// Runs an untrusted repository's own agent loop inside a sandbox, and brings out what can be believed.
 #[derive(Debug, Parser)]
@@ -41,13 +68,17 @@ pub(super) enum Verb {
     /// Let the agent work on a repository, step by step, judged by its contract.
     Run(Box<RunArgs>),
     /// Run a repository's contract once, without an agent.
-    Verify(TargetArgs),
+    Verify(Box<TargetArgs>),
     /// Watch a whole run on a small bundled repository; needs no key and no network.
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Write a commented contract for a repository that has none, after a look at its files.
+    Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
     Doctor,
+    /// Print the JSON Schema of a contract or a record; without a name, the names.
+    Schema(SchemaArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }
@@ -63,22 +94,37 @@ pub(super) enum Backend {
 pub(super) struct TargetArgs {
     /// The repository: a local directory. It is copied; nothing in it is ever written.
     #[arg(default_value = ".")]
-    pub target: PathBuf,
+    target: PathBuf,
+    /// The same as TARGET.
+    #[arg(long, value_name = "TARGET", conflicts_with = "target")]
+    repo: Option<PathBuf>,
     /// Acceptance command; wins over the contract's tests.
     #[arg(long, value_name = "COMMAND")]
     pub test_cmd: Option<String>,
-    /// The contract, relative to the target.
-    #[arg(long, value_name = "PATH", default_value = "pipeline.yml")]
-    pub pipeline: RelPath,
+    /// The contract, relative to the target; a target without the named one is refused [default: pipeline.yml].
+    #[arg(long, value_name = "PATH")]
+    pub pipeline: Option<RelPath>,
     /// Refuse a target without a contract.
     #[arg(long)]
     pub require_pipeline: bool,
+    /// Variables for this program, one NAME=VALUE a line; a file that is named is for the stages, too; "" for none [default: .env].
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub env_file: Option<PathBuf>,
+    /// The file's variables come before those of the environment.
+    #[arg(long)]
+    pub env_override: bool,
+    /// A variable for the stages, without =VALUE as the environment has it; redacted in the record; may be repeated.
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Whether the auth stage may ask on the terminal.
+    #[arg(long, value_enum, default_value = "strict")]
+    pub unattended: Unattended,
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
-    /// Whether somebody is there: `guided` gives an interactive `auth` the terminal.
-    #[arg(long, value_enum, default_value = "strict")]
-    pub unattended: Unattended,
+    /// Show every setting, redacted, and where it comes from; run nothing.
+    #[arg(long)]
+    pub print_config: bool,
     /// What builds the walls.
     #[arg(long, value_enum, default_value = "jail")]
     pub sandbox: Backend,
@@ -91,9 +137,23 @@ pub(super) struct TargetArgs {
     /// Processes of one sandbox.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
     pub processes: u64,
+    /// Longest command of a stage; comes before the contract's `max_cmd_seconds` [env: AIDER_FSM_MAX_CMD_SECONDS; default: the contract's, else 1800].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_cmd: Option<Duration>,
+    /// Longest stage; comes before the contract's `max_total_seconds` [env: AIDER_FSM_MAX_TOTAL_SECONDS; default: the contract's, else 7200].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_total: Option<Duration>,
+    /// Longest run [env: AIDER_FSM_MAX_RUN_SECONDS; default: 86400].
+    #[arg(long, visible_alias = "timeout", value_name = "SECONDS", value_parser = seconds)]
+    pub max_run: Option<Duration>,
+    /// Longest time in which a command prints nothing [env: AIDER_FSM_MAX_SILENCE_SECONDS; default: 1800].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub max_silence: Option<Duration>,
     /// What one sandbox may write to its workspace.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
     pub disk: u64,
+    #[command(flatten)]
+    pub later: LaterArgs,
 }
 
 #[derive(Debug, Args)]
@@ -101,15 +161,18 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     pub target: TargetArgs,
     /// What to achieve; goes into the plan when the target has none.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub goal: String,
     /// The plan, relative to the target.
-    #[arg(long, value_name = "PATH", default_value = "PLAN.md")]
+    #[arg(long, visible_alias = "plan-path", value_name = "PATH", default_value = "PLAN.md")]
     pub plan: RelPath,
-    /// `provider/model`, or `cassette:FILE` to play recorded answers.
-    #[arg(long, env = "AIDER_FSM_MODEL")]
-    pub model: String,
-    /// Base URL of an OpenAI-compatible endpoint [env: OPENAI_BASE_URL or OPENAI_API_BASE].
+    /// Bootstrap and one verification, as `verify` does; no agent and no model.
+    #[arg(long)]
+    pub preflight_only: bool,
+    /// `provider/model`, or `cassette:FILE` [env: AIDER_FSM_MODEL, OPENAI_MODEL, LITELLM_CHAT_MODEL].
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Base URL of an OpenAI-compatible endpoint [env: OPENAI_BASE_URL, OPENAI_API_BASE].
     #[arg(long, value_name = "URL")]
     pub base_url: Option<String>,
     /// Record the model traffic as a cassette.
@@ -128,11 +191,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "SECONDS", default_value = "1800", value_parser = seconds)]
     pub turn_timeout: Duration,
     /// Abort a turn that is silent for this long, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    #[arg(long, visible_alias = "opencode-timeout", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub stall_timeout: Duration,
-    /// Longest run, in seconds [default: no limit].
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Option<Duration>,
     /// Model calls of the run.
     #[arg(long, value_name = "N", default_value_t = 2000)]
     pub max_calls: u64,
@@ -160,6 +220,8 @@ pub(super) struct RunArgs {
     /// Bring the changes to the target when the run ends as DONE.
     #[arg(long)]
     pub apply: bool,
+    #[command(flatten)]
+    pub retired: RetiredArgs,
 }
 
 #[derive(Debug, Args)]
@@ -188,141 +250,41 @@ pub(super) struct ApplyArgs {
     pub artifacts_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// The repository; nothing of it is run, and nothing in it is overwritten.
+    #[arg(default_value = ".")]
+    pub target: PathBuf,
+    /// Acceptance command, in place of what is recognised.
+    #[arg(long, value_name = "COMMAND")]
+    pub test_cmd: Option<String>,
+    /// The contract, relative to the target.
+    #[arg(long, value_name = "PATH", default_value = "pipeline.yml")]
+    pub pipeline: RelPath,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArgs {
+    /// Which.
+    pub name: Option<String>,
+}
+
 impl TargetArgs {
-    pub fn options(&self) -> Result<TargetOptions, EngineError> {
-        let Backend::Jail = self.sandbox;
-        Ok(TargetOptions {
-            target: self.target.clone(),
-            test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
-            pipeline: self.pipeline.clone(),
-            require_pipeline: self.require_pipeline,
-            artifacts_dir: self.artifacts_dir.clone(),
-            min_tier: self.min_tier,
-            memory_bytes: self.memory,
-            processes: self.processes,
-            disk_bytes: self.disk,
-            caps: caps()?,
-            unattended: self.unattended,
-            grants: Vec::new(),
-        })
+    /// The repository.
+    pub fn target(&self) -> &Path {
+        self.repo.as_deref().unwrap_or(&self.target)
     }
 }
 
-impl RunArgs {
-    pub fn options(&self) -> Result<RunOptions, EngineError> {
-        if self.opencode_url.is_some() {
-            let why = "--opencode-url: an agent outside the sandbox is not supported by this version; \
-                       leave it out, and OpenCode runs inside";
-            return Err(EngineError::Usage(why.to_owned()));
+impl Verb {
+    /// The flags about a target, where the verb has them.
+    pub fn target(&self) -> Option<&TargetArgs> {
+        match self {
+            Verb::Run(args) => Some(&args.target),
+            Verb::Verify(args) => Some(args),
+            _ => None,
         }
-        Ok(RunOptions {
-            target: self.target.options()?,
-            goal: self.goal.clone(),
-            plan: self.plan.clone(),
-            model: model(&self.model, self.base_url.as_deref())?,
-            api_key: variable("OPENAI_API_KEY").map(Secret::new),
-            record_cassette: self.record_cassette.clone(),
-            opencode_bin: self.opencode_bin.clone(),
-            bash: self.opencode_bash,
-            turn_wall: self.turn_timeout,
-            stall: self.stall_timeout,
-            max_iters: self.max_iters,
-            max_fix: self.max_fix,
-            seeds: self.seeds.clone(),
-            allow_repo_config: self.allow_repo_config.clone(),
-            run_budget: Budget {
-                calls: Some(self.max_calls),
-                tokens: self.max_tokens,
-                wall: self.timeout,
-            },
-            turn_budget: Budget {
-                calls: Some(self.turn_max_calls),
-                tokens: self.turn_max_tokens,
-                wall: Some(self.turn_timeout),
-            },
-            apply: self.apply,
-        })
     }
-}
-
-impl DemoArgs {
-    /// The demonstration's run on the repository in `target`.
-    pub fn options(&self, target: PathBuf, opencode: PathBuf) -> Result<RunOptions, EngineError> {
-        let target = target.into_os_string();
-        let argv = [
-            "run",
-            "--model",
-            "bundled",
-            "--goal",
-            "Make the word counter count words, whatever stands between them.",
-            "--require-pipeline",
-        ];
-        let cli = Cli::try_parse_from(["opencode-fsm"].into_iter().chain(argv).map(Into::into).chain([target]))
-            .map_err(|why| EngineError::Usage(why.to_string()))?;
-        let Verb::Run(run) = cli.verb else {
-            return Err(EngineError::Usage("the demonstration is a run".to_owned()));
-        };
-        let mut options = run.options()?;
-        options.target.artifacts_dir.clone_from(&self.artifacts_dir);
-        options.opencode_bin = Some(opencode);
-        Ok(options)
-    }
-}
-
-/// The demonstration's recorded answers.
-const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
-
-fn model(text: &str, base_url: Option<&str>) -> Result<ModelChoice, EngineError> {
-    if let Some(file) = text.strip_prefix("cassette:") {
-        return Ok(ModelChoice::Cassette(PathBuf::from(file)));
-    }
-    if text == "bundled" {
-        return Ok(ModelChoice::Bundled(DEMO));
-    }
-    let (provider, model) = text
-        .split_once('/')
-        .filter(|(provider, model)| !provider.is_empty() && !model.is_empty())
-        .ok_or_else(|| {
-            EngineError::Usage(format!(
-                "--model {}: `provider/model` or `cassette:FILE` is expected",
-                text.escape_debug()
-            ))
-        })?;
-    let base_url = base_url
-        .map(str::to_owned)
-        .or_else(|| variable("OPENAI_BASE_URL"))
-        .or_else(|| variable("OPENAI_API_BASE"))
-        .or_else(|| (provider == "openai").then(|| OPENAI.to_owned()))
-        .ok_or_else(|| {
-            EngineError::Usage(format!(
-                "where is provider `{}`? give --base-url or set OPENAI_BASE_URL",
-                provider.escape_debug()
-            ))
-        })?;
-    Ok(ModelChoice::Endpoint {
-        base_url,
-        model: model.to_owned(),
-    })
-}
-
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// The user's caps on commands and stages.
-fn caps() -> Result<Caps, EngineError> {
-    let cap = |name: &str| match variable(name) {
-        None => Ok(None),
-        Some(text) => match seconds(text.trim()) {
-            Ok(cap) => Ok(Some(cap)),
-            Err(why) => Err(EngineError::Usage(format!("{name}={}: {why}", text.escape_debug()))),
-        },
-    };
-    Ok(Caps {
-        max_cmd: cap("AIDER_FSM_MAX_CMD_SECONDS")?,
-        max_total: cap("AIDER_FSM_MAX_TOTAL_SECONDS")?,
-        ..Caps::default()
-    })
 }
 
 /// Seconds, at least one.
@@ -372,38 +334,100 @@ mod tests {
         }
     }
 
-    #[test]
-    fn models_name_a_provider_or_a_cassette() {
-        assert_eq!(
-            model("cassette:a/b", None).expect("cassette"),
-            ModelChoice::Cassette("a/b".into())
-        );
-        let endpoint = model("local/qwen/3", Some("http://127.0.0.1:1/v1")).expect("endpoint");
-        assert_eq!(
-            endpoint,
-            ModelChoice::Endpoint {
-                base_url: "http://127.0.0.1:1/v1".to_owned(),
-                model: "qwen/3".to_owned()
-            }
-        );
-        for bad in ["gpt", "/x", "x/"] {
-            assert!(
-                matches!(model(bad, Some("http://x")), Err(EngineError::Usage(_))),
-                "{bad}"
-            );
+    fn run(flags: &[&str]) -> Box<RunArgs> {
+        let argv = ["opencode-fsm", "run"].iter().chain(flags);
+        match Cli::try_parse_from(argv).expect("parses").verb {
+            Verb::Run(args) => args,
+            other => panic!("{other:?}"),
         }
     }
 
+    /// Every flag of the predecessor's main loop, spelled as there.
     #[test]
-    fn an_agent_outside_is_refused_by_name() {
-        let cli = Cli::try_parse_from(["opencode-fsm", "run", "--model", "a/b", "--opencode-url", "http://x"])
-            .expect("parses");
-        let Verb::Run(run) = cli.verb else { panic!("a run") };
-        assert!(
-            run.options()
-                .expect_err("refused")
-                .to_string()
-                .contains("--opencode-url")
+    fn the_predecessors_command_line_is_understood() {
+        let args = run(&[
+            "--repo",
+            "r",
+            "--goal",
+            "g",
+            "--model",
+            "p/m",
+            "--test-cmd",
+            "t",
+            "--pipeline",
+            "c.yml",
+            "--require-pipeline",
+            "--env-file",
+            "e",
+            "--env-override",
+            "--env",
+            "A=1",
+            "--env",
+            "B",
+            "--clone-dir",
+            "d",
+            "--artifacts-dir",
+            "a",
+            "--seed",
+            "s",
+            "--seed",
+            "u",
+            "--max-iters",
+            "5",
+            "--max-fix",
+            "2",
+            "--plan-path",
+            "P.md",
+            "--unattended",
+            "guided",
+            "--preflight-only",
+            "--opencode-timeout",
+            "60",
+            "--opencode-bash",
+            "full",
+            "--opencode-url",
+            "http://x",
+        ]);
+        let target = &args.target;
+        assert_eq!(
+            (target.target(), target.test_cmd.as_deref()),
+            (Path::new("r"), Some("t"))
         );
+        assert_eq!(
+            (target.pipeline.as_ref().map(ToString::to_string), args.plan.to_string()),
+            (Some("c.yml".to_owned()), "P.md".to_owned())
+        );
+        assert_eq!((target.env.len(), args.seeds.len()), (2, 2));
+        assert_eq!((args.max_iters, args.max_fix, args.stall_timeout.as_secs()), (5, 2, 60));
+        assert_eq!(
+            (target.unattended, args.opencode_bash),
+            (Unattended::Guided, BashMode::Full)
+        );
+        assert!(target.require_pipeline && target.env_override && args.preflight_only);
+        assert_eq!(run(&[]).target.target(), Path::new("."));
+        assert!(Cli::try_parse_from(["opencode-fsm", "run", "--repo", "a", "b"]).is_err());
+    }
+
+    #[test]
+    fn flags_that_are_not_taken_say_why() {
+        for (flags, names) in [
+            (&["--ensure-tools"][..], "bootstrap.yml"),
+            (&["--ensure-kind"], "actions.yml"),
+            (&["--kind-name", "k"], "--kind-name"),
+            (&["--kind-config=c"], "--kind-config"),
+            (&["--full-quickstart"], "--full-quickstart"),
+            (&["--scaffold-contract", "opencode"], "later version"),
+            (&["--scaffold-require-metrics"], "later version"),
+            (&["--no-scaffold-require-metrics"], "later version"),
+            (&["--scaffold-opencode-bash", "full"], "later version"),
+        ] {
+            let why = run(flags).retired.refuse().expect_err("refused");
+            assert_eq!(why.exit_code(), 2);
+            assert!(why.to_string().contains(names), "{why}");
+        }
+        run(&["--scaffold-contract", "off"])
+            .retired
+            .refuse()
+            .expect("asks for nothing");
     }
 }

@@ -2,9 +2,17 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod invocation;
+mod model;
+mod options;
+mod retired;
+mod schema;
+mod settings;
 mod show;
+mod surroundings;
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,21 +23,34 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     agent::{self, AgentError},
-    engine::{self, EngineError, Outcome, Stop, Stopper},
+    engine::{self, EngineError, ModelChoice, Outcome, Stop, Stopper},
     policy::Tier,
-    record,
-    report::{Face, Happening, Reporter},
+    record::{self, Secret},
+    report::{Face, Happening, Reporter, escape},
     sandbox::jail::{Jail, Probe},
     source,
 };
-use args::{ApplyArgs, Cli, DemoArgs, Verb};
+use args::{ApplyArgs, Cli, DemoArgs, InitArgs, RunArgs, SchemaArgs, TargetArgs, Verb};
+use invocation::Invocation;
+use surroundings::{Setting, Surroundings};
+
+/// The demonstration's recorded answers.
+const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == "guest-launcher") {
         return crate::sandbox::jail::launcher_main();
     }
-    let cli = Cli::parse();
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&argv) {
+        Ok(cli) => cli,
+        Err(why) if why.use_stderr() && argv.iter().any(|word| word == "--json") => {
+            Reporter::new(Face::Json, 0).fail(2, &invocation::one_line(&why));
+            return ExitCode::from(2);
+        }
+        Err(why) => why.exit(),
+    };
     log(cli.verbose);
     let reporter = Reporter::new(if cli.json { Face::Json } else { Face::Human }, cli.verbose);
     let runtime = match tokio::runtime::Runtime::new() {
@@ -42,7 +63,7 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(async {
         let (stopper, stop) = Stop::pair();
         let done = match watch_signals(stopper) {
-            Ok(()) => perform(cli.verb, &reporter, stop).await,
+            Ok(()) => perform(&argv, &cli, &reporter, stop).await,
             Err(source) => Err(EngineError::Io {
                 what: "watch for signals".to_owned(),
                 source,
@@ -90,27 +111,148 @@ fn watch_signals(stopper: Stopper) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn perform(verb: Verb, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
-    match verb {
-        Verb::Run(args) => {
-            let outcome = engine::run(&args.options()?, reporter, stop).await?;
-            reporter.print(&show::run(&outcome));
-            Ok(outcome.summary.exit_code)
-        }
-        Verb::Verify(args) => {
-            let outcome = engine::verify(&args.options()?, reporter, stop).await?;
-            reporter.print(&show::verification(&outcome));
-            Ok(outcome.summary.exit_code)
-        }
-        Verb::Demo(args) => demo(&args, reporter, stop).await,
-        Verb::Apply(args) => apply(&args, reporter),
+async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
+    let around = Surroundings::read(cli.verb.target())?;
+    warn(&around.warnings, reporter);
+    let invocation = Invocation::complete(argv, around)?;
+    match &invocation.cli.verb {
+        Verb::Run(args) => run(args, &invocation, reporter, stop).await,
+        Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
+        Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
+        Verb::Apply(args) => apply(args, reporter),
+        Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
+        Verb::Schema(args) => print_schema(args, reporter),
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));
             Ok(0)
         }
     }
+}
+
+fn warn(texts: &[String], reporter: &Reporter) {
+    for text in texts {
+        reporter.say(Happening::Warning { text: text.clone() });
+    }
+}
+
+async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
+    args.retired.refuse()?;
+    args.target.later.refuse()?;
+    if args.preflight_only && !args.target.print_config {
+        return verify(&args.target, "preflight", invocation, reporter, stop).await;
+    }
+    let model = model::resolve(args, &invocation.around).await;
+    warn(&model.warnings, reporter);
+    let grants = invocation.around.grants(&args.target.env)?;
+    if args.target.print_config {
+        let (value, table) = settings::shown(invocation, &grants, Some(&model))?;
+        reporter.result(&value, &table);
+        return Ok(0);
+    }
+    let grants = granted(grants, &invocation.around, reporter);
+    let outcome = engine::run(&args.options(grants, model)?, reporter, stop).await?;
+    reporter.print(&show::run(&outcome));
+    Ok(outcome.summary.exit_code)
+}
+
+/// One verification; `name` is its directory in the run.
+async fn verify(
+    args: &TargetArgs,
+    name: &str,
+    invocation: &Invocation,
+    reporter: &Reporter,
+    stop: Stop,
+) -> Result<u8, EngineError> {
+    args.later.refuse()?;
+    let grants = invocation.around.grants(&args.env)?;
+    if args.print_config {
+        let (value, table) = settings::shown(invocation, &grants, None)?;
+        reporter.result(&value, &table);
+        return Ok(0);
+    }
+    let grants = granted(grants, &invocation.around, reporter);
+    let outcome = engine::verify(&args.options(grants), name, reporter, stop).await?;
+    reporter.print(&show::verification(&outcome));
+    Ok(outcome.summary.exit_code)
+}
+
+/// The grants without their origins; from here on nothing shows their values, nor the host's own secrets.
+fn granted(
+    grants: Vec<(Setting<String>, Secret)>,
+    around: &Surroundings,
+    reporter: &Reporter,
+) -> Vec<(String, Secret)> {
+    let secrets: Vec<Secret> = grants
+        .iter()
+        .map(|(_, value)| value.clone())
+        .chain(around.secrets())
+        .collect();
+    reporter.hide(&secrets);
+    for (name, _) in grants.iter().filter(|(_, value)| !value.is_redacted()) {
+        let text = format!(
+            "the value of {} is too short to be redacted; what prints it shows it",
+            name.value
+        );
+        reporter.say(Happening::Warning { text });
+    }
+    grants.into_iter().map(|(name, value)| (name.value, value)).collect()
+}
+
+fn init(args: &InitArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let usage = |text: String| EngineError::Usage(text);
+    let shown = args.target.display();
+    if !args.target.is_dir() {
+        return Err(usage(format!("target {shown} is no directory")));
+    }
+    let given = args
+        .test_cmd
+        .as_deref()
+        .map(str::trim)
+        .filter(|command| !command.is_empty());
+    let proposal = source::propose(&args.target, given).ok_or_else(|| {
+        usage(format!(
+            "nothing in {shown} says how it is tested; give the command with --test-cmd"
+        ))
+    })?;
+    let path = args.pipeline.under(&args.target);
+    source::write_new(&path, &proposal.text).map_err(|why| match why.kind() {
+        std::io::ErrorKind::AlreadyExists => usage(format!("{} is there already; nothing was written", path.display())),
+        _ => usage(format!("cannot write {}: {why}", path.display())),
+    })?;
+    let recognised: Vec<&str> = proposal.findings.iter().map(|finding| finding.because).collect();
+    let commands: String = proposal
+        .commands
+        .iter()
+        .map(|command| format!("\n  {}", escape(command.as_bytes(), 200)))
+        .collect();
+    reporter.result(
+        &json!({"contract": path, "commands": proposal.commands, "recognised": recognised}),
+        &format!(
+            "{}: the tests are{commands}\nnext: opencode-fsm verify {shown}",
+            path.display()
+        ),
+    );
+    Ok(0)
+}
+
+fn print_schema(args: &SchemaArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let all = schema::all();
+    let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+    let (value, text) = match &args.name {
+        None => (json!({"schemas": names}), names.join("\n")),
+        Some(wanted) => {
+            let (_, value) = all.iter().find(|(name, _)| name == wanted).ok_or_else(|| {
+                let wanted = escape(wanted.as_bytes(), 60);
+                EngineError::Usage(format!("there is no schema `{wanted}`; there are {}", names.join(", ")))
+            })?;
+            // Serialising a JSON value to a string never fails.
+            (value.clone(), serde_json::to_string_pretty(value).unwrap_or_default())
+        }
+    };
+    reporter.result(&value, &text);
+    Ok(0)
 }
 
 /// Finds OpenCode, and installs it when there is none.
@@ -124,7 +266,7 @@ async fn opencode(explicit: Option<&Path>, reporter: &Reporter) -> Result<PathBu
     }
 }
 
-async fn demo(args: &DemoArgs, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
+async fn demo(args: &DemoArgs, around: &Surroundings, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
     let binary = opencode(args.opencode_bin.as_deref(), reporter).await?;
     let dir = match &args.dir {
         Some(dir) => dir.clone(),
@@ -133,10 +275,32 @@ async fn demo(args: &DemoArgs, reporter: &Reporter, stop: Stop) -> Result<u8, En
             .join(crate::names::RunId::fresh().as_str()),
     };
     source::write_demo(&dir).map_err(|why| EngineError::Usage(format!("--dir: {why}")))?;
-    let outcome = engine::run(&args.options(dir.clone(), binary)?, reporter, stop).await?;
+    let options = demo_options(args, &dir, binary, around)?;
+    let outcome = engine::run(&options, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
     reporter.print(&demo_ending(&outcome, &dir));
     Ok(outcome.summary.exit_code)
+}
+
+/// The demonstration's run: as a user would start it on this host, with the bundled answers.
+fn demo_options(
+    args: &DemoArgs,
+    dir: &Path,
+    opencode: PathBuf,
+    around: &Surroundings,
+) -> Result<engine::RunOptions, EngineError> {
+    let goal = "Make the word counter count words, whatever stands between them.";
+    let argv = ["opencode-fsm", "run", "--require-pipeline", "--goal", goal, "--"];
+    let argv: Vec<OsString> = argv.map(OsString::from).into_iter().chain([dir.into()]).collect();
+    let invocation = Invocation::complete(&argv, around.only_config())?;
+    let Verb::Run(run) = &invocation.cli.verb else {
+        return Err(EngineError::Usage("the demonstration is a run".to_owned()));
+    };
+    let model = model::Resolved::of(ModelChoice::Bundled(DEMO));
+    let mut options = run.options(Vec::new(), model)?;
+    options.target.artifacts_dir.clone_from(&args.artifacts_dir);
+    options.opencode_bin = Some(opencode);
+    Ok(options)
 }
 
 fn demo_ending(outcome: &Outcome, dir: &Path) -> String {

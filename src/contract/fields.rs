@@ -169,6 +169,26 @@ impl Fields {
         self.value(name).map(|node| string(&place, node)).transpose()
     }
 
+    /// A single value as spelled, trimmed; neither blank nor with a NUL.
+    pub fn scalar(&mut self, name: &'static str) -> Result<Option<(String, Position)>, Fault> {
+        let Some((key, node)) = self.take(name) else {
+            return Ok(None);
+        };
+        let place = self.place(name);
+        let found = node.kind();
+        match node.value {
+            _ if found == "nothing" => Err(key.at.fault(format!("`{place}` is empty; fill it in or remove it"))),
+            Value::Scalar { text, .. } if text.contains('\0') => {
+                Err(node.at.fault(format!("`{place}` holds a NUL character")))
+            }
+            Value::Scalar { text, .. } if text.trim().is_empty() => Err(node.at.fault(format!("`{place}` is empty"))),
+            Value::Scalar { text, .. } => Ok(Some((text.trim().to_owned(), node.at))),
+            _ => Err(node
+                .at
+                .fault(format!("`{place}` must be a single value, found {found}"))),
+        }
+    }
+
     /// A list of strings that are not blank, each trimmed.
     pub fn strings(&mut self, name: &'static str) -> Result<Option<Vec<(String, Position)>>, Fault> {
         let Some(node) = self.value(name) else { return Ok(None) };
@@ -321,9 +341,22 @@ fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     if key.chars().count() > 40 {
         return None;
     }
-    let distance = |name: &str| edits(&key.to_lowercase().replace('-', "_"), name);
-    let (best, name) = known.iter().map(|name| (distance(name), *name)).min()?;
-    (best <= 2.max(name.len() / 3) && best < name.len()).then_some(name)
+    let key = key.to_lowercase().replace('-', "_");
+    let (best, name) = known.iter().map(|name| (edits(&key, name), *name)).min()?;
+    if best <= 2.max(name.len() / 3) && best < name.len() {
+        return Some(name);
+    }
+    known
+        .iter()
+        .copied()
+        .find(|name| is_part(&key, name) || is_part(name, &key))
+}
+
+/// Whether `part` are the first or the last words of `whole`: `timeout` of `timeout_seconds`.
+fn is_part(part: &str, whole: &str) -> bool {
+    let rest = |rest: Option<&str>, beside: fn(&str) -> bool| !part.is_empty() && rest.is_some_and(beside);
+    rest(whole.strip_prefix(part), |rest| rest.starts_with('_'))
+        || rest(whole.strip_suffix(part), |rest| rest.ends_with('_'))
 }
 
 /// Edits between two words: insert, delete, replace or swap neighbours (optimal string alignment).
@@ -358,5 +391,17 @@ mod tests {
         assert_eq!(nearest("verison", &known), Some("version"));
         assert_eq!(nearest("stages", &known), None);
         assert_eq!(nearest(&"t".repeat(100_000), &known), None);
+        let known = ["run_cmds", "run_cmd", "timeout_seconds", "cmds", "out_dir"];
+        for (key, name) in [
+            ("timeout", Some("timeout_seconds")),
+            ("directory_cmds", Some("cmds")),
+            ("dir", Some("out_dir")),
+            ("seconds", Some("timeout_seconds")),
+            ("out", Some("out_dir")),
+            ("time", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(key, &known), name, "{key}");
+        }
     }
 }

@@ -15,7 +15,9 @@
 //! | `actions` | [`Action`]: `actions.yml` version 1 |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
 //! | `metrics`, `rollout`, `outputs` | the JSON files that stages leave behind |
-//! | `dotenv` | `KEY=VALUE` files |
+//! | `dotenv` | `KEY=VALUE` files and arguments |
+//! | `shape` | their JSON Schemas |
+//! | `config` | the host's own defaults, `config.yml` |
 //!
 //! The formats are documented in `docs/pipeline_spec.md`, `docs/bootstrap_spec.md`
 //! and `docs/metrics_schema.md`.
@@ -23,6 +25,7 @@
 
 mod actions;
 mod bootstrap;
+mod config;
 mod dotenv;
 mod error;
 mod expand;
@@ -35,19 +38,22 @@ mod plan_edit;
 mod plan_lines;
 mod rollout;
 mod sections;
+mod shape;
 mod stage;
 mod yaml;
 
 pub use actions::{Action, ActionKind, parse_actions};
 pub use bootstrap::Bootstrap;
-pub use dotenv::{DotenvError, parse_dotenv};
+pub use config::{ConfigEntry, ConfigError, parse_config};
+pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;
 pub use metrics::{Metrics, validate_metrics};
 pub use outputs::{hint_proof, truthy, validate_hints_run, validate_runtime_env};
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, default_path};
 pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
 pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPolicy};
+pub use shape::schemas;
 pub use stage::{Stage, StageName};
 
 /// Longest document that any reader of this room takes, in bytes.

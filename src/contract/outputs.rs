@@ -1,13 +1,14 @@
 //! The JSON files that stages may leave under `.aider_fsm/` beside metrics and
 //! rollouts: `runtime_env.json`, `hints_run.json`, and the proof that hints were used.
 
-use serde_json::{Map, Value};
+use schemars::{Schema, json_schema};
+use serde_json::{Map, Value, json};
 
 use super::{MAX_DOCUMENT, error::shown, metrics::parse_json};
 
 /// What a value must be where it is present.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Boolean,
     Number,
     Text,
@@ -29,6 +30,17 @@ impl Kind {
         }
     }
 
+    fn schema(self) -> Value {
+        match self {
+            Kind::Boolean => json!({"type": "boolean"}),
+            Kind::Number => json!({"type": "number"}),
+            Kind::Text => json!({"type": "string"}),
+            Kind::Object => json!({"type": "object", "properties": {}}),
+            Kind::Texts => json!({"type": "array", "items": {"type": "string"}}),
+            Kind::Objects => json!({"type": "array", "items": {"type": "object"}}),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Kind::Boolean => "a boolean",
@@ -42,7 +54,7 @@ impl Kind {
 }
 
 /// `runtime_env.json`: what a deployment offers to the stages after it.
-const RUNTIME_ENV: [(&str, Kind); 14] = [
+pub(super) const RUNTIME_ENV: [(&str, Kind); 14] = [
     ("ok", Kind::Boolean),
     ("run_id", Kind::Text),
     ("pid", Kind::Number),
@@ -60,7 +72,7 @@ const RUNTIME_ENV: [(&str, Kind); 14] = [
 ];
 
 /// `hints_run.json`: which documented command an evaluation ran.
-const HINTS_RUN: [(&str, Kind); 5] = [
+pub(super) const HINTS_RUN: [(&str, Kind); 5] = [
     ("ok", Kind::Boolean),
     ("score", Kind::Number),
     ("chosen_command", Kind::Text),
@@ -96,6 +108,21 @@ pub fn validate_hints_run(bytes: &[u8]) -> Result<Value, Vec<String>> {
     } else {
         Err(findings)
     }
+}
+
+/// The JSON Schema of such a file; what it does not name is kept as it is.
+pub(super) fn schema(shape: &[(&str, Kind)]) -> Schema {
+    let mut properties = Map::new();
+    for (path, kind) in shape {
+        match path.split_once('.') {
+            None => {
+                properties.insert((*path).to_owned(), kind.schema());
+            }
+            // The tables name a section before its fields.
+            Some((section, name)) => properties[section]["properties"][name] = kind.schema(),
+        }
+    }
+    json_schema!({"type": "object", "properties": properties})
 }
 
 /// What a file holds, and what is wrong with it.

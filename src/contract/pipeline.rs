@@ -58,6 +58,12 @@ impl Pipeline {
         }
     }
 
+    /// The acceptance commands in one line, joined with ` && `; empty without any.
+    pub fn test_cmd(&self) -> String {
+        let tests = self.tests.as_ref();
+        tests.map(|tests| tests.cmds.join(" && ")).unwrap_or_default()
+    }
+
     fn empty(source: RelPath) -> Pipeline {
         Pipeline {
             auth: None,
@@ -90,8 +96,8 @@ impl Pipeline {
     }
 }
 
-/// Where a contract lives unless the user says otherwise.
-fn default_path() -> RelPath {
+/// Where a contract lives unless the user says otherwise: `pipeline.yml`.
+pub fn default_path() -> RelPath {
     // A constant single name without `/`, `..` or NUL always passes the check.
     RelPath::new("pipeline.yml").expect("a plain file name is a path inside a tree")
 }
@@ -147,7 +153,7 @@ pub(super) fn read_version(root: &mut Fields) -> Result<(), Fault> {
     };
     match &node.value {
         yaml::Value::Scalar { text, plain: true } if text == "1" => Ok(()),
-        yaml::Value::Scalar { text, .. } => Err(node
+        yaml::Value::Scalar { text, .. } if !node.is_null() => Err(node
             .at
             .fault(format!("`version` must be the integer 1, found `{}`", shown(text)))),
         _ => Err(node

@@ -181,14 +181,15 @@ pub(super) fn measurement(
     let stage = Stage::read(name, &mut fields, "run_cmds", "run_cmd")?;
     let metrics_path = fields.path("metrics_path")?;
     let required_keys = fields.strings("required_keys")?.unwrap_or_default();
-    if let (None, Some((_, at))) = (&metrics_path, required_keys.first()) {
-        let place = fields.place("required_keys");
-        return Err(at.fault(format!("`{place}` needs `{name}.metrics_path`")));
-    }
+    let place = fields.place("required_keys");
     if metrics_path.is_some() && name == StageName::Evaluation {
         fields.finish()?;
     } else {
         finish(fields, &stage, "run_cmds", declared, warnings)?;
+    }
+    // After the unknown keys: one of them may be the path, misspelt.
+    if let (None, Some((_, at))) = (&metrics_path, required_keys.first()) {
+        return Err(at.fault(format!("`{place}` needs `{name}.metrics_path`")));
     }
     Ok(Measurement {
         stage,

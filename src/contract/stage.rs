@@ -16,10 +16,10 @@ pub(super) const ARGUMENT_MAX: usize = 131_071;
 /// Most repetitions of a failing command.
 const RETRIES_MAX: u64 = 100;
 /// Variables that the runner sets for every stage; a contract cannot.
-const RESERVED: [&str; 3] = ["AIDER_FSM_STAGE", "AIDER_FSM_ARTIFACTS_DIR", "AIDER_FSM_REPO_ROOT"];
+pub(super) const RESERVED: [&str; 3] = ["AIDER_FSM_STAGE", "AIDER_FSM_ARTIFACTS_DIR", "AIDER_FSM_REPO_ROOT"];
 
 /// The stages of one verification, in the order they run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StageName {
     /// Prepares the tree; once, in a sandbox of its own (`bootstrap.yml`).

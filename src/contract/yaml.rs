@@ -125,7 +125,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     let mut nodes = 0;
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|error| {
-            place_of(error.marker()).fault(format!("not valid YAML: {}", shown(&error.kind().to_string())))
+            let at = place_of(error.marker());
+            let why = match begins_with_tab(text, at.line) {
+                true => "YAML is indented with blanks, and a tab stands here".to_owned(),
+                false => shown(&error.kind().to_string()),
+            };
+            at.fault(format!("not valid YAML: {why}"))
         })?;
         let at = place_of(&span.start);
         if event.is_node() {
@@ -203,6 +208,12 @@ fn place_of(mark: &Marker) -> Position {
         line: mark.line().max(1),
         column: mark.col() + 1,
     }
+}
+
+/// Whether a tab is among the blanks at the beginning of a line.
+fn begins_with_tab(text: &str, line: usize) -> bool {
+    let line = text.lines().nth(line - 1).unwrap_or_default();
+    line[..line.len() - line.trim_start().len()].contains('\t')
 }
 
 /// Opens a collection, which cannot be a key.
@@ -332,6 +343,10 @@ mod tests {
         assert_eq!(message(b"a: 1\nb: \xff\n"), "2:4: the file is not UTF-8 from here on");
         assert!(message("a: [1, 2\n").contains("not valid YAML"));
         assert!(message("a: 'x\n").starts_with("1:"));
+        assert_eq!(
+            message("a: {b: 1}\n\tc: 2\n"),
+            "2:2: not valid YAML: YAML is indented with blanks, and a tab stands here"
+        );
     }
 
     #[test]

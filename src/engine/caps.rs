@@ -8,10 +8,6 @@ use crate::{contract::Security, engine::Caps};
 const COMMAND: Duration = Duration::from_secs(1800);
 /// Longest stage where nobody says otherwise.
 const STAGE: Duration = Duration::from_secs(7200);
-/// Longest run where the user does not say otherwise.
-const RUN: Duration = Duration::from_secs(24 * 3600);
-/// Longest silence where the user does not say otherwise.
-const SILENCE: Duration = Duration::from_secs(1800);
 
 /// A wall cap and the name of the rule that gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +19,19 @@ pub(super) struct WallCap {
 }
 
 impl Caps {
+    /// Longest run where the user does not say otherwise.
+    pub const RUN: Duration = Duration::from_secs(24 * 3600);
+    /// Longest silence where the user does not say otherwise.
+    pub const SILENCE: Duration = Duration::from_secs(1800);
+
     /// When a run that began at `began` is over.
     pub(super) fn deadline(&self, began: Instant) -> Instant {
-        began + self.max_run.unwrap_or(RUN)
+        began + self.max_run.unwrap_or(Self::RUN)
     }
 
     /// Longest silence of a command.
     pub(super) fn silence(&self) -> Duration {
-        self.max_silence.unwrap_or(SILENCE)
+        self.max_silence.unwrap_or(Self::SILENCE)
     }
 }
 
@@ -117,8 +118,8 @@ mod tests {
         let late = caps.began + STAGE - seconds(5);
         assert_eq!(caps.next(late), cap(seconds(5), "max_total_seconds"));
         assert_eq!(caps.next(caps.began + STAGE), cap(Duration::ZERO, "max_total_seconds"));
-        assert_eq!(Caps::default().deadline(began), began + RUN);
-        assert_eq!(Caps::default().silence(), SILENCE);
+        assert_eq!(Caps::default().deadline(began), began + Caps::RUN);
+        assert_eq!(Caps::default().silence(), Caps::SILENCE);
     }
 
     #[test]

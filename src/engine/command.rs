@@ -49,7 +49,7 @@ pub(super) struct Command<'a> {
 }
 
 /// What became of it, as `<prefix>_result.json`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 pub(super) struct CommandResult {
     /// Exit code; 128 + n for signal n, 124 for a command that a cap on time ended,
     /// 126 for one that policy refused.
@@ -57,7 +57,8 @@ pub(super) struct CommandResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     pub timed_out: bool,
-    /// The cap that ended it: a rule of [`WallCap`], `max_silence_seconds`, `memory` or `disk`.
+    /// The cap that ended it: `timeout_seconds`, `max_cmd_seconds`, `max_total_seconds`,
+    /// `max_run_seconds`, `max_silence_seconds`, `memory` or `disk`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
     /// Who failed, when it did.

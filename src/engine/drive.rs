@@ -17,7 +17,7 @@ use crate::{
     },
     fsm::{Blame, Command, Event, Machine, PlanEdit, PlanView, Position, Prompts, Purpose, Step},
     names::RelPath,
-    record::RunDir,
+    record::{Chronicle, RunDir},
     report::{Happening, Reporter, escape},
     sandbox::jail::Jail,
 };
@@ -38,6 +38,7 @@ pub(super) struct Parts<'a> {
     pub door: &'a ModelDoor,
     pub agent_config: AgentConfig,
     pub machine: Machine,
+    pub chronicle: Chronicle<'a>,
     pub workspace: Workspace,
     /// When the run's wall budget is used up.
     pub deadline: Instant,
@@ -104,10 +105,12 @@ impl<'a> Drive<'a> {
         let mut began = Instant::now();
         loop {
             self.parts.run.journal("event", &event)?;
+            self.parts.chronicle.happened(&self.parts.machine, &event)?;
             let command = self.parts.machine.advance(event);
             self.parts
                 .run
                 .journal("command", &json!({"machine": self.parts.machine, "command": command}))?;
+            self.parts.chronicle.moved(&self.parts.machine)?;
             self.tell();
             if matches!(command, Command::Snapshot | Command::End(_)) && self.parts.machine.iteration() > 1 {
                 self.tally.own_time.push(began.elapsed().saturating_sub(self.waited));
@@ -194,6 +197,7 @@ impl<'a> Drive<'a> {
             .map(|s| Duration::from_millis(s.wall_ms))
             .sum::<Duration>()
             .min(began.elapsed());
+        self.parts.chronicle.verified(verification.judgement(&name))?;
         let verdict = verification.verdict();
         self.tally.last = Some(verification);
         Ok(Event::Verified(verdict))

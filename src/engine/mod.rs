@@ -13,6 +13,7 @@
 //! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
 //! | `facts` | what the prompts are told |
+//! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
 
 mod actions;
@@ -26,6 +27,7 @@ mod facts;
 mod judge;
 mod options;
 mod run;
+mod schemas;
 mod scratch;
 mod site;
 mod stop;
@@ -39,6 +41,7 @@ use std::path::PathBuf;
 pub use error::EngineError;
 pub use options::{Caps, ModelChoice, RunOptions, TargetOptions, Unattended};
 pub use run::{apply, run, target_of};
+pub use schemas::schemas;
 pub use stop::{Stop, Stopper};
 pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
 pub use verify::verify;

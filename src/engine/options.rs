@@ -1,6 +1,6 @@
 //! What the user asked for, as plain values.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier, record::Secret};
 
@@ -36,6 +36,8 @@ pub enum ModelChoice {
     Endpoint {
         /// Its base URL, for instance `https://host/v1`.
         base_url: String,
+        /// The provider's name as the user gave it.
+        provider: String,
         /// The model id that it is asked for.
         model: String,
     },
@@ -43,6 +45,16 @@ pub enum ModelChoice {
     Cassette(PathBuf),
     /// A cassette that is part of this program.
     Bundled(&'static str),
+}
+
+impl fmt::Display for ModelChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModelChoice::Endpoint { provider, model, .. } => write!(f, "{provider}/{model}"),
+            ModelChoice::Cassette(path) => write!(f, "cassette:{}", path.display()),
+            ModelChoice::Bundled(_) => f.write_str("cassette"),
+        }
+    }
 }
 
 /// Options that `run` and `verify` share.
@@ -86,7 +98,7 @@ pub struct RunOptions {
     /// The model.
     pub model: ModelChoice,
     /// The endpoint's key.
-    pub api_key: Option<crate::record::Secret>,
+    pub api_key: Option<Secret>,
     /// Record the model traffic as a cassette here.
     pub record_cassette: Option<PathBuf>,
     /// The OpenCode binary, if named.
@@ -105,7 +117,7 @@ pub struct RunOptions {
     pub seeds: Vec<PathBuf>,
     /// Withheld paths that the user allows by name.
     pub allow_repo_config: Vec<RelPath>,
-    /// Model budget of the run; its wall is the whole run's wall.
+    /// Model budget of the run.
     pub run_budget: Budget,
     /// Model budget of one turn.
     pub turn_budget: Budget,

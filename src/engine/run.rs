@@ -19,7 +19,7 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    record::RunDir,
+    record::{Chronicle, OpenCode, RunDir, Subject},
     report::{Happening, Reporter},
     tree::{self, Change},
 };
@@ -41,7 +41,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         .iter()
         .map(|path| Seed::read(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let binary = agent::reachable(&agent::find_binary(options.opencode_bin.as_deref())?)?;
+    let found = agent::find_binary(options.opencode_bin.as_deref())?;
+    let binary = agent::reachable(&found)?;
     let granted = options.target.grants.iter().map(|(_, value)| value);
     let secrets: Vec<_> = options.api_key.iter().chain(granted).cloned().collect();
     let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
@@ -51,14 +52,20 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         .collect();
     let mounts = agent::mounts(&binary, site.scratch.path())?;
     let mut workspace = site.workspace(&options.target, &options.plan, withheld, mounts)?;
-    let pipeline = site::contract_of(&options.target, &workspace)?;
+    let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
     let bootstrap = Bootstrap::of(&workspace, &options.target)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
-    let longest = options.target.caps.deadline(began);
-    let deadline = options
-        .run_budget
-        .wall
-        .map_or(longest, |wall| longest.min(began + wall));
+    let test_cmd = pipeline.test_cmd();
+    let subject = Subject {
+        model: options.model.to_string(),
+        ..site.subject(&options.target, &options.plan, &pipeline)
+    };
+    let opencode = OpenCode {
+        path: found.display().to_string(),
+        version: agent::version_of(&found),
+    };
+    let chronicle = Chronicle::begin(&site.run, subject, Some(opencode))?;
+    let deadline = options.target.caps.deadline(began);
     let judge = Judge {
         jail: &site.jail,
         run: &site.run,
@@ -73,11 +80,6 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         news = prepare(&judge, &mut workspace) => news?,
         signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
     };
-    let test_cmd = pipeline
-        .tests
-        .as_ref()
-        .map(|tests| tests.cmds.join(" && "))
-        .unwrap_or_default();
     if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
         let text = Plan::template(&options.goal, &test_cmd, Some(&pipeline));
         workspace.write(&site.jail, &options.plan, text.as_bytes()).await?;
@@ -121,13 +123,14 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         door: &door,
         agent_config,
         machine,
+        chronicle,
         workspace,
         deadline,
     };
     let mut drive = Drive::new(parts, news);
     let driven = drive.drive(&mut stop).await;
     let closed = drive.close().await;
-    let (parts, tally) = drive.into_parts();
+    let (mut parts, tally) = drive.into_parts();
 
     let mut summary = Summary::new(&site);
     summary.blame = match (parts.machine.position(), &driven) {
@@ -136,7 +139,10 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         _ => Some(Blame::Sandbox),
     };
     (summary.exit_reason, summary.detail, summary.exit_code) = match (parts.machine.position(), driven.and(closed)) {
-        (_, Err(why)) => ("ERROR".to_owned(), why.to_string(), why.exit_code()),
+        (_, Err(why)) => {
+            parts.chronicle.ended("ERROR")?;
+            ("ERROR".to_owned(), why.to_string(), why.exit_code())
+        }
         (fsm::Position::Ended(end), Ok(())) => (
             end.reason.to_string(),
             end.detail.clone(),
@@ -145,6 +151,9 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         (position, Ok(())) => ("ERROR".to_owned(), format!("the run stopped in {}", position.name()), 7),
     };
     let done = summary.exit_reason == EndReason::Done.to_string();
+    if !done {
+        site.run.settle()?;
+    }
     summary.iterations = parts.machine.iteration();
     summary.turns = tally.turns;
     summary.guard_events = tally.guard_events;
@@ -159,7 +168,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         summary.metrics = last.metrics;
         summary.walls = last.walls;
     }
-    bring_out(&parts.workspace, &site.run, &mut summary)?;
+    bring_out(&parts.workspace, &site.run, reporter, &mut summary)?;
     drop(parts);
     summary.usage = Some(door.close()?);
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -190,7 +199,7 @@ fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineErro
     let (upstream, model) = match &options.model {
         ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
         ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
-        ModelChoice::Endpoint { base_url, model } => (
+        ModelChoice::Endpoint { base_url, model, .. } => (
             Upstream::Http {
                 base_url: base_url.clone(),
                 key: options.api_key.clone(),
@@ -228,7 +237,12 @@ fn plan_of(workspace: &Workspace, path: &RelPath) -> Result<PlanSummary, EngineE
 }
 
 /// Writes what was accepted to the run's artifacts: `changes.patch`, `changes.json`, `files/`.
-fn bring_out(workspace: &Workspace, run: &RunDir, summary: &mut Summary) -> Result<(), EngineError> {
+fn bring_out(
+    workspace: &Workspace,
+    run: &RunDir,
+    reporter: &Reporter,
+    summary: &mut Summary,
+) -> Result<(), EngineError> {
     let (pristine, current) = (workspace.base(), workspace.current());
     let changes = workspace.changes();
     summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), EXPORT_BYTES)?;
@@ -237,10 +251,13 @@ fn bring_out(workspace: &Workspace, run: &RunDir, summary: &mut Summary) -> Resu
         .into_iter()
         .filter(|change| !summary.refused.iter().any(|(path, _)| *path == change.path))
         .collect();
-    run.write(
-        "changes.patch",
-        &tree::patch(pristine, workspace.start(), current, &out)?,
-    )?;
+    let patch = tree::patch(pristine, workspace.start(), current, &out)?;
+    if run.holds_secret(&patch) {
+        let text = "changes.patch has [redacted] in place of a secret and does not apply there; \
+                    `opencode-fsm apply` brings the files as they are";
+        reporter.say(Happening::Warning { text: text.to_owned() });
+    }
+    run.write("changes.patch", &patch)?;
     run.write_json("changes.json", &out)?;
     summary.changes = out.iter().map(ChangeLine::from).collect();
     Ok(())

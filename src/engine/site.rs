@@ -24,10 +24,10 @@ use crate::{
     guard::{self, WriteSets},
     names::{RelPath, RunId},
     policy::{Limits, ReadOnlyMount},
-    record::{self, RunDir, Secret},
+    record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::jail::{self, Jail},
-    tree::{Cache, CopyLimits, Pristine},
+    tree::{Cache, CopyLimits, EntryKind, Pristine},
 };
 
 /// Bounds on the copied target.
@@ -75,7 +75,9 @@ impl Site {
             })?,
             None => record::default_runs_dir()?,
         };
-        let run = RunDir::create(&runs, &id, secrets)?;
+        let granted = options.grants.iter().map(|(_, value)| value.clone());
+        let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).collect();
+        let run = RunDir::create(&runs, &id, &secrets)?;
         reporter.say(Happening::RunStarted {
             run: id.to_string(),
             target: target.display().to_string(),
@@ -110,6 +112,17 @@ impl Site {
             scratch,
             jail,
         })
+    }
+
+    /// What the record says the run is about; the model is the caller's to add.
+    pub fn subject(&self, options: &TargetOptions, plan: &RelPath, pipeline: &Pipeline) -> Subject {
+        Subject {
+            repo: self.target.display().to_string(),
+            plan_path: plan.to_string(),
+            pipeline_path: options.pipeline.to_string(),
+            model: String::new(),
+            test_cmd: pipeline.test_cmd(),
+        }
     }
 
     /// The workspace on the copied target.
@@ -192,13 +205,28 @@ async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<(Ca
         .map_err(|why| EngineError::Usage(format!("the copy was abandoned: {why}")))?
 }
 
-/// The contract of the tree as it was copied, with the user's acceptance command in it.
-pub(super) fn contract_of(options: &TargetOptions, workspace: &Workspace) -> Result<Pipeline, EngineError> {
-    let mut pipeline = match workspace.read(&options.pipeline, CONTRACT_BYTES)? {
-        Some(bytes) => Pipeline::parse(&options.pipeline, &bytes).map_err(|e| EngineError::Contract(e.to_string()))?,
+/// The contract of the tree as it was copied, with the user's acceptance command in it;
+/// the file itself is kept as `pipeline.yml` of the run.
+pub(super) fn contract_of(
+    options: &TargetOptions,
+    workspace: &Workspace,
+    run: &RunDir,
+) -> Result<Pipeline, EngineError> {
+    let mut pipeline = match contract_text(&options.pipeline, workspace)? {
+        Some(bytes) => {
+            run.write("pipeline.yml", &bytes)?;
+            match Pipeline::parse(&options.pipeline, &bytes) {
+                Ok(pipeline) => pipeline,
+                Err(why) => {
+                    let why = why.to_string();
+                    run.write("pipeline_parse_error.txt", format!("{why}\n").as_bytes())?;
+                    return Err(EngineError::Contract(why));
+                }
+            }
+        }
         None if options.require_pipeline => {
             return Err(EngineError::Contract(format!(
-                "the target has no `{}`; add one (docs/pipeline_spec.md), name it with --pipeline, or leave out --require-pipeline",
+                "the target has no `{}`; write one (`opencode-fsm init`, docs/pipeline_spec.md), or name another with --pipeline",
                 options.pipeline
             )));
         }
@@ -210,6 +238,28 @@ pub(super) fn contract_of(options: &TargetOptions, workspace: &Workspace) -> Res
         pipeline.tests = Pipeline::with_tests(DEFAULT_TESTS).tests;
     }
     Ok(pipeline)
+}
+
+/// The contract's bytes; `None` where there is nothing under its name.
+fn contract_text(path: &RelPath, workspace: &Workspace) -> Result<Option<Vec<u8>>, EngineError> {
+    let refuse = |why: &str| Err(EngineError::Contract(format!("{path}:1:1: {why}")));
+    let pristine = workspace.copied();
+    let skipped = pristine.skipped.iter().find(|(skipped, _)| skipped == path);
+    match pristine.manifest.get(path).map(|entry| &entry.kind) {
+        None => match skipped {
+            Some((_, why)) => refuse(&format!("a contract is a file, and this was not copied: {why}")),
+            None => Ok(None),
+        },
+        Some(EntryKind::File { size, .. }) if *size > CONTRACT_BYTES => {
+            refuse(&format!("the file has {size} bytes; at most {CONTRACT_BYTES} are read"))
+        }
+        Some(EntryKind::File { .. }) => workspace.read(path, CONTRACT_BYTES),
+        Some(EntryKind::Dir) => refuse("a contract is a file, and this is a directory"),
+        Some(EntryKind::Symlink { .. }) => {
+            refuse("a contract is a file, and this is a link; name the file itself with --pipeline")
+        }
+        Some(EntryKind::Special) => refuse("a contract is a file, and this is a device, socket or fifo"),
+    }
 }
 
 /// Tells what the contract holds to no effect.

@@ -18,9 +18,9 @@ use crate::{
 pub const SUMMARY_VERSION: u32 = 1;
 
 /// The outcome of one run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
-    /// [`SUMMARY_VERSION`].
+    /// 1; it rises when a field changes its meaning.
     pub version: u32,
     /// The run.
     pub run_id: String,
@@ -113,7 +113,7 @@ impl Summary {
 }
 
 /// The steps of a plan, as lines `ID text`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlanSummary {
     /// Done.
     pub done: Vec<String>,
@@ -124,7 +124,7 @@ pub struct PlanSummary {
 }
 
 /// One changed path.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ChangeLine {
     /// The path.
     pub path: RelPath,

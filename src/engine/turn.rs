@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     agent::{Agent, Turn, TurnEnd, TurnReport},
@@ -14,8 +16,8 @@ use crate::{
         workspace::Settled,
     },
     fsm::{Blame, Event, Evidence, Purpose, TurnFailure, TurnResult},
-    guard::{self, Phase, Ruling},
-    record::RunDir,
+    guard::{self, Judged, Phase, Ruling},
+    record::{Answer, RunDir},
     report::{Happening, escape},
     sandbox::SandboxError,
 };
@@ -25,6 +27,32 @@ const LEDGER: &str = "model.jsonl";
 
 /// Paths put back as bootstrap made them that the journal names, each time.
 const RESTORED_SHOWN: usize = 20;
+
+/// What the guard took back after a phase, as `guard/NNNN-LABEL.json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TakenBack<'a> {
+    /// What the agent was doing.
+    phase: Phase,
+    /// Each change that did not stay.
+    refused: &'a [&'a Judged],
+}
+
+/// One turn of the agent, as `turns/NNNN-LABEL.json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TurnRecord<'a> {
+    /// The turn's name, where the agent reported nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a String>,
+    /// What the agent reported.
+    #[serde(flatten)]
+    report: Option<&'a TurnReport>,
+    /// Who failed, when somebody did.
+    blame: Option<Blame>,
+    /// Why, in one line.
+    reason: Option<String>,
+    /// Where to look, relative to the run's directory.
+    evidence: Option<&'a str>,
+}
 
 /// A turn that is being taken.
 pub(super) struct UnderWay {
@@ -50,14 +78,14 @@ impl UnderWay {
         report: Option<&TurnReport>,
         failed: Option<&TurnFailure>,
     ) -> Result<(), EngineError> {
-        let mut record = match report {
-            Some(report) => serde_json::to_value(report).unwrap_or_default(),
-            None => json!({"label": self.label}),
+        let record = TurnRecord {
+            label: report.is_none().then_some(&self.label),
+            report,
+            blame: failed.map(|failed| failed.blame),
+            reason: failed.map(|failed| escape(failed.why.as_bytes(), 1_000)),
+            evidence: failed.and_then(|failed| failed.evidence.as_deref()),
         };
-        record["blame"] = json!(failed.map(|failed| failed.blame));
-        record["reason"] = json!(failed.map(|failed| escape(failed.why.as_bytes(), 1_000)));
-        record["evidence"] = json!(failed.and_then(|failed| failed.evidence.as_deref()));
-        run.write_json::<Value>(&self.own(), &record)?;
+        run.write_json(&self.own(), &record)?;
         Ok(())
     }
 
@@ -94,6 +122,7 @@ impl Drive<'_> {
         self.tally.turns += 1;
         let base = format!("turns/{:04}-{label}", self.tally.turns);
         self.parts.run.write(&format!("{base}.prompt.md"), prompt.as_bytes())?;
+        self.parts.chronicle.asked(&label, &prompt)?;
         let under_way = self.under_way.insert(UnderWay {
             label: label.clone(),
             base,
@@ -111,6 +140,15 @@ impl Drive<'_> {
             return Err(EngineError::Usage("a turn without a record".to_owned()));
         };
         let events = under_way.keep_events(self.parts.run)?;
+        if let Ok(report) = &report {
+            let answer = Answer {
+                text: &report.text,
+                tool_calls: report.tool_calls,
+                failed_calls: &report.failed_calls,
+                wall_ms: report.wall_ms,
+            };
+            self.parts.chronicle.answered(&label, answer)?;
+        }
         let mut failed = match &report {
             Ok(report) => self.failure(report, events),
             Err(why) => Some(TurnFailure {
@@ -334,9 +372,12 @@ impl Drive<'_> {
         self.tally.guard_events += 1;
         let base = format!("guard/{:04}-{label}", self.tally.guard_events);
         self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
-        self.parts
-            .run
-            .write_json(&format!("{base}.json"), &json!({"phase": phase, "refused": refused}))?;
+        let taken_back = TakenBack {
+            phase,
+            refused: &refused,
+        };
+        self.parts.run.write_json(&format!("{base}.json"), &taken_back)?;
+        self.parts.chronicle.guarded(phase, &refused)?;
         self.parts.run.journal(
             "guard",
             &json!({"phase": phase, "refused": refused, "evidence": format!("{base}.patch")}),

@@ -12,21 +12,28 @@ use crate::{
     fsm::Blame,
     guard,
     names::RelPath,
+    record::Chronicle,
     report::{Happening, Reporter},
 };
 
-/// Runs the target's contract once, in a judge of its own.
+/// Runs the target's contract once, in a judge of its own; `name` is the verification's
+/// directory in the run.
 ///
 /// # Errors
 /// When it cannot be run; a contract that is not met is an [`Outcome`].
-pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
+pub async fn verify(
+    options: &TargetOptions,
+    name: &str,
+    reporter: &Reporter,
+    mut stop: Stop,
+) -> Result<Outcome, EngineError> {
     let began = Instant::now();
     let secrets: Vec<_> = options.grants.iter().map(|(_, value)| value.clone()).collect();
     let site = Site::prepare(options, &secrets, reporter, &mut stop).await?;
     // No agent ever looks at it; what a bootstrap may write is the same as in a run.
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
     let mut workspace = site.workspace(options, &plan, guard::withheld(), Vec::new())?;
-    let pipeline = site::contract_of(options, &workspace)?;
+    let pipeline = site::contract_of(options, &workspace, &site.run)?;
     let bootstrap = Bootstrap::of(&workspace, options)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
     let actions = guard::actions_path();
@@ -34,6 +41,8 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
         let text = format!("`{actions}` is for a run: a verification does not perform it");
         reporter.say(Happening::Warning { text });
     }
+    let mut chronicle = Chronicle::begin(&site.run, site.subject(options, &plan, &pipeline), None)?;
+    chronicle.preflight()?;
     let judge = Judge {
         jail: &site.jail,
         run: &site.run,
@@ -45,8 +54,17 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
         deadline: options.caps.deadline(began),
     };
     let verification = tokio::select! {
-        verification = judge.verify(&mut workspace, "verify") => verification?,
+        verification = judge.verify(&mut workspace, name) => match verification {
+            Ok(verification) => verification,
+            Err(why) => {
+                chronicle.ended("ERROR")?;
+                site.run.settle()?;
+                return Err(why);
+            }
+        },
         signal = stop.requested() => {
+            chronicle.ended("INTERRUPTED")?;
+            site.run.settle()?;
             drop(workspace);
             site.scratch.remove()?;
             return Err(EngineError::Interrupted(signal));
@@ -55,6 +73,7 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
     if let Some(report) = verification.walls.clone() {
         reporter.say(Happening::Walls { report });
     }
+    chronicle.verified(verification.judgement(name))?;
     let mut summary = Summary::new(&site);
     let (reason, exit) = match (verification.blame, verification.cap.as_deref()) {
         (None, _) => ("VERIFIED", 0),
@@ -64,6 +83,7 @@ pub async fn verify(options: &TargetOptions, reporter: &Reporter, mut stop: Stop
     };
     (summary.exit_reason, summary.exit_code) = (reason.to_owned(), exit);
     (summary.blame, summary.evidence) = (verification.blame, verification.place);
+    chronicle.ended(&summary.exit_reason)?;
     summary.detail = match (&verification.failed_stage, &verification.reason) {
         (Some(stage), Some(reason)) => format!("{stage}: {reason}"),
         _ => "every stage passed".to_owned(),

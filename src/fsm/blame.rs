@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::state::EndReason;
 
 /// Who a failure is laid to: of a command, a stage, a verification, a turn or a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Blame {
     /// The agent: what it did, or its server.

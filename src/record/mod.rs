@@ -3,17 +3,29 @@
 //! | file | holds |
 //! |---|---|
 //! | `run_dir` | [`RunDir`]: one run's locked directory, its journal and its artifacts |
+//! | `chronicle`, `log_line`, `state`, `versions` | [`Chronicle`]: the run's course in the predecessor's files |
+//! | `schema` | JSON Schemas of records |
 //! | `redact` | [`Secret`], and how secrets are taken out of what is written |
 //! | `places` | where runs and caches lie (XDG Base Directory Specification) |
 #![forbid(unsafe_code)]
 
+mod chronicle;
+mod log_line;
 mod places;
 mod redact;
 mod run_dir;
+mod schema;
+mod state;
+mod versions;
 
-pub use places::{default_cache_dir, default_runs_dir, find_run};
-pub use redact::Secret;
-pub use run_dir::{RunDir, durable_write};
+pub use chronicle::{Answer, Chronicle, Judgement};
+pub use log_line::{LogLine, SnapshotOf};
+pub use places::{config_file, default_cache_dir, default_runs_dir, find_run};
+pub use redact::{Redactor, Secret};
+pub use run_dir::{JournalLine, RunDir, durable_write};
+pub use schema::schema_of;
+pub use state::{State, Subject};
+pub use versions::{Named, OpenCode, Os, Versions};
 
 /// Why the record could not be kept or found.
 #[derive(Debug, thiserror::Error)]

@@ -27,9 +27,26 @@ pub fn default_cache_dir() -> Result<PathBuf, RecordError> {
     place("XDG_CACHE_HOME", ".cache", "/var/cache")
 }
 
+/// The file with the host's defaults: `$XDG_CONFIG_HOME/opencode-fsm/config.yml`, else
+/// `~/.config/opencode-fsm/config.yml`; for root `/etc/opencode-fsm/config.yml` before
+/// both, if it exists. `None` when there is no home.
+pub fn config_file() -> Option<PathBuf> {
+    let hosts = Path::new("/etc/opencode-fsm/config.yml");
+    if nix::unistd::geteuid().is_root() && hosts.exists() {
+        return Some(hosts.to_path_buf());
+    }
+    let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some(base.join("opencode-fsm/config.yml"))
+}
+
+/// The path in a variable; the specification has relative ones ignored.
+fn absolute(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}
+
 fn place(variable: &'static str, below_home: &str, roots: &str) -> Result<PathBuf, RecordError> {
-    // The specification has relative paths ignored.
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = match absolute(variable) {
         Some(base) => base,
         None if nix::unistd::geteuid().is_root() => PathBuf::from(roots),

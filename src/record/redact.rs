@@ -1,8 +1,9 @@
 //! Secrets by value: whatever is written has them taken out, in the forms in which they travel.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use base64::Engine as _;
+use serde_json::Value;
 
 /// What stands where a secret stood.
 const MARK: &[u8] = b"[redacted]";
@@ -23,6 +24,11 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is taken out of texts: it has at least 6 bytes.
+    pub fn is_redacted(&self) -> bool {
+        self.0.len() >= SHORTEST
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -33,19 +39,25 @@ impl fmt::Debug for Secret {
 
 /// The forms of all secrets of a run, longest first.
 #[derive(Clone, Default)]
-pub(super) struct Redactor(Vec<Vec<u8>>);
+pub struct Redactor(Vec<Vec<u8>>);
 
 impl Redactor {
+    /// What takes `secrets` out; see [`Secret::is_redacted`].
     pub fn new(secrets: &[Secret]) -> Self {
         let mut forms: Vec<Vec<u8>> = secrets
             .iter()
+            .filter(|secret| secret.is_redacted())
             .map(Secret::expose)
-            .filter(|value| value.len() >= SHORTEST)
             .flat_map(forms_of)
             .collect();
         forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();
         Self(forms)
+    }
+
+    /// Whether there is nothing to take out.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The bytes without any secret; `None` when there was none in them.
@@ -57,6 +69,32 @@ impl Redactor {
             }
         }
         out
+    }
+
+    /// A text without any secret.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.redact(text.as_bytes()) {
+            Some(clean) => Cow::Owned(String::from_utf8_lossy(&clean).into_owned()),
+            None => Cow::Borrowed(text),
+        }
+    }
+
+    /// A JSON value without any secret in its texts, names and numbers; it stays one.
+    pub fn value(&self, value: Value) -> Value {
+        match value {
+            _ if self.0.is_empty() => value,
+            Value::String(text) => Value::String(self.text(&text).into_owned()),
+            Value::Array(items) => items.into_iter().map(|item| self.value(item)).collect(),
+            Value::Object(fields) => fields
+                .into_iter()
+                .map(|(name, value)| (self.text(&name).into_owned(), self.value(value)))
+                .collect(),
+            Value::Number(number) => match self.text(&number.to_string()) {
+                Cow::Borrowed(_) => Value::Number(number),
+                Cow::Owned(clean) => Value::String(clean),
+            },
+            Value::Null | Value::Bool(_) => value,
+        }
     }
 }
 
@@ -150,6 +188,15 @@ mod tests {
         fn what_holds_no_secret_stays(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(Redactor::new(&[Secret::new("sk-0123456789abcdefghij")]).redact(&bytes), None);
         }
+    }
+
+    #[test]
+    fn json_stays_json_without_its_secrets() {
+        let redactor = Redactor::new(&[Secret::new("1234567"), Secret::new("s\"cret"), Secret::new("short")]);
+        let value = serde_json::json!({"a": [1_234_567, 12, null], "s\"cret": "a s\"cret, short"});
+        let clean = serde_json::json!({"a": ["[redacted]", 12, null], "[redacted]": "a [redacted], short"});
+        assert_eq!(redactor.value(value.clone()), clean);
+        assert_eq!(Redactor::default().value(value.clone()), value);
     }
 
     #[test]

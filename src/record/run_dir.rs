@@ -15,10 +15,14 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{RecordError, Secret, redact::Redactor};
+use super::{RecordError, Redactor, Secret};
 use crate::names::RunId;
+
+/// How files are called that are written as their bytes come.
+const STREAMS: [&str; 3] = ["_stdout.txt", "_stderr.txt", ".events.jsonl"];
 
 /// One run's directory, held with an exclusive lock while the run lives.
 pub struct RunDir {
@@ -34,14 +38,18 @@ struct Journal {
     seq: u64,
 }
 
-/// One line of `journal.jsonl`.
-#[derive(Serialize)]
-struct Line<'a, T> {
-    seq: u64,
+/// One line of `journal.jsonl`. The fields are the event's own; for `event` and
+/// `command` they are the machine's values as they are.
+#[derive(Serialize, JsonSchema)]
+pub struct JournalLine<'a, T> {
+    /// Counts the lines from 0.
+    pub seq: u64,
     /// RFC 3339, UTC.
-    ts: String,
-    event: &'a str,
-    fields: &'a T,
+    pub ts: String,
+    /// What happened: `run`, `copied`, `event`, `command`, `guard`, `leaked`, `ended`, …
+    pub event: &'a str,
+    /// What belongs to it.
+    pub fields: &'a T,
 }
 
 impl RunDir {
@@ -94,18 +102,13 @@ impl RunDir {
     /// When it cannot be written: then nothing that depends on it may happen.
     pub fn journal<T: Serialize>(&self, event: &str, fields: &T) -> Result<(), RecordError> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = Line {
+        let line = JournalLine {
             seq: journal.seq,
             ts: jiff::Timestamp::now().to_string(),
             event,
             fields,
         };
-        let mut bytes = serde_json::to_vec(&line).map_err(|source| RecordError::Encode {
-            what: format!("the journal's `{event}`"),
-            source,
-        })?;
-        bytes = self.clean(bytes);
-        bytes.push(b'\n');
+        let bytes = self.json_line(&line, "the journal")?;
         let written = journal.file.write_all(&bytes).and_then(|()| journal.file.sync_data());
         written.map_err(RecordError::io("append to", &self.path.join("journal.jsonl")))?;
         journal.seq += 1;
@@ -118,7 +121,10 @@ impl RunDir {
     /// When it cannot be written; what was there before is then still there.
     pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
         let path = self.path.join(relative);
-        durable_write(&path, &self.clean(bytes.to_vec()))?;
+        match self.redactor.redact(bytes) {
+            Some(clean) => durable_write(&path, &clean)?,
+            None => durable_write(&path, bytes)?,
+        }
         Ok(path)
     }
 
@@ -127,12 +133,35 @@ impl RunDir {
     /// # Errors
     /// As there.
     pub fn write_json<T: Serialize>(&self, relative: &str, value: &T) -> Result<PathBuf, RecordError> {
-        let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| RecordError::Encode {
+        let encode = |source| RecordError::Encode {
             what: relative.to_owned(),
             source,
-        })?;
+        };
+        let value = self.redactor.value(serde_json::to_value(value).map_err(encode)?);
+        let mut bytes = serde_json::to_vec_pretty(&value).map_err(encode)?;
         bytes.push(b'\n');
-        self.write(relative, &bytes)
+        let path = self.path.join(relative);
+        durable_write(&path, &bytes)?;
+        Ok(path)
+    }
+
+    /// Appends one JSON line to an artifact, redacted; parents are made. Unlike the
+    /// journal's, a line is not fsynced: nothing follows from it.
+    ///
+    /// # Errors
+    /// When it cannot be encoded or written.
+    pub fn append<T: Serialize>(&self, relative: &str, value: &T) -> Result<(), RecordError> {
+        let path = self.path.join(relative);
+        let bytes = self.json_line(value, relative)?;
+        let append = || -> io::Result<()> {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path.parent().unwrap_or(Path::new(".")))?;
+            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+            file.write_all(&bytes)
+        };
+        append().map_err(RecordError::io("append to", &path))
     }
 
     /// Takes over a file that a stream was written to as it came: redacts and syncs it.
@@ -148,6 +177,34 @@ impl RunDir {
                 .and_then(|file| file.sync_all())
                 .map_err(RecordError::io("sync", &path)),
         }
+    }
+
+    /// Redacts what streams left behind that nobody could adopt, because the run was cut
+    /// off. Each file is replaced: what still writes to one writes to a file without a name.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written.
+    pub fn settle(&self) -> Result<(), RecordError> {
+        let mut left = vec![self.path.clone()];
+        while let Some(dir) = left.pop().filter(|_| !self.redactor.is_empty()) {
+            let entries = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+            for entry in entries.map_err(RecordError::io("read", &dir))? {
+                let (path, kind) = (entry.path(), entry.file_type());
+                let name = entry.file_name();
+                let kind = kind.map_err(RecordError::io("look at", &path))?;
+                if kind.is_dir() {
+                    left.push(path);
+                } else if kind.is_file()
+                    && STREAMS
+                        .iter()
+                        .any(|end| name.as_encoded_bytes().ends_with(end.as_bytes()))
+                {
+                    let bytes = fs::read(&path).map_err(RecordError::io("read", &path))?;
+                    durable_write(&path, self.redactor.redact(&bytes).as_deref().unwrap_or(&bytes))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets an artifact be found under a second name as well, in place of what had it before.
@@ -168,14 +225,23 @@ impl RunDir {
 
     /// A text without any secret.
     pub fn redact(&self, text: &str) -> String {
-        match self.redactor.redact(text.as_bytes()) {
-            Some(clean) => String::from_utf8_lossy(&clean).into_owned(),
-            None => text.to_owned(),
-        }
+        self.redactor.text(text).into_owned()
     }
 
-    fn clean(&self, bytes: Vec<u8>) -> Vec<u8> {
-        self.redactor.redact(&bytes).unwrap_or(bytes)
+    /// Whether a secret is in it, which writing it takes out.
+    pub fn holds_secret(&self, bytes: &[u8]) -> bool {
+        self.redactor.redact(bytes).is_some()
+    }
+
+    fn json_line<T: Serialize>(&self, value: &T, what: &str) -> Result<Vec<u8>, RecordError> {
+        let encode = |source| RecordError::Encode {
+            what: what.to_owned(),
+            source,
+        };
+        let value = self.redactor.value(serde_json::to_value(value).map_err(encode)?);
+        let mut bytes = serde_json::to_vec(&value).map_err(encode)?;
+        bytes.push(b'\n');
+        Ok(bytes)
     }
 }
 
@@ -252,6 +318,19 @@ mod tests {
             assert_eq!(fs::read(run.path().join("last.txt")).expect("read"), b"x [redacted]");
         }
         assert!(run.alias("none.txt", "last.txt").is_err());
+        fs::create_dir_all(run.path().join("deep")).expect("mkdir");
+        for (name, after) in [
+            ("deep/tests_stdout.txt", "[redacted]"),
+            ("deep/other.txt", "sk-0123456789"),
+        ] {
+            fs::write(run.path().join(name), "sk-0123456789").expect("write");
+            run.settle().expect("settle");
+            assert_eq!(
+                fs::read_to_string(run.path().join(name)).expect("read"),
+                after,
+                "{name}"
+            );
+        }
     }
 
     #[test]

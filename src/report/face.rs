@@ -1,15 +1,20 @@
 //! How happenings are shown.
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal, Write},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Happening;
-use crate::{guard::Ruling, sandbox::WallState};
+use crate::{
+    guard::Ruling,
+    record::{Redactor, Secret},
+    sandbox::WallState,
+};
 
 /// Between two pictures of the live line.
 const TICK: Duration = Duration::from_millis(120);
@@ -42,6 +47,7 @@ pub struct Reporter {
     verbose: u8,
     /// The live line; only on a terminal.
     live: Option<Arc<ProgressBar>>,
+    secrets: Arc<OnceLock<Redactor>>,
 }
 
 impl Reporter {
@@ -55,7 +61,17 @@ impl Reporter {
             bar.enable_steady_tick(TICK);
             Arc::new(bar)
         });
-        Self { face, verbose, live }
+        Self {
+            face,
+            verbose,
+            live,
+            secrets: Arc::default(),
+        }
+    }
+
+    /// From now on none of `secrets` is shown, here and by every clone. The first call counts.
+    pub fn hide(&self, secrets: &[Secret]) {
+        let _ = self.secrets.set(Redactor::new(secrets));
     }
 
     /// Keeps the live line away from the terminal until what is returned is dropped.
@@ -71,8 +87,8 @@ impl Reporter {
     /// Shows a happening.
     pub fn say(&self, happening: Happening) {
         if self.face == Face::Json {
-            if let Ok(line) = serde_json::to_string(&happening) {
-                let _ = writeln!(io::stdout().lock(), "{line}");
+            if let Ok(value) = serde_json::to_value(&happening) {
+                self.json(value);
             }
             return;
         }
@@ -88,7 +104,7 @@ impl Reporter {
                 let step = step.map(|step| format!("  STEP_ID={step}")).unwrap_or_default();
                 let text = format!("[{iteration}] {state}{step}");
                 if let Some(bar) = &self.live {
-                    bar.set_prefix(text.clone());
+                    bar.set_prefix(self.clean(&text).into_owned());
                 }
                 self.line(&text);
             }
@@ -122,6 +138,10 @@ impl Reporter {
             }
             Happening::Note { text } => self.line(&text),
             Happening::Warning { text } => self.line(&format!("warning: {text}")),
+            Happening::Error { message, .. } => {
+                self.clear();
+                self.line(&format!("error: {message}"));
+            }
             Happening::Ended { .. } => self.clear(),
         }
     }
@@ -130,7 +150,7 @@ impl Reporter {
     pub fn print(&self, text: &str) {
         if self.face == Face::Human {
             self.clear();
-            let _ = writeln!(io::stdout().lock(), "{text}");
+            let _ = writeln!(io::stdout().lock(), "{}", self.clean(text));
         }
     }
 
@@ -138,24 +158,28 @@ impl Reporter {
     pub fn result(&self, value: &serde_json::Value, text: &str) {
         match self.face {
             Face::Human => self.print(text),
-            Face::Json => {
-                let _ = writeln!(io::stdout().lock(), "{value}");
-            }
+            Face::Json => self.json(value.clone()),
         }
     }
 
     /// Why the program ends without a result.
     pub fn fail(&self, exit: u8, why: &str) {
-        self.clear();
-        match self.face {
-            Face::Human => {
-                let _ = writeln!(io::stderr().lock(), "error: {why}");
-            }
-            Face::Json => {
-                let value = serde_json::json!({"event": "error", "exit": exit, "message": why});
-                let _ = writeln!(io::stdout().lock(), "{value}");
-            }
-        }
+        let message = why.to_owned();
+        self.say(Happening::Error { exit, message });
+    }
+
+    fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.secrets
+            .get()
+            .map_or(Cow::Borrowed(text), |secrets| secrets.text(text))
+    }
+
+    fn json(&self, value: serde_json::Value) {
+        let value = match self.secrets.get() {
+            Some(secrets) => secrets.value(value),
+            None => value,
+        };
+        let _ = writeln!(io::stdout().lock(), "{}", value);
     }
 
     fn walls(&self, report: &crate::sandbox::WallReport) {
@@ -182,6 +206,7 @@ impl Reporter {
 
     /// A line that stays.
     fn line(&self, text: &str) {
+        let text = self.clean(text);
         match &self.live {
             Some(bar) => bar.suspend(|| {
                 let _ = writeln!(io::stderr().lock(), "{text}");
@@ -195,7 +220,7 @@ impl Reporter {
     /// A text that the next one replaces; nothing where there is no terminal.
     fn fleeting(&self, text: &str) {
         if let Some(bar) = &self.live {
-            bar.set_message(text.to_owned());
+            bar.set_message(self.clean(text).into_owned());
         }
     }
 

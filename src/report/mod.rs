@@ -14,7 +14,7 @@ pub use escape::escape;
 pub use face::{Aside, Face, Reporter};
 
 /// One thing that happened, for the terminal or as one JSON line.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Happening {
     /// A run began.
@@ -94,6 +94,13 @@ pub enum Happening {
     Warning {
         /// The line.
         text: String,
+    },
+    /// The program ends without a result.
+    Error {
+        /// The exit code.
+        exit: u8,
+        /// Why, in one line.
+        message: String,
     },
     /// A run ended.
     Ended {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::Tier;
 
 /// What became of one wall.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "state", content = "why", rename_all = "kebab-case")]
 pub enum WallState {
     /// Stands as asked.
@@ -17,7 +17,7 @@ pub enum WallState {
 }
 
 /// One wall by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Wall {
     /// The wall's name, for instance `network namespace`.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct Wall {
 }
 
 /// All walls of one sandbox and the tier they add up to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct WallReport {
     /// The tier.
     pub tier: Tier,

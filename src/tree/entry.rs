@@ -11,7 +11,7 @@ use crate::names::RelPath;
 pub struct Content(pub [u8; 32]);
 
 /// One thing in a tree. Times and owners are not part of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Entry {
     /// What it is.
     #[serde(flatten)]
@@ -70,7 +70,7 @@ impl Entry {
 }
 
 /// Kinds of entry that a tree may hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum EntryKind {
     /// A regular file.
@@ -95,7 +95,7 @@ pub enum EntryKind {
 pub type Manifest = BTreeMap<RelPath, Entry>;
 
 /// How a path differs between two trees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeKind {
     /// Only in the new tree.
@@ -107,7 +107,7 @@ pub enum ChangeKind {
 }
 
 /// One differing path (directories whose mode alone is equal never appear).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Change {
     /// The path.
     pub path: RelPath,
@@ -134,6 +134,20 @@ impl std::fmt::Debug for Content {
 impl Serialize for Content {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl schemars::JsonSchema for Content {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Content".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[0-9a-f]{64}$"})
     }
 }
 

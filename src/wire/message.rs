@@ -184,7 +184,7 @@ pub enum Termination {
 }
 
 /// Resources of the whole stage (getrusage(2), `RUSAGE_CHILDREN` of its supervisor).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceUse {
     /// Wall time, milliseconds.
@@ -198,7 +198,7 @@ pub struct ResourceUse {
 }
 
 /// A process that outlived its stage's main process (at most 32 are listed).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeakedProcess {
     /// Its pid inside.

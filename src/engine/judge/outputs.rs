@@ -212,7 +212,7 @@ impl Session<'_> {
         match judged {
             // The evaluation's metrics are the primary ones where there are both.
             Ok(metrics) if self.out.metrics.is_none() => {
-                let value = self.judge.redacted(serde_json::Value::Object(metrics.value));
+                let value = serde_json::Value::Object(metrics.value);
                 self.judge
                     .run
                     .write_json(&format!("{}/metrics.json", self.name), &value)?;
@@ -241,18 +241,6 @@ impl Session<'_> {
 }
 
 impl Judge<'_> {
-    /// Metrics go to the terminal too, which nothing else redacts.
-    fn redacted(&self, value: serde_json::Value) -> serde_json::Value {
-        let text = value.to_string();
-        let clean = self.run.redact(&text);
-        // A number that was taken out leaves no JSON behind.
-        if clean == text {
-            value
-        } else {
-            serde_json::from_str(&clean).unwrap_or(serde_json::Value::String(clean))
-        }
-    }
-
     /// Copies out what the stages wrote below `.aider_fsm/` and the contract's own
     /// directory, from the dead judge's layer.
     pub(super) fn copy_out(

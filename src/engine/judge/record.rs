@@ -7,11 +7,12 @@ use crate::{
     engine::command::CommandResult,
     fsm::{Blame, Evidence, Verdict},
     names::RelPath,
+    record::Judgement,
     sandbox::WallReport,
 };
 
 /// One stage's result, as `<stage>_summary.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(in crate::engine) struct StageSummary {
     pub stage: StageName,
     pub ok: bool,
@@ -69,7 +70,7 @@ impl StageSummary {
 
 /// Exit codes of the stages under the predecessor's names: of the command that
 /// failed, else of the last one; nothing where none ran.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 pub(in crate::engine) struct ExitCodes {
     bootstrap_rc: Option<i32>,
     auth_rc: Option<i32>,
@@ -99,7 +100,7 @@ impl ExitCodes {
 }
 
 /// One failure of the sandbox under a verification that was then repeated.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub(in crate::engine) struct SandboxFailure {
     pub why: String,
     /// Where its artifacts were moved to, relative to the run's directory.
@@ -107,7 +108,7 @@ pub(in crate::engine) struct SandboxFailure {
 }
 
 /// A whole verification, as `summary.json` of its directory.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 pub(in crate::engine) struct Verification {
     pub ok: bool,
     pub failed_stage: Option<String>,
@@ -161,6 +162,18 @@ impl Verification {
             reason: self.reason.clone(),
             blame: self.blame,
             evidence: self.place.clone(),
+        }
+    }
+
+    /// The record's view of it; `directory` is where it lies in the run.
+    pub fn judgement<'a>(&'a self, directory: &'a str) -> Judgement<'a> {
+        let code = |stage: &StageSummary| Some((stage.stage.to_string(), stage.rc?));
+        let bootstrap = self.codes.bootstrap_rc.map(|rc| ("bootstrap".to_owned(), rc));
+        Judgement {
+            directory,
+            ok: self.ok,
+            failed_stage: self.failed_stage.as_deref(),
+            codes: self.stages.iter().filter_map(code).chain(bootstrap).collect(),
         }
     }
 

@@ -1,0 +1,45 @@
+//! JSON Schemas of what a run leaves behind, made of the types that write it.
+
+use schemars::Schema;
+
+use crate::{
+    broker,
+    engine::{
+        Summary,
+        command::CommandResult,
+        judge::{StageSummary, Verification},
+        turn::{TakenBack, TurnRecord},
+    },
+    record::{JournalLine, LogLine, State, Versions, schema_of},
+    report::Happening,
+    sandbox::WallReport,
+    tree::Change,
+};
+
+/// The name, the file and the schema of every record of a run, and of each line that `--json` prints.
+pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
+    vec![
+        ("summary", "summary.json", schema_of::<Summary>()),
+        ("state", "state.json", schema_of::<State>()),
+        ("versions", "versions.json", schema_of::<Versions>()),
+        ("log", "a line of logs/run_ID.jsonl", schema_of::<LogLine>()),
+        (
+            "journal",
+            "a line of journal.jsonl",
+            schema_of::<JournalLine<'_, serde_json::Value>>(),
+        ),
+        ("verification", "iter_NNNN/summary.json", schema_of::<Verification>()),
+        ("stage", "iter_NNNN/STAGE_summary.json", schema_of::<StageSummary>()),
+        (
+            "command",
+            "iter_NNNN/STAGE_cmdNN_tryNN_result.json",
+            schema_of::<CommandResult>(),
+        ),
+        ("turn", "turns/NNNN-LABEL.json", schema_of::<TurnRecord<'_>>()),
+        ("guard", "guard/NNNN-LABEL.json", schema_of::<TakenBack<'_>>()),
+        ("changes", "changes.json", schema_of::<Vec<Change>>()),
+        ("walls", "walls.json", schema_of::<WallReport>()),
+        ("model", "a line of model.jsonl", broker::ledger_schema()),
+        ("event", "a line of --json", schema_of::<Happening>()),
+    ]
+}
