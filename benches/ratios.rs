@@ -19,7 +19,7 @@ use opencode_fsm::{
         jail::{self, Jail},
     },
     tree::{Cache, Checkpoint, CopyLimits, Pristine, Survey},
-    wire::{Argv, Leftovers},
+    wire::{Argv, Leftovers, Reach},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
@@ -130,6 +130,7 @@ async fn run_true(sandbox: &Sandbox) {
         silence: None,
         terminal: None,
         leftovers: Leftovers::Kill,
+        reach: Reach::Own,
         stdout: OutputCaps::default(),
         stderr: OutputCaps::default(),
     };

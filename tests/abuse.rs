@@ -15,10 +15,10 @@ use std::{
 use opencode_fsm::{
     policy::SandboxPlan,
     sandbox::{
-        ExecOutcome, ExecSpec, OutputSink, Sandbox, SandboxError,
+        ExecOutcome, ExecSpec, OutputSink, Sandbox,
         jail::{Jail, Layer},
     },
-    wire::{Leftovers, Termination},
+    wire::{Leftovers, Reach, Termination},
 };
 use support::{Scratch, elf, inside, install, jail, perl, plan, run, sh, text};
 
@@ -275,28 +275,65 @@ async fn a_stage_that_is_traced_and_stopped_is_not_taken_for_ended() {
 }
 
 #[tokio::test]
-async fn a_stage_that_kills_its_supervisor_dies_with_it() {
-    // Landlock's scope forbids it; without landlock PID 1 takes the warden's place.
+async fn a_stage_that_says_nothing_ends_at_its_silence() {
+    let jail = Marked::new("silent", &[], |_| {}).await;
+    let silent = |script: &str| {
+        let mut spec = sh(script);
+        spec.silence = Some(Duration::from_millis(700));
+        spec
+    };
+    let outcome = jail
+        .end(silent("echo once; setsid sleep 1000 & sleep 1000"), 10_000)
+        .await;
+    assert_eq!(outcome.cap_hit.as_deref(), Some("max_silence_seconds"), "{outcome:?}");
+    assert!(!outcome.timed_out && outcome.usage.wall_ms < 5_000, "{outcome:?}");
+    jail.is_clean_and_works().await;
+    // The control: a word now and then is no silence, on either stream.
+    let talks = silent("for i in 1 2 3 4 5 6; do sleep 0.3; echo $i >&$((i % 2 + 1)); done");
+    let outcome = jail.end(talks, 10_000).await;
+    assert_eq!((outcome.end, outcome.cap_hit), (OK, None));
+    jail.is_clean_and_works().await;
+}
+
+#[tokio::test]
+async fn a_stage_that_reaches_for_its_supervisor_ends_and_is_not_lost() {
+    // Landlock's scope forbids it where a stage may signal its own processes only.
     let attack = r#"
+        $| = 1;
         for (1 .. 3) { next if fork; syscall(157, 1, 0, 0, 0, 0); 1 while 1 }
-        print kill 9, getppid;
+        print kill $ARGV[0], getppid;
         1 while 1;
     "#;
-    let whole = Marked::new("patricide", &[], |_| {}).await;
-    let outcome = whole.end(perl(&format!("$| = 1; {attack}"), &[]), 700).await;
-    assert!(outcome.timed_out && text(&outcome) == "0", "{outcome:?}");
-    whole.is_clean_and_works().await;
+    let jail = Marked::new("patricide", &[], |_| {}).await;
+    for signal in ["KILL", "STOP"] {
+        let outcome = jail.end(perl(attack, &[signal]), 700).await;
+        assert!(outcome.timed_out && text(&outcome) == "0", "{signal}: {outcome:?}");
+        jail.is_clean_and_works().await;
 
-    let bare = Marked::new("patricide-bare", &[Layer::Landlock], |_| {}).await;
-    let running = bare
-        .sandbox
-        .exec(bare.mark(perl(attack, &[]), 10_000))
-        .await
-        .expect("exec");
-    let gone = running.wait().await.expect_err("control: the warden can be killed");
-    assert!(matches!(gone, SandboxError::Gone(_)), "{gone}");
-    wait_for("the end of the orphans", || alive(&bare.mark) == 0);
-    bare.is_clean_and_works().await;
+        // Where it may, PID 1 takes the supervisor's place at once.
+        let mut reaching = perl(attack, &[signal]);
+        reaching.reach = Reach::Sandbox;
+        let outcome = jail.end(reaching, 10_000).await;
+        assert_eq!(outcome.end, Termination::Signal(libc::SIGKILL), "{signal}: {outcome:?}");
+        assert!(!outcome.timed_out && outcome.usage.wall_ms < 5_000, "{outcome:?}");
+        jail.is_clean_and_works().await;
+    }
+}
+
+#[tokio::test]
+async fn only_who_may_reach_the_sandbox_signals_what_another_stage_left() {
+    let jail = Marked::new("reach", &[], |_| {}).await;
+    let mut service = sh("sleep 1000 & echo $! > pid");
+    service.leftovers = Leftovers::Keep;
+    assert_eq!(jail.end(service, 10_000).await.end, OK);
+    let stop = || sh("kill $(cat pid) && echo stopped");
+    assert!(text(&jail.end(stop(), 10_000).await).contains("not permitted"));
+    assert_eq!(alive(&jail.mark), 1, "control");
+    let mut reaching = stop();
+    reaching.reach = Reach::Sandbox;
+    assert_eq!(text(&jail.end(reaching, 10_000).await), "stopped\n");
+    wait_for("the end of the service", || alive(&jail.mark) == 0);
+    jail.is_clean_and_works().await;
 }
 
 fn resident() -> u64 {

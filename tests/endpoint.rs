@@ -5,11 +5,22 @@ mod endpoint;
 #[path = "support/program.rs"]
 mod program;
 
-use std::process::Command;
+use std::{
+    fs,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use endpoint::{Answer, Endpoint};
-use program::{Bench, expect, holding, opencode};
-use serde_json::json;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use program::{Bench, expect, holding, init_with, json_file, opencode, process_status};
+use serde_json::{Value, json};
 
 const KEY: &str = "sk-test-0123456789abcdefghijkl";
 
@@ -115,7 +126,13 @@ fn an_answer_that_is_no_event_stream_costs_a_bounded_number_of_calls() {
     expect(run(&bench, &endpoint, &[]), 8);
     let calls = endpoint.requests.lock().expect("lock").len();
     assert!((1..=12).contains(&calls), "three failed turns, {calls} calls");
-    assert_eq!(bench.summary()["exit_reason"], "AGENT_ERROR");
+    let summary = bench.summary();
+    assert_eq!(summary["exit_reason"], "AGENT_ERROR");
+    assert_eq!(
+        (&summary["blame"], blamed(&bench)),
+        (&json!("provider"), vec![json!("provider"); 3])
+    );
+    assert_eq!(summary["evidence"], "model.jsonl");
 }
 
 #[test]
@@ -151,7 +168,12 @@ fn a_model_that_never_stops_is_stopped_by_the_budget() {
         9,
         "three turns of three calls"
     );
-    assert_eq!(bench.summary()["exit_reason"], "TURN_TIMEOUT");
+    let summary = bench.summary();
+    assert_eq!(summary["exit_reason"], "TURN_TIMEOUT");
+    assert_eq!(
+        (&summary["blame"], blamed(&bench)),
+        (&json!("budget"), vec![json!("budget"); 3])
+    );
 }
 
 #[test]
@@ -173,7 +195,7 @@ fn a_turn_that_hangs_is_aborted_at_its_cap_and_what_it_ran_is_gone() {
         )
     }));
     let bench = repository();
-    expect(run(&bench, &endpoint, &["--stall-timeout", "4"]), 0);
+    expect(run(&bench, &endpoint, &["--stall-timeout", "15"]), 0);
     let summary = bench.summary();
     let changed: Vec<_> = summary["changes"]
         .as_array()
@@ -183,4 +205,115 @@ fn a_turn_that_hangs_is_aborted_at_its_cap_and_what_it_ran_is_gone() {
         .collect();
     assert_eq!(changed, ["PLAN.md", "made"], "what the aborted turn did was taken back");
     assert!(!holding(&bench.the_run().join("turns"), "\"end\": \"stalled\"").is_empty());
+    assert_eq!(blamed(&bench)[..2], [json!("budget"), Value::Null]);
+}
+
+/// Whom each turn's record names, in order; each named one with evidence that is there.
+fn blamed(bench: &Bench) -> Vec<Value> {
+    let turns = fs::read_dir(bench.the_run().join("turns")).expect("turns");
+    let mut records: Vec<_> = turns
+        .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    records.sort();
+    let named = |record: Value| {
+        if !record["blame"].is_null() {
+            let place = record["evidence"].as_str().expect("a place");
+            assert!(bench.the_run().join(place).is_file(), "{record}");
+            assert!(record["reason"].is_string(), "{record}");
+        }
+        record["blame"].clone()
+    };
+    records.iter().map(|path| named(json_file(path))).collect()
+}
+
+/// A run under whose agent the sandbox is killed during the first `times` model calls.
+fn with_a_sandbox_that_dies(bench: &Bench, times: usize, more: &[&str]) -> Option<i32> {
+    let host = Arc::new(AtomicU32::new(0));
+    let victim = host.clone();
+    let endpoint = Endpoint::start(Box::new(move |number, body| {
+        if number < times {
+            let serves = |pid| process_status(pid, "Name:").is_some_and(|name| name.starts_with("opencode"));
+            let init = init_with(victim.load(Ordering::Relaxed), &serves).expect("the agent's sandbox");
+            kill(init, Signal::SIGKILL).expect("kill");
+        }
+        let step = body.contains("Carry out one step") && !body.contains("\"role\":\"tool\"");
+        Answer::Say(
+            "x",
+            step.then(|| ("bash", json!({"command": "touch made", "description": "x"}))),
+        )
+    }));
+    let mut child = run(bench, &endpoint, more).spawn().expect("starts");
+    host.store(child.id(), Ordering::Relaxed);
+    child.wait().expect("ends").code()
+}
+
+#[test]
+fn a_sandbox_that_dies_under_a_turn_is_replaced_and_counts_against_nothing() {
+    if !opencode() {
+        return;
+    }
+    let bench = repository();
+    // One fix and one failed turn would be one too many.
+    let code = with_a_sandbox_that_dies(&bench, 2, &["--max-iters", "2", "--max-fix", "0"]);
+    let summary = bench.summary();
+    assert_eq!(code, Some(0), "{summary}");
+    assert_eq!((&summary["guard_events"], &summary["blame"]), (&json!(0), &Value::Null));
+    let blamed = blamed(&bench);
+    assert_eq!(blamed[..3], [json!("sandbox"), json!("sandbox"), Value::Null]);
+    assert!(blamed[3..].iter().all(Value::is_null), "{blamed:?}");
+}
+
+#[test]
+fn sandboxes_that_keep_dying_end_the_run_as_the_sandboxes_fault() {
+    if !opencode() {
+        return;
+    }
+    let bench = repository();
+    let code = with_a_sandbox_that_dies(&bench, usize::MAX, &[]);
+    let summary = bench.summary();
+    assert_eq!(
+        (code, &summary["exit_reason"]),
+        (Some(7), &json!("SANDBOX_ERROR")),
+        "{summary}"
+    );
+    assert_eq!(
+        (&summary["blame"], blamed(&bench)),
+        (&json!("sandbox"), vec![json!("sandbox"); 3])
+    );
+    let place = summary["evidence"].as_str().expect("a place");
+    assert!(bench.the_run().join(place).is_file(), "{summary}");
+}
+
+#[test]
+fn a_turn_that_is_broken_off_says_by_whom() {
+    if !opencode() {
+        return;
+    }
+    let broken_off = |interrupt: bool, more: &[&str]| {
+        let bench = repository();
+        let host = Arc::new(AtomicU32::new(0));
+        let ours = host.clone();
+        let endpoint = Endpoint::start(Box::new(move |_, _| {
+            if interrupt {
+                let pid = i32::try_from(ours.load(Ordering::Relaxed)).expect("a pid");
+                kill(Pid::from_raw(pid), Signal::SIGINT).expect("kill");
+            }
+            Answer::Say(
+                "x",
+                Some(("bash", json!({"command": "sleep 1000", "description": "x"}))),
+            )
+        }));
+        let mut child = run(&bench, &endpoint, more).spawn().expect("starts");
+        host.store(child.id(), Ordering::Relaxed);
+        let code = child.wait().expect("ends").code();
+        (code, bench.summary()["blame"].clone(), blamed(&bench))
+    };
+    let user = json!("user");
+    assert_eq!(broken_off(true, &[]), (Some(130), user.clone(), vec![user]));
+    let budget = json!("budget");
+    assert_eq!(
+        broken_off(false, &["--timeout", "8"]),
+        (Some(6), budget.clone(), vec![budget])
+    );
 }

@@ -8,12 +8,12 @@ use std::{
 use hyper::Method;
 use tokio::task::JoinHandle;
 
-use super::{AgentConfig, AgentError, OPENCODE_VERSION, config, http::Client};
+use super::{AgentConfig, AgentError, OPENCODE_VERSION, TurnEnd, config, http::Client};
 use crate::{
     policy::ReadOnlyMount,
     report::escape,
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, SandboxError},
-    wire::{Argv, Leftovers},
+    wire::{Argv, Leftovers, Reach},
 };
 
 /// Longest time until the server is healthy.
@@ -22,6 +22,8 @@ const HEALTHY: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest look: a request that comes while OpenCode starts is sometimes never answered.
 const ONE_LOOK: Duration = Duration::from_secs(2);
+/// Its sockets end a moment before its end is told.
+const TOLD: Duration = Duration::from_secs(2);
 /// The server lives as long as its sandbox; this only bounds a forgotten one.
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Bytes of the server's log kept on disk, and of its last words.
@@ -66,6 +68,7 @@ impl Agent {
             silence: None,
             terminal: None,
             leftovers: Leftovers::Kill,
+            reach: Reach::Own,
             stdout: log("stdout"),
             stderr: log("stderr"),
         };
@@ -85,7 +88,11 @@ impl Agent {
         let deadline = Instant::now() + HEALTHY;
         loop {
             tokio::select! {
-                died = died(&mut self.ended) => return Err(AgentError::NotHealthy(died)),
+                died = died(&mut self.ended) => return Err(match died {
+                    TurnEnd::SandboxGone(why) => SandboxError::Gone(why).into(),
+                    TurnEnd::ServerDied(why) | TurnEnd::OverCap(why) => AgentError::NotHealthy(why),
+                    other => AgentError::NotHealthy(format!("{other:?}")),
+                }),
                 answer = tokio::time::timeout(ONE_LOOK, self.client.ask(sandbox, Method::GET, "/global/health", None)) => match answer {
                     Ok(Ok(health)) if health["healthy"] == true => {
                         let version = health["version"].as_str().unwrap_or_default();
@@ -112,19 +119,30 @@ impl Agent {
     }
 
     /// Resolves when the server's process has ended, with its last words.
-    pub(super) async fn died(&mut self) -> String {
+    pub(super) async fn died(&mut self) -> TurnEnd {
         died(&mut self.ended).await
+    }
+
+    /// Why the server does not speak any more: its end, if that is told soon, else `symptom`.
+    pub(super) async fn cause_of(&mut self, symptom: String) -> TurnEnd {
+        tokio::time::timeout(TOLD, self.died())
+            .await
+            .unwrap_or(TurnEnd::ServerDied(symptom))
     }
 }
 
-async fn died(ended: &mut JoinHandle<Result<ExecOutcome, SandboxError>>) -> String {
+async fn died(ended: &mut JoinHandle<Result<ExecOutcome, SandboxError>>) -> TurnEnd {
     match ended.await {
         Ok(Ok(outcome)) => {
             let words = [&outcome.stdout.tail[..], &outcome.stderr.tail[..]].concat();
-            format!("its process ended ({:?}): {}", outcome.end, escape(&words, LAST_WORDS))
+            let words = escape(&words, LAST_WORDS);
+            match outcome.cap_hit {
+                Some(cap) => TurnEnd::OverCap(format!("its process was ended by the cap {cap}: {words}")),
+                None => TurnEnd::ServerDied(format!("its process ended ({:?}): {words}", outcome.end)),
+            }
         }
-        Ok(Err(why)) => why.to_string(),
-        Err(why) => why.to_string(),
+        Ok(Err(why)) => TurnEnd::SandboxGone(why.to_string()),
+        Err(why) => TurnEnd::ServerDied(why.to_string()),
     }
 }
 

@@ -57,6 +57,10 @@ pub enum TurnEnd {
     Agent(String),
     /// The server process is gone.
     ServerDied(String),
+    /// A cap on the sandbox's memory or disk ended the server.
+    OverCap(String),
+    /// The sandbox is gone, and the server with it.
+    SandboxGone(String),
 }
 
 /// What became of a turn.
@@ -101,7 +105,7 @@ impl Agent {
         let mut seen = Seen::default();
         let end = match self.converse(sandbox, turn, tell, &mut record, &mut seen).await {
             Ok(end) => end,
-            Err(HttpError::Unreachable(why)) => TurnEnd::ServerDied(why),
+            Err(HttpError::Unreachable(why)) => self.cause_of(why).await,
             Err(why) => TurnEnd::Agent(why.to_string()),
         };
         record.finish()?;
@@ -167,7 +171,7 @@ impl Agent {
             let event = tokio::select! {
                 biased;
                 event = events.next() => event,
-                died = self.died() => return Ok(TurnEnd::ServerDied(died)),
+                died = self.died() => return Ok(died),
                 () = tokio::time::sleep_until(deadline) => {
                     abort(&client, sandbox, &id, &mut events, record).await;
                     return Ok(TurnEnd::TimedOut);
@@ -178,7 +182,7 @@ impl Agent {
                 }
             };
             let Some(event) = event else {
-                return Ok(TurnEnd::ServerDied("its event stream ended".to_owned()));
+                return Ok(self.cause_of("its event stream ended".to_owned()).await);
             };
             // A deadline counts even while events flood in.
             if tokio::time::Instant::now() >= deadline {

@@ -12,7 +12,7 @@ use crate::{
     record::RunDir,
     report::escape,
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox},
-    wire::{Argv, LeakedProcess, Leftovers, ResourceUse, Termination},
+    wire::{Argv, LeakedProcess, Leftovers, Reach, ResourceUse, Termination},
 };
 
 /// Bytes of one output stream kept on disk.
@@ -40,6 +40,8 @@ pub(super) struct Command<'a> {
     pub silence: Duration,
     /// What becomes of the processes that it leaves.
     pub leftovers: Leftovers,
+    /// Whom it may signal.
+    pub reach: Reach,
     /// The user's terminal in place of its output, which then is not kept.
     pub terminal: Option<Arc<OwnedFd>>,
 }
@@ -97,6 +99,7 @@ impl Command<'_> {
             silence: self.terminal.is_none().then_some(self.silence),
             terminal: self.terminal,
             leftovers: self.leftovers,
+            reach: self.reach,
             stdout: sink("stdout"),
             stderr: sink("stderr"),
         };

@@ -53,8 +53,7 @@ impl EngineError {
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
             EngineError::Broker(_) => Blame::Provider,
             EngineError::Agent(AgentError::NotFound(_)) => Blame::User,
-            EngineError::Agent(AgentError::Sandbox(_)) => Blame::Sandbox,
-            EngineError::Agent(_) => Blame::Agent,
+            EngineError::Agent(AgentError::NotHealthy(_)) => Blame::Agent,
             _ => Blame::Sandbox,
         }
     }

@@ -6,6 +6,7 @@
 //! | `run`, `verify` | the two things that a user asks for |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
+//! | `turn` | one turn of the agent, and who failed in it |
 //! | `workspace` | checkpoints, and the sandboxes stacked on them |
 //! | `judge` | one verification in a fresh sandbox |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
@@ -27,6 +28,7 @@ mod scratch;
 mod site;
 mod stop;
 mod summary;
+mod turn;
 mod verify;
 mod workspace;
 

@@ -148,9 +148,12 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     summary.guard_events = tally.guard_events;
     summary.own_ms = tally.own_ms();
     summary.plan = plan_of(&parts.workspace, &options.plan)?;
+    if let fsm::Position::Ended(end) = parts.machine.position() {
+        summary.evidence.clone_from(&end.evidence);
+    }
     if let Some(last) = tally.last {
         summary.verified = last.ok;
-        summary.evidence = last.place;
+        summary.evidence = summary.evidence.or(last.place);
         summary.metrics = last.metrics;
         summary.walls = last.walls;
     }

@@ -3,13 +3,12 @@
 use schemars::Schema;
 
 use crate::{
-    agent::TurnReport,
     broker,
     engine::{
         Summary,
         command::CommandResult,
-        drive::TakenBack,
         judge::{StageSummary, Verification},
+        turn::{TakenBack, TurnRecord},
     },
     record::{JournalLine, LogLine, State, Versions, schema_of},
     report::Happening,
@@ -36,7 +35,7 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
             "iter_NNNN/STAGE_cmdNN_tryNN_result.json",
             schema_of::<CommandResult>(),
         ),
-        ("turn", "turns/NNNN-LABEL.json", schema_of::<TurnReport>()),
+        ("turn", "turns/NNNN-LABEL.json", schema_of::<TurnRecord<'_>>()),
         ("guard", "guard/NNNN-LABEL.json", schema_of::<TakenBack<'_>>()),
         ("changes", "changes.json", schema_of::<Vec<Change>>()),
         ("walls", "walls.json", schema_of::<WallReport>()),

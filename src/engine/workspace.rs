@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// What the settled end of a phase left behind.
+#[derive(Default)]
 pub(super) struct Settled {
     /// Every change of the phase, judged.
     pub judged: Vec<Judged>,
@@ -193,11 +194,7 @@ impl Workspace {
         discard: bool,
     ) -> Result<Settled, EngineError> {
         let Some(site) = self.agent.as_ref() else {
-            return Ok(Settled {
-                judged: Vec::new(),
-                evidence: Vec::new(),
-                leaked: 0,
-            });
+            return Ok(Settled::default());
         };
         let keep: Vec<u64> = server.into_iter().collect();
         let leaked = site.sandbox.sweep(&keep).await?.len() as u64;

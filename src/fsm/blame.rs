@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{EndReason, TurnFailure};
+use super::state::EndReason;
 
 /// Who a failure is laid to: of a command, a stage, a verification, a turn or a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -37,17 +37,6 @@ impl fmt::Display for Blame {
             Blame::Budget => "budget",
             Blame::User => "user",
         })
-    }
-}
-
-impl TurnFailure {
-    /// Who failed.
-    pub fn blame(&self) -> Blame {
-        match self {
-            TurnFailure::Provider(_) => Blame::Provider,
-            TurnFailure::Agent(_) => Blame::Agent,
-            TurnFailure::Time(_) => Blame::Budget,
-        }
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Limits {
     pub max_tries: u32,
     /// Failed turns in a row (provider, server, time) before the run gives up.
     pub max_turn_failures: u32,
+    /// Turns in a row whose sandbox failed before the run gives up; they count against
+    /// nothing else.
+    pub max_sandbox_failures: u32,
 }
 
 impl Default for Limits {
@@ -27,6 +30,7 @@ impl Default for Limits {
             max_fix: 10,
             max_tries: 3,
             max_turn_failures: 3,
+            max_sandbox_failures: 3,
         }
     }
 }
@@ -214,16 +218,15 @@ pub enum TurnResult {
     Failed(TurnFailure),
 }
 
-/// Who failed.
+/// A turn that did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "who", content = "why", rename_all = "kebab-case")]
-pub enum TurnFailure {
-    /// The model's provider.
-    Provider(String),
-    /// The agent's server.
-    Agent(String),
-    /// The turn's time was up, or it fell silent.
-    Time(String),
+pub struct TurnFailure {
+    /// Who failed.
+    pub blame: Blame,
+    /// One line about it.
+    pub why: String,
+    /// Where the evidence lies, relative to the run's directory.
+    pub evidence: Option<String>,
 }
 
 /// What verification found.
@@ -250,6 +253,8 @@ pub struct End {
     pub detail: String,
     /// Who failed; nobody when it is done.
     pub blame: Option<Blame>,
+    /// Where the evidence lies, relative to the run's directory.
+    pub evidence: Option<String>,
 }
 
 /// Why a run ended.
@@ -337,13 +342,17 @@ mod tests {
             reason: EndReason::Done,
             detail: "d".to_owned(),
             blame: None,
+            evidence: None,
         };
         for event in [
             Event::Begin,
             Event::SnapshotTaken,
             turn(TurnResult::Completed),
-            turn(failed(TurnFailure::Provider("p".to_owned()))),
-            turn(failed(TurnFailure::Time("t".to_owned()))),
+            turn(failed(TurnFailure {
+                blame: Blame::Provider,
+                why: "p".to_owned(),
+                evidence: Some("model.jsonl".to_owned()),
+            })),
             Event::Verified(verdict),
             Event::PlanRewritten,
             Event::SandboxFailed("s".to_owned()),

@@ -9,14 +9,16 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use nix::unistd::Pid;
 
 use super::process::{self, Process};
 
-/// Whether everything below `root` holds more than `cap` bytes.
-pub(super) fn exceeds(root: Pid, cap: u64) -> bool {
+/// Whether everything below `root` holds more than `cap` bytes, as far as can be told
+/// `until` then: a stage can have more open files than anybody looks through in time.
+pub(super) fn exceeds(root: Pid, cap: u64, until: Instant) -> bool {
     let stage = process::below(root, &Default::default());
     let places: Vec<PathBuf> = stage.iter().filter_map(alive).collect();
     let (mut private, mut shared) = (0, 0);
@@ -25,7 +27,7 @@ pub(super) fn exceeds(root: Pid, cap: u64) -> bool {
         private += kilobytes(&status, "RssAnon:") + kilobytes(&status, "VmSwap:");
         shared += kilobytes(&status, "RssShmem:");
     }
-    let unmapped = memory_files(&stage) + segments();
+    let unmapped = memory_files(&stage, until) + segments();
     if private + shared.max(unmapped) <= cap {
         return false;
     }
@@ -53,10 +55,13 @@ fn kilobytes(text: &str, name: &str) -> u64 {
 }
 
 /// Blocks of every memory file that is open, each counted once.
-fn memory_files(stage: &[Process]) -> u64 {
+fn memory_files(stage: &[Process], until: Instant) -> u64 {
     let mut files = HashMap::new();
     for place in stage.iter().filter_map(alive) {
         for fd in fs::read_dir(place.join("fd")).into_iter().flatten().flatten() {
+            if Instant::now() >= until {
+                return files.values().sum();
+            }
             if fs::read_link(fd.path()).is_ok_and(|name| name.as_os_str().as_encoded_bytes().starts_with(b"/memfd:"))
                 && let Ok(file) = fs::metadata(fd.path())
             {

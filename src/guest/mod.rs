@@ -22,7 +22,7 @@ mod tree;
 mod warden;
 
 pub(crate) use nested::nest;
-pub(crate) use payload::landlock_abi;
+pub(crate) use payload::{BEHIND, landlock_abi};
 
 use std::os::fd::OwnedFd;
 

@@ -1,6 +1,6 @@
 //! The walls between a warden and the command: this order is the documentation.
 //!
-//!  1. `setsid(2)`: no terminal, a process group of its own
+//!  1. `setsid(2)`: no terminal, a process group of its own; `setpriority(2)`: behind its supervisors
 //!  2. descriptors: stdio in place, everything else close-on-exec
 //!  3. `setns(2)` into the nested user namespace: no capability outside it
 //!  4. ids (`setresgid`, `setresuid`): one mapped pair
@@ -32,7 +32,11 @@ use nix::{
 };
 
 use super::Failure;
-use crate::wire::{Argv, Confinement, LandlockRules, PathAccess};
+use crate::wire::{Argv, Confinement, LandlockRules, PathAccess, Reach};
+
+/// How far a command's nice value is behind that of its supervisors, who would else
+/// have to share the processor evenly with every process that they are to end.
+pub(crate) const BEHIND: i32 = 10;
 
 /// A command with all that allocates done beforehand.
 pub(super) struct Payload {
@@ -80,10 +84,12 @@ impl Payload {
     pub fn become_it(
         self,
         confinement: &Confinement,
+        reach: Reach,
         nested: Option<BorrowedFd<'_>>,
         stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Infallible, Failure> {
         setsid().map_err(|e| Failure::new("setsid", e))?;
+        fall_behind()?;
         place(stdio)?;
         drop_identity(confinement, nested)?;
         for limit in &confinement.rlimits {
@@ -100,7 +106,9 @@ impl Payload {
         prctl::set_no_new_privs().map_err(|e| Failure::new("PR_SET_NO_NEW_PRIVS", e))?;
         chdir(self.cwd.as_c_str()).map_err(|e| Failure::new(&format!("chdir {:?}", self.cwd), e))?;
         if let Some(rules) = &confinement.landlock {
-            restrict(rules)?;
+            // Without a pid namespace there are others than ours to signal.
+            let scoped = reach == Reach::Own || !confinement.pid1;
+            restrict(rules, scoped)?;
         }
         if let Some(program) = &confinement.seccomp {
             install_filter(program)?;
@@ -116,6 +124,17 @@ impl Payload {
         let name = self.argv.first().map(|c| c.as_c_str()).unwrap_or(c"");
         Err(Failure::new(&format!("execve {name:?}"), last))
     }
+}
+
+fn fall_behind() -> Result<(), Failure> {
+    // SAFETY: numbers only (getpriority(2), setpriority(2)); no error looks like a nice
+    // value, since asking for one's own cannot fail.
+    let set = unsafe {
+        let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, nice + BEHIND)
+    };
+    Errno::result(set).map_err(|e| Failure::new("setpriority", e))?;
+    Ok(())
 }
 
 /// Steps 3 and 4; also what the workspace's owner is.
@@ -204,7 +223,7 @@ fn drop_capabilities() -> Result<(), Failure> {
 }
 
 /// Landlock with the best ABI that kernel and crate share; `min_abi` is hard.
-fn restrict(rules: &LandlockRules) -> Result<(), Failure> {
+fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failure> {
     let failed = |why: landlock::RulesetError| Failure::plain("landlock", why);
     let found = landlock_abi();
     if found < rules.min_abi {
@@ -217,9 +236,10 @@ fn restrict(rules: &LandlockRules) -> Result<(), Failure> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
-        .map_err(failed)?
-        .scope(Scope::from_all(abi))
         .map_err(failed)?;
+    if scoped {
+        ruleset = ruleset.scope(Scope::from_all(abi)).map_err(failed)?;
+    }
     if rules.restrict_tcp {
         ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(failed)?;
     }

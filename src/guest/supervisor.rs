@@ -6,6 +6,7 @@ use std::{
     io::Read,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
+    time::Instant,
 };
 
 use nix::{
@@ -14,7 +15,7 @@ use nix::{
         prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
-        wait::{WaitStatus, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork, getpid},
 };
@@ -25,12 +26,40 @@ use super::{
     tree,
     warden::{self, Stage},
 };
-use crate::wire::{self, Confinement, ExecRequest, FrameError, Hello, PROTOCOL, Reply, Request};
+use crate::wire::{
+    self, Confinement, ExecRequest, FrameError, Hello, PROTOCOL, Progress, Reply, Request, ResourceUse, Termination,
+};
 
 /// A stage under way: its warden and its main process.
 struct Watched {
     stage: u64,
     main: i32,
+    /// The warden's end of the stage's socket, for when the warden cannot speak any more.
+    control: OwnedFd,
+    began: Instant,
+}
+
+impl Watched {
+    /// Tells the host of the end of a stage whose warden is dead, and of what was left of it.
+    fn report(&self, killed: &[Process]) {
+        let left: Vec<_> = killed.iter().filter(|p| p.pid != self.main).collect();
+        let ended = Progress::Ended {
+            end: Termination::Signal(Signal::SIGKILL as i32),
+            timed_out: false,
+            cap_hit: None,
+            usage: ResourceUse {
+                wall_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                ..ResourceUse::default()
+            },
+            leaked_total: left.len() as u64,
+            leaked: left
+                .into_iter()
+                .take(warden::NAMED_LEAKS)
+                .map(Process::leaked)
+                .collect(),
+        };
+        let _ = wire::send(self.control.as_fd(), &ended, &[]);
+    }
 }
 
 pub(super) struct Supervisor {
@@ -153,12 +182,16 @@ impl Supervisor {
             .try_into()
             .map_err(|_| Failure::plain("read the request", "four descriptors are needed"))?;
         let (mut pid_from, pid_to) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
+        let ours = control.try_clone().map_err(|e| Failure::io("dup", &e))?;
+        let began = Instant::now();
         // SAFETY: this process is single-threaded, so the child may do anything.
         match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
             ForkResult::Child => {
                 drop(pid_from);
                 // The host's socket is the supervisor's alone.
                 let _ = nix::unistd::close(self.socket.as_raw_fd());
+                self.wardens.clear();
+                drop(ours);
                 warden::live(Stage {
                     request,
                     confinement: &self.confinement,
@@ -182,6 +215,8 @@ impl Supervisor {
                     Watched {
                         stage: request.stage,
                         main,
+                        control: ours,
+                        began,
                     },
                 );
                 Ok(())
@@ -189,17 +224,32 @@ impl Supervisor {
         }
     }
 
+    /// Takes in what became of our children. A warden that was killed or stopped was
+    /// attacked by its own stage ([`wire::Reach::Sandbox`]), which is ended in its place.
     fn reap(&mut self) {
         let mut died = Vec::new();
-        process::reap(&mut |pid, status| died.push((pid.as_raw(), status)));
-        let mut orphaned = false;
-        for (pid, status) in died {
-            orphaned |= self.wardens.remove(&pid).is_some() && !matches!(status, WaitStatus::Exited(_, 0));
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+                Ok(WaitStatus::Stopped(pid, _)) if self.wardens.contains_key(&pid.as_raw()) => {
+                    let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+                }
+                Err(nix::Error::EINTR) => {}
+                Ok(WaitStatus::StillAlive) | Err(_) => break,
+                Ok(status) => died.extend(status.pid().map(|pid| (pid.as_raw(), status))),
+            }
         }
-        if orphaned {
-            // A warden that was killed leaves its stage to us: nobody answers for it any more.
-            let spare = self.supervisors();
-            process::kill_below(getpid(), &spare, &mut |_, _| {});
+        while !died.is_empty() {
+            let mut orphaned = Vec::new();
+            for (pid, status) in std::mem::take(&mut died) {
+                let ended_itself = matches!(status, WaitStatus::Exited(_, 0));
+                orphaned.extend(self.wardens.remove(&pid).filter(|_| !ended_itself));
+            }
+            if !orphaned.is_empty() {
+                let spare = self.supervisors();
+                let note = &mut |pid: Pid, status| died.push((pid.as_raw(), status));
+                let killed = process::kill_below(getpid(), &spare, note);
+                orphaned.iter().for_each(|stage| stage.report(&killed));
+            }
         }
     }
 

@@ -25,12 +25,17 @@ use super::{
     payload::Payload,
     process::{self, Process},
 };
-use crate::wire::{self, Confinement, Control, ExecRequest, FrameError, Leftovers, Progress, ResourceUse, Termination};
+use crate::wire::{
+    self, Confinement, Control, ExecRequest, FrameError, Leftovers, Progress, Reach, ResourceUse, Termination,
+};
 
 /// How many leaked processes are named.
-const NAMED_LEAKS: usize = 32;
+pub(super) const NAMED_LEAKS: usize = 32;
 /// Between two looks at the tree's memory.
 const MEMORY_TICK: Duration = Duration::from_millis(100);
+
+/// Longest look where no deadline bounds it.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// What a warden is given.
 pub(super) struct Stage<'a> {
@@ -60,7 +65,7 @@ pub(super) fn live(stage: Stage<'_>) {
     };
     let started = prepare().and_then(|signals| {
         let payload = Payload::new(&request.argv, &request.env, &request.cwd)?;
-        let main = start(payload, confinement, nested, &stdio)?;
+        let main = start(payload, confinement, request.reach, nested, &stdio)?;
         Ok((signals, main))
     });
     drop(stdio);
@@ -128,6 +133,7 @@ fn prepare() -> Result<SignalFd, Failure> {
 fn start(
     payload: Payload,
     confinement: &Confinement,
+    reach: Reach,
     nested: Option<BorrowedFd<'_>>,
     stdio: &[OwnedFd; 3],
 ) -> Result<Pid, Failure> {
@@ -137,7 +143,7 @@ fn start(
         ForkResult::Child => {
             let _ = SigSet::all().thread_unblock();
             let [a, b, c] = stdio;
-            let Err(failure) = payload.become_it(confinement, nested, [a.as_fd(), b.as_fd(), c.as_fd()]);
+            let Err(failure) = payload.become_it(confinement, reach, nested, [a.as_fd(), b.as_fd(), c.as_fd()]);
             let report = (failure.step, failure.errno, failure.why);
             let _ = serde_json::to_vec(&report).map(|bytes| told.write_all(&bytes));
             // SAFETY: leaves without running anything of the parent's.
@@ -191,7 +197,7 @@ impl Tree {
             }
             if memory.is_some() && Instant::now() >= look {
                 look = Instant::now() + MEMORY_TICK;
-                if memory.is_some_and(|cap| memory::exceeds(getpid(), cap)) {
+                if memory.is_some_and(|cap| memory::exceeds(getpid(), cap, deadline)) {
                     return Why::Memory;
                 }
             }
@@ -207,7 +213,8 @@ impl Tree {
     fn keep(&mut self, control: &OwnedFd, signals: &SignalFd, memory: Option<u64>) {
         while !process::below(getpid(), &HashSet::new()).is_empty() {
             self.reap();
-            let greedy = memory.is_some_and(|cap| memory::exceeds(getpid(), cap));
+            let until = Instant::now() + LONGEST_LOOK;
+            let greedy = memory.is_some_and(|cap| memory::exceeds(getpid(), cap, until));
             if greedy || listen(control, signals, memory.map(|_| MEMORY_TICK)).is_some() {
                 self.kill();
                 return;

@@ -131,8 +131,7 @@ impl<'a> Chronicle<'a> {
     }
 
     fn failed(&mut self, failure: &TurnFailure) -> Result<(), RecordError> {
-        let (TurnFailure::Provider(why) | TurnFailure::Agent(why) | TurnFailure::Time(why)) = failure;
-        let error = Some(self.last(why, ERROR_CHARS));
+        let error = Some(self.last(&failure.why, ERROR_CHARS));
         self.log(
             "agent_error",
             LogLine {

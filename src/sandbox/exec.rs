@@ -14,7 +14,7 @@ use crate::{
         Captured, OutputCaps, SandboxError,
         output::{Heard, Stream, async_fd, nonblocking},
     },
-    wire::{self, Argv, Control, FrameError, LeakedProcess, Leftovers, Progress, ResourceUse, Termination},
+    wire::{self, Argv, Control, FrameError, LeakedProcess, Leftovers, Progress, Reach, ResourceUse, Termination},
 };
 
 /// What the host waits beyond a command's wall cap before it gives the guest up.
@@ -40,6 +40,8 @@ pub struct ExecSpec {
     pub terminal: Option<Arc<OwnedFd>>,
     /// Fate of leftovers.
     pub leftovers: Leftovers,
+    /// Whom it may signal.
+    pub reach: Reach,
     /// Where and how much of stdout is kept.
     pub stdout: OutputCaps,
     /// Where and how much of stderr is kept.

@@ -157,6 +157,7 @@ impl Sandbox {
             cwd: spec.cwd,
             wall_ms: u64::try_from(spec.wall.as_millis()).unwrap_or(u64::MAX),
             leftovers: spec.leftovers,
+            reach: spec.reach,
         }));
         if let Some(events) = &self.oom_events {
             running.count_ooms(events.clone());

@@ -140,8 +140,12 @@ impl Cache {
             let used = fs::metadata(dir.join("lock"))
                 .and_then(|m| m.modified())
                 .unwrap_or(SystemTime::UNIX_EPOCH);
-            let (bytes, _) = usage(&dir, u64::MAX)?;
-            trees.push((used, bytes, dir));
+            match usage(&dir, u64::MAX) {
+                Ok((bytes, _)) => trees.push((used, bytes, dir)),
+                Err(error) if dir.exists() => return Err(error),
+                // Somebody else has just removed it.
+                Err(_) => {}
+            }
         }
         trees.sort();
         let mut total: u64 = trees.iter().map(|(_, bytes, _)| bytes).sum();
@@ -214,10 +218,14 @@ impl Cache {
 
     fn begin(&self, part: &Path) -> Result<Flock<File>, TreeError> {
         let mode = if self.owner.is_some() { 0o711 } else { 0o700 };
-        fs::create_dir(part).map_err(TreeError::io("make", shown(part)))?;
-        let lock = File::create(part.join("lock")).map_err(TreeError::io("make", shown(&part.join("lock"))))?;
+        // The lock is held before anybody can find it in its place: one that can be had
+        // says that its owner is dead.
+        let early = part.with_extension("lock");
+        let lock = File::create_new(&early).map_err(TreeError::io("make", shown(&early)))?;
         let lock = Flock::lock(lock, FlockArg::LockSharedNonblock)
-            .map_err(|(_, error)| TreeError::io("lock", shown(part))(io::Error::from(error)))?;
+            .map_err(|(_, error)| TreeError::io("lock", shown(&early))(io::Error::from(error)))?;
+        fs::create_dir(part).map_err(TreeError::io("make", shown(part)))?;
+        fs::rename(&early, part.join("lock")).map_err(TreeError::io("move into place", shown(&early)))?;
         fs::set_permissions(part, Permissions::from_mode(mode))
             .map_err(TreeError::io("set the mode of", shown(part)))?;
         Ok(lock)
@@ -295,9 +303,11 @@ impl Cache {
                 .and_then(|m| m.modified())
                 .ok()
                 .and_then(|t| t.elapsed().ok());
-            let dead = match File::open(dir.join("lock")) {
-                Ok(lock) => Flock::lock(lock, FlockArg::LockExclusiveNonblock).is_ok(),
-                // Between making the directory and taking its lock there is a moment; half a minute is plenty.
+            // Held while it is removed, so that only one of us does so.
+            let lock = File::open(dir.join("lock")).map(|lock| Flock::lock(lock, FlockArg::LockExclusiveNonblock));
+            let dead = match &lock {
+                Ok(taken) => taken.is_ok(),
+                // A lock that is not in its place yet comes in a moment; half a minute is plenty.
                 Err(_) => age.is_some_and(|age| age.as_secs() > 30),
             };
             if dead {

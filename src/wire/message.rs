@@ -109,6 +109,20 @@ pub struct ExecRequest {
     pub wall_ms: u64,
     /// What happens to processes that outlive the main one.
     pub leftovers: Leftovers,
+    /// Whom it may signal.
+    pub reach: Reach,
+}
+
+/// Which processes a command may signal (and whose abstract sockets it may use), where
+/// landlock has scopes for that (landlock(7), ABI 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// Those that it started.
+    Own,
+    /// Every one inside, as far as the sandbox has a pid namespace of its own. A command
+    /// that uses it against its supervisor is killed.
+    Sandbox,
 }
 
 /// Fate of what the main process leaves running.

@@ -13,5 +13,5 @@ mod message;
 pub use frame::{FrameError, MAX_FDS, MAX_FRAME, pair, recv, send};
 pub use message::{
     Argv, Confinement, Control, ExecRequest, GET, Hello, LandlockRules, LeakedProcess, Leftovers, PROTOCOL, PathAccess,
-    Progress, Removal, Reply, Request, ResourceUse, Rlimit, Termination,
+    Progress, Reach, Removal, Reply, Request, ResourceUse, Rlimit, Termination,
 };

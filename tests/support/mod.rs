@@ -11,7 +11,7 @@ use opencode_fsm::{
         ExecOutcome, ExecSpec, OutputCaps, Sandbox,
         jail::{JAIL_UID, Jail},
     },
-    wire::{Argv, Leftovers},
+    wire::{Argv, Leftovers, Reach},
 };
 
 /// A temporary directory that goes with all that a jail leaves in it: directories
@@ -88,6 +88,7 @@ pub fn sh(script: &str) -> ExecSpec {
         silence: None,
         terminal: None,
         leftovers: Leftovers::Kill,
+        reach: Reach::Own,
         stdout: OutputCaps {
             tail_bytes: 64 * 1024,
             sink: None,

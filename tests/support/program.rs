@@ -191,3 +191,36 @@ pub fn holding(root: &Path, needle: &str) -> Vec<PathBuf> {
         .map(|(path, _)| path)
         .collect()
 }
+
+/// A line of a process's `status` (proc_pid_status(5)), by its name with the colon.
+pub fn process_status(pid: u32, name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().to_owned())
+}
+
+/// PID 1 of a sandbox of the program that runs as `host`, in which some process is `wanted`.
+pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd::Pid> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").expect("proc").flatten() {
+        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+            && let Some(parent) = process_status(pid, "PPid:").and_then(|parent| parent.parse().ok())
+        {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let below = |root: u32| {
+        let (mut found, mut left) = (Vec::new(), vec![root]);
+        while let Some(pid) = left.pop() {
+            let of = children.get(&pid).cloned().unwrap_or_default();
+            found.extend(&of);
+            left.extend(of);
+        }
+        found
+    };
+    let is_init = |pid: u32| process_status(pid, "NSpid:").is_some_and(|ids| ids.ends_with("\t1"));
+    let init = below(host)
+        .into_iter()
+        .find(|pid| is_init(*pid) && below(*pid).into_iter().any(wanted))?;
+    Some(nix::unistd::Pid::from_raw(i32::try_from(init).ok()?))
+}

@@ -6,7 +6,7 @@ use super::session::Session;
 use crate::{
     contract::{KubectlDump, Stage, StageName},
     engine::{EngineError, caps::WallCap, command::Command},
-    wire::Leftovers,
+    wire::{Leftovers, Reach},
 };
 
 /// Longest query, and longest collection of logs.
@@ -81,6 +81,7 @@ impl Session<'_> {
                 },
                 silence: longest,
                 leftovers: Leftovers::Kill,
+                reach: Reach::Own,
                 terminal: None,
             };
             command.run(&self.sandbox, run).await?;

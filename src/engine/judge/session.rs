@@ -9,7 +9,7 @@ use crate::{
     policy::CommandPolicy,
     sandbox::{ExecSpec, OutputCaps, Sandbox},
     tree::TreeEdits,
-    wire::{Argv, Leftovers, Termination},
+    wire::{Argv, Leftovers, Reach, Termination},
 };
 
 /// Where stages leave files unless the contract says otherwise.
@@ -176,6 +176,7 @@ impl<'a> Session<'a> {
             silence: None,
             terminal: None,
             leftovers: Leftovers::Kill,
+            reach: Reach::Own,
             stdout: caps.clone(),
             stderr: caps,
         };

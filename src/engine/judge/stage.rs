@@ -14,7 +14,7 @@ use crate::{
     names::RelPath,
     report::{Happening, escape},
     sandbox::SandboxError,
-    wire::Leftovers,
+    wire::{Leftovers, Reach},
 };
 
 /// The exit code of a stage whose directory or terminal is not to be had.
@@ -125,6 +125,13 @@ impl Session<'_> {
             leftovers: match stage.name {
                 StageName::DeploySetup => Leftovers::Keep,
                 _ => Leftovers::Kill,
+            },
+            // A teardown that cannot signal a service cannot stop it. What is deployed
+            // outlives its stage and stays where it can reach nobody.
+            reach: match stage.name {
+                StageName::DeploySetup => Reach::Own,
+                _ if self.deployed => Reach::Sandbox,
+                _ => Reach::Own,
             },
             terminal: terminal.map(Terminal::descriptor),
         };

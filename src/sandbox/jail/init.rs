@@ -2,7 +2,7 @@
 //!
 //! Before the plan is known:
 //!
-//!  1. \[root\] supplementary groups dropped, ids set to [`JAIL_UID`](super::spec::JAIL_UID)
+//!  1. \[root\] ahead of what will run inside (`setpriority(2)`), supplementary groups dropped, ids set to [`JAIL_UID`](super::spec::JAIL_UID)
 //!  2. `PR_SET_PDEATHSIG`, after the ids because changing them clears it
 //!  3. `unshare(2)`: the user namespace; one id mapped to 0 inside, `setgroups`
 //!     denied: the host's root never appears
@@ -111,6 +111,8 @@ impl Order {
 
 fn prepare(launcher: Pid) -> Result<(), StepError> {
     if let Some(id) = owner() {
+        // SAFETY: numbers only. Where it is refused, commands still are behind ([`guest::BEHIND`]).
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -guest::BEHIND) };
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
         setgroups(&[]).step("setgroups")?;
         setresgid(gid, gid, gid).step("setresgid")?;

@@ -13,7 +13,7 @@ use crate::{
     guest::landlock_abi,
     policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{ExecSpec, OutputCaps, SandboxError, Wall, WallReport, WallState},
-    wire::{Argv, Leftovers, Termination},
+    wire::{Argv, Leftovers, Reach, Termination},
 };
 
 /// One primitive.
@@ -185,6 +185,7 @@ async fn attempt(jail: &Jail, scratch: &Path) -> Result<WallReport, Unbuilt> {
         silence: None,
         terminal: None,
         leftovers: Leftovers::Kill,
+        reach: Reach::Own,
         stdout: OutputCaps::default(),
         stderr: OutputCaps::default(),
     };

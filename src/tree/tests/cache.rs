@@ -178,3 +178,28 @@ fn manifests_survive_their_encoding() {
         let _ = super::super::manifest::decode(&bytes[..cut]);
     }
 }
+
+#[test]
+fn many_may_copy_and_clean_up_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let sources: Vec<_> = (0..4)
+        .map(|n| {
+            let source = dir.path().join(format!("source-{n}"));
+            std::fs::create_dir(&source).unwrap();
+            std::fs::write(source.join("file"), format!("{n}")).unwrap();
+            source
+        })
+        .collect();
+    let root = dir.path().join("cache");
+    std::thread::scope(|scope| {
+        for source in &sources {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let cache = Cache::open(&root, None).unwrap();
+                    cache.pristine(source, &LIMITS, &|_, _| {}).unwrap();
+                    cache.prune(0).unwrap();
+                }
+            });
+        }
+    });
+}

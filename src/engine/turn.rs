@@ -1,0 +1,362 @@
+//! One turn of the agent: taken, settled, recorded, and laid to somebody when it fails.
+
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    agent::{Agent, Turn, TurnEnd, TurnReport},
+    broker::Exhausted,
+    engine::{EngineError, drive::Drive, workspace::Settled},
+    fsm::{Blame, Event, Evidence, Purpose, TurnFailure, TurnResult},
+    guard::{Judged, Phase, Ruling},
+    record::{Answer, RunDir},
+    report::{Happening, escape},
+    sandbox::SandboxError,
+};
+
+/// Every model call, under the run's directory.
+const LEDGER: &str = "model.jsonl";
+
+/// One turn, as `turns/NNNN-LABEL.json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TurnRecord<'a> {
+    #[serde(flatten)]
+    turn: Reported<'a>,
+    /// Who failed, when somebody did.
+    blame: Option<Blame>,
+    /// Why, in one line.
+    reason: Option<String>,
+    /// Where the evidence lies, relative to the run's directory.
+    evidence: Option<&'a str>,
+}
+
+/// What the agent reported, or the turn's name where it could not.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Reported<'a> {
+    Whole(&'a TurnReport),
+    Nothing { label: &'a str },
+}
+
+/// What the guard took back after a phase, as `guard/NNNN-LABEL.json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TakenBack<'a> {
+    /// What the agent was doing.
+    phase: Phase,
+    /// Each change that did not stay.
+    refused: &'a [&'a Judged],
+}
+
+/// A turn that is being taken.
+pub(super) struct UnderWay {
+    label: String,
+    /// Its files in the run, without their endings: `turns/0001-execute_step`.
+    base: String,
+}
+
+impl UnderWay {
+    fn events(&self) -> String {
+        format!("{}.events.jsonl", self.base)
+    }
+
+    /// The record itself.
+    fn own(&self) -> String {
+        format!("{}.json", self.base)
+    }
+
+    /// Keeps `<base>.json`: what the agent reported, if it did, and who failed.
+    fn record(
+        &self,
+        run: &RunDir,
+        report: Option<&TurnReport>,
+        failed: Option<&TurnFailure>,
+    ) -> Result<(), EngineError> {
+        let record = TurnRecord {
+            turn: report.map_or(Reported::Nothing { label: &self.label }, Reported::Whole),
+            blame: failed.map(|failed| failed.blame),
+            reason: failed.map(|failed| escape(failed.why.as_bytes(), 1_000)),
+            evidence: failed.and_then(|failed| failed.evidence.as_deref()),
+        };
+        run.write_json(&self.own(), &record)?;
+        Ok(())
+    }
+
+    /// Records a turn that was broken off from outside.
+    pub fn abandoned(self, run: &RunDir, blame: Blame, why: String) -> Result<(), EngineError> {
+        let evidence = self.keep_events(run)?.or_else(|| Some(self.own()));
+        let failed = TurnFailure { blame, why, evidence };
+        self.record(run, None, Some(&failed))
+    }
+
+    /// Takes the turn's events into the record, if there are any; says where they are.
+    fn keep_events(&self, run: &RunDir) -> Result<Option<String>, EngineError> {
+        let events = self.events();
+        if !run.path().join(&events).exists() {
+            return Ok(None);
+        }
+        run.adopt(&events)?;
+        Ok(Some(events))
+    }
+}
+
+impl Drive<'_> {
+    /// Takes a turn and settles its changes.
+    pub(super) async fn turn(
+        &mut self,
+        purpose: Purpose,
+        try_number: u32,
+        findings: &[String],
+    ) -> Result<Event, EngineError> {
+        let evidence = self.tally.last.as_ref().map(|v| v.evidence.clone()).unwrap_or_default();
+        let prompt = self.prompt(purpose, try_number, &evidence, findings)?;
+        let label = purpose.label(try_number);
+        self.parts.door.begin_turn(&label);
+        self.tally.turns += 1;
+        let base = format!("turns/{:04}-{label}", self.tally.turns);
+        self.parts.run.write(&format!("{base}.prompt.md"), prompt.as_bytes())?;
+        self.parts.chronicle.asked(&label, &prompt)?;
+        let under_way = self.under_way.insert(UnderWay {
+            label: label.clone(),
+            base,
+        });
+        let turn = Turn {
+            label: label.clone(),
+            phase: purpose.phase(),
+            prompt,
+            events: self.parts.run.path().join(under_way.events()),
+        };
+        let began = Instant::now();
+        let report = self.ask(&turn).await;
+        self.waited += began.elapsed();
+        let Some(under_way) = self.under_way.take() else {
+            return Err(EngineError::Usage("a turn without a record".to_owned()));
+        };
+        let events = under_way.keep_events(self.parts.run)?;
+        if let Ok(report) = &report {
+            let answer = Answer {
+                text: &report.text,
+                tool_calls: report.tool_calls,
+                failed_calls: &report.failed_calls,
+                wall_ms: report.wall_ms,
+            };
+            self.parts.chronicle.answered(&label, answer)?;
+        }
+        let mut failed = match &report {
+            Ok(report) => self.failure(report, events),
+            Err(why) => Some(TurnFailure {
+                blame: why.blame(),
+                why: why.to_string(),
+                evidence: events.or_else(|| Some(under_way.own())),
+            }),
+        };
+        if let Err(EngineError::Sandbox(why)) = &report
+            && matches!(why, SandboxError::Build { .. } | SandboxError::TierTooLow { .. })
+        {
+            // No later try would build what this host cannot build now.
+            under_way.record(self.parts.run, None, failed.as_ref())?;
+            let failed = Event::SandboxFailed(why.to_string());
+            // The walls are for the user to accept or not, and have an exit code of their own.
+            let too_weak = matches!(why, SandboxError::TierTooLow { .. });
+            return if too_weak { report.map(|_| failed) } else { Ok(failed) };
+        }
+        let discard = failed.is_some();
+        let settled = match self.settle(purpose.phase(), discard).await? {
+            Ok(settled) => settled,
+            Err(why) => {
+                // What the turn did is lost with its sandbox, however it ended itself.
+                failed.get_or_insert(TurnFailure {
+                    blame: Blame::Sandbox,
+                    why,
+                    evidence: Some(under_way.own()),
+                });
+                Settled::default()
+            }
+        };
+        let guard = self.keep_evidence(&label, purpose.phase(), &settled)?;
+        let violations = if failed.is_some() {
+            Vec::new()
+        } else {
+            settled.violations()
+        };
+        let refused = (!violations.is_empty()).then(|| TurnFailure {
+            blame: Blame::Agent,
+            why: violations.join("; "),
+            evidence: guard,
+        });
+        under_way.record(
+            self.parts.run,
+            report.as_ref().ok(),
+            failed.as_ref().or(refused.as_ref()),
+        )?;
+        if let Some(why) = self.run_exhausted() {
+            return Ok(Event::BudgetExhausted(why));
+        }
+        Ok(Event::TurnOver {
+            result: failed.map_or(TurnResult::Completed, TurnResult::Failed),
+            violations,
+            plan: self.view_plan()?,
+        })
+    }
+
+    fn prompt(
+        &self,
+        purpose: Purpose,
+        try_number: u32,
+        evidence: &Evidence,
+        findings: &[String],
+    ) -> Result<String, EngineError> {
+        let step = self.parts.machine.step();
+        Ok(self
+            .parts
+            .prompts
+            .render(purpose, try_number, step, &self.snapshot, evidence, findings)?)
+    }
+
+    /// One turn, starting sandbox and server when they are not there.
+    async fn ask(&mut self, turn: &Turn) -> Result<TurnReport, EngineError> {
+        if self.agent.is_none() || self.parts.workspace.agent().is_none() {
+            self.agent = None;
+            let sandbox = self.parts.workspace.open_agent(self.parts.jail).await?;
+            if self.tally.turns == 1 {
+                self.parts.run.write_json("walls.json", sandbox.walls())?;
+                self.parts.reporter.say(Happening::Walls {
+                    report: sandbox.walls().clone(),
+                });
+            }
+            let door = sandbox.listen(sandbox.inside().model_port).await?;
+            self.parts.door.serve(door);
+            self.agent = Some(Agent::start(sandbox, self.parts.agent_config.clone()).await?);
+        }
+        let (Some(agent), Some(sandbox)) = (self.agent.as_mut(), self.parts.workspace.agent()) else {
+            return Err(EngineError::Usage("no agent".to_owned()));
+        };
+        let (reporter, door) = (self.parts.reporter, self.parts.door);
+        let tell = |line: &str| {
+            let (_, total) = door.usage();
+            reporter.say(Happening::Agent {
+                line: line.to_owned(),
+                calls: total.calls,
+                tokens: total.input_tokens + total.output_tokens,
+            });
+        };
+        Ok(agent.turn(sandbox, turn, &tell).await?)
+    }
+
+    /// Who failed in a turn that did not come to its end, if it did not.
+    fn failure(&self, report: &TurnReport, events: Option<String>) -> Option<TurnFailure> {
+        let label = &report.label;
+        let (blame, why) = match (self.parts.door.exhausted(), &report.end) {
+            (Some(spent), _) => match spent {
+                Exhausted::CassetteEnded => {
+                    let why = format!("the cassette holds no further answer for `{label}`");
+                    (Blame::Provider, why)
+                }
+                Exhausted::ProviderErrors => (Blame::Provider, "the provider kept failing".to_owned()),
+                budget => (Blame::Budget, used_up(budget)),
+            },
+            (None, TurnEnd::Completed) => return None,
+            (None, TurnEnd::TimedOut) => (Blame::Budget, format!("`{label}` ran into its wall cap")),
+            (None, TurnEnd::Stalled) => (Blame::Budget, format!("`{label}` fell silent")),
+            (None, TurnEnd::OverCap(why)) => (Blame::Budget, why.clone()),
+            (None, TurnEnd::Provider(why)) => (Blame::Provider, why.clone()),
+            (None, TurnEnd::Agent(why) | TurnEnd::ServerDied(why)) => (Blame::Agent, why.clone()),
+            (None, TurnEnd::SandboxGone(why)) => (Blame::Sandbox, why.clone()),
+        };
+        let by_the_door = self.parts.door.exhausted().is_some() || blame == Blame::Provider;
+        let evidence = if by_the_door { Some(LEDGER.to_owned()) } else { events };
+        Some(TurnFailure { blame, why, evidence })
+    }
+
+    /// Judges the phase. A sandbox that died in it is replaced by one on the last
+    /// accepted state, which takes back all that the phase did; the inner error says why.
+    async fn settle(&mut self, phase: Phase, discard: bool) -> Result<Result<Settled, String>, EngineError> {
+        let server = self.agent.as_ref().map(Agent::stage);
+        match self
+            .parts
+            .workspace
+            .settle(self.parts.jail, server, phase, discard)
+            .await
+        {
+            Ok(settled) => {
+                if discard {
+                    // Whatever the failed turn's server still has in hand goes with it.
+                    self.close().await?;
+                }
+                Ok(Ok(settled))
+            }
+            Err(EngineError::Sandbox(why)) => {
+                self.replace_sandbox(&why).await?;
+                Ok(Err(why.to_string()))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Ends a sandbox that failed; the next turn has a new one on the accepted state.
+    pub(super) async fn replace_sandbox(&mut self, why: &SandboxError) -> Result<(), EngineError> {
+        self.parts.reporter.say(Happening::Warning {
+            text: format!("the agent's sandbox is replaced: {why}"),
+        });
+        self.close().await
+    }
+
+    /// Keeps what the guard took back; says where.
+    fn keep_evidence(&mut self, label: &str, phase: Phase, settled: &Settled) -> Result<Option<String>, EngineError> {
+        if settled.leaked > 0 {
+            self.parts
+                .run
+                .journal("leaked", &json!({"label": label, "processes": settled.leaked}))?;
+        }
+        let refused: Vec<_> = settled.judged.iter().filter(|j| j.ruling != Ruling::Allowed).collect();
+        if refused.is_empty() {
+            return Ok(None);
+        }
+        self.tally.guard_events += 1;
+        let base = format!("guard/{:04}-{label}", self.tally.guard_events);
+        self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
+        self.parts.run.write_json(
+            &format!("{base}.json"),
+            &TakenBack {
+                phase,
+                refused: &refused,
+            },
+        )?;
+        self.parts.chronicle.guarded(phase, &refused)?;
+        self.parts.run.journal(
+            "guard",
+            &json!({"phase": phase, "refused": refused, "evidence": format!("{base}.patch")}),
+        )?;
+        for judged in &refused {
+            self.parts.reporter.say(Happening::Guard {
+                phase,
+                ruling: judged.ruling,
+                path: judged.change.path.to_string(),
+                because: judged.because.clone(),
+            });
+        }
+        Ok(Some(format!("{base}.json")))
+    }
+
+    fn run_exhausted(&self) -> Option<String> {
+        let spent = self.parts.door.exhausted()?;
+        let of_the_run = [Exhausted::RunCalls, Exhausted::RunTokens, Exhausted::RunTime];
+        of_the_run.contains(&spent).then(|| used_up(spent))
+    }
+}
+
+fn used_up(budget: Exhausted) -> String {
+    let what = match budget {
+        Exhausted::TurnCalls => "the turn's budget of model calls",
+        Exhausted::TurnTokens => "the turn's budget of tokens",
+        Exhausted::TurnTime => "the turn's budget of model time",
+        Exhausted::RunCalls => "the run's budget of model calls",
+        Exhausted::RunTokens => "the run's budget of tokens",
+        Exhausted::RunTime => "the run's budget of model time",
+        Exhausted::ProviderErrors => "the patience with the provider",
+        Exhausted::CassetteEnded => "the cassette",
+    };
+    format!("{what} is used up")
+}
