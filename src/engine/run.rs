@@ -64,7 +64,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         path: found.display().to_string(),
         version: agent::version_of(&found),
     };
-    let chronicle = Chronicle::begin(&site.run, subject, Some(opencode))?;
+    let mut chronicle = Chronicle::begin(&site.run, subject, Some(opencode))?;
     let deadline = options.target.caps.deadline(began);
     let judge = Judge {
         jail: &site.jail,
@@ -76,9 +76,18 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         options: &options.target,
         deadline,
     };
-    let news = tokio::select! {
-        news = prepare(&judge, &mut workspace) => news?,
-        signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
+    let prepared = tokio::select! {
+        news = prepare(&judge, &mut workspace) => news,
+        signal = stop.requested() => Err(EngineError::Interrupted(signal)),
+    };
+    let news = match prepared {
+        Ok(news) => news,
+        Err(why) => {
+            let interrupted = matches!(why, EngineError::Interrupted(_));
+            chronicle.ended(if interrupted { "INTERRUPTED" } else { "ERROR" })?;
+            site.run.settle()?;
+            return Err(why);
+        }
     };
     if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
         let text = Plan::template(&options.goal, &test_cmd, Some(&pipeline));

@@ -28,6 +28,27 @@ const LEDGER: &str = "model.jsonl";
 /// Paths put back as bootstrap made them that the journal names, each time.
 const RESTORED_SHOWN: usize = 20;
 
+/// One turn, as `turns/NNNN-LABEL.json`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TurnRecord<'a> {
+    #[serde(flatten)]
+    turn: Reported<'a>,
+    /// Who failed, when somebody did.
+    blame: Option<Blame>,
+    /// Why, in one line.
+    reason: Option<String>,
+    /// Where the evidence lies, relative to the run's directory.
+    evidence: Option<&'a str>,
+}
+
+/// What the agent reported, or the turn's name where it could not.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Reported<'a> {
+    Whole(&'a TurnReport),
+    Nothing { label: &'a str },
+}
+
 /// What the guard took back after a phase, as `guard/NNNN-LABEL.json`.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct TakenBack<'a> {
@@ -35,23 +56,6 @@ pub(super) struct TakenBack<'a> {
     phase: Phase,
     /// Each change that did not stay.
     refused: &'a [&'a Judged],
-}
-
-/// One turn of the agent, as `turns/NNNN-LABEL.json`.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct TurnRecord<'a> {
-    /// The turn's name, where the agent reported nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<&'a String>,
-    /// What the agent reported.
-    #[serde(flatten)]
-    report: Option<&'a TurnReport>,
-    /// Who failed, when somebody did.
-    blame: Option<Blame>,
-    /// Why, in one line.
-    reason: Option<String>,
-    /// Where to look, relative to the run's directory.
-    evidence: Option<&'a str>,
 }
 
 /// A turn that is being taken.
@@ -79,8 +83,7 @@ impl UnderWay {
         failed: Option<&TurnFailure>,
     ) -> Result<(), EngineError> {
         let record = TurnRecord {
-            label: report.is_none().then_some(&self.label),
-            report,
+            turn: report.map_or(Reported::Nothing { label: &self.label }, Reported::Whole),
             blame: failed.map(|failed| failed.blame),
             reason: failed.map(|failed| escape(failed.why.as_bytes(), 1_000)),
             evidence: failed.and_then(|failed| failed.evidence.as_deref()),
@@ -372,11 +375,13 @@ impl Drive<'_> {
         self.tally.guard_events += 1;
         let base = format!("guard/{:04}-{label}", self.tally.guard_events);
         self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
-        let taken_back = TakenBack {
-            phase,
-            refused: &refused,
-        };
-        self.parts.run.write_json(&format!("{base}.json"), &taken_back)?;
+        self.parts.run.write_json(
+            &format!("{base}.json"),
+            &TakenBack {
+                phase,
+                refused: &refused,
+            },
+        )?;
         self.parts.chronicle.guarded(phase, &refused)?;
         self.parts.run.journal(
             "guard",

@@ -131,8 +131,7 @@ impl<'a> Chronicle<'a> {
     }
 
     fn failed(&mut self, failure: &TurnFailure) -> Result<(), RecordError> {
-        let why = &failure.why;
-        let error = Some(self.last(why, ERROR_CHARS));
+        let error = Some(self.last(&failure.why, ERROR_CHARS));
         self.log(
             "agent_error",
             LogLine {
