@@ -173,7 +173,15 @@ impl Running {
         let mut silence = self.silence;
         let ended = loop {
             let progress = tokio::select! {
-                progress = next(&self.control) => progress?,
+                progress = next(&self.control) => match progress {
+                    Ok(progress) => progress,
+                    Err(why) => {
+                        // What it said before its sandbox went is all that tells of it.
+                        self.stdout.drain();
+                        self.stderr.drain();
+                        return Err(why);
+                    }
+                },
                 () = self.stdout.pump(), if self.stdout.open() => continue,
                 () = self.stderr.pump(), if self.stderr.open() => continue,
                 () = heard.nothing_for(silence) => {
