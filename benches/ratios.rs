@@ -14,10 +14,7 @@ use std::{
 
 use opencode_fsm::{
     policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{
-        ExecSpec, OutputCaps, Sandbox,
-        jail::{self, Jail},
-    },
+    sandbox::{self, ExecSpec, OutputCaps, Sandbox, jail::Jail},
     tree::{Cache, Checkpoint, CopyLimits, Pristine, Survey},
     wire::{Argv, Leftovers, Reach},
 };
@@ -99,7 +96,7 @@ fn quietly(program: &str, arguments: &[&str]) -> Duration {
 }
 
 fn owner() -> Option<(u32, u32)> {
-    jail::owner().map(|id| (id, id))
+    sandbox::owner().map(|id| (id, id))
 }
 
 fn own(path: &Path) {

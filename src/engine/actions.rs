@@ -92,7 +92,7 @@ impl Stand<'_> {
             Err(other) => return Err(other),
         };
         // Before anything else, so that whatever comes of it comes of it once.
-        workspace.remove(self.judge.jail, &path).await?;
+        workspace.remove(self.judge.backend, &path).await?;
         let mut done = Performed {
             ok: true,
             ..Performed::default()
@@ -104,7 +104,7 @@ impl Stand<'_> {
         match read.and_then(|bytes| parse_actions(&path, &bytes).map_err(|why| why.to_string())) {
             Ok(actions) => {
                 if workspace.agent().is_none() {
-                    workspace.open_agent(self.judge.jail).await?;
+                    workspace.open_agent(self.judge.backend).await?;
                 }
                 self.each(workspace, &actions, &mut done).await?;
             }

@@ -16,7 +16,7 @@ use crate::{
     names::RelPath,
     policy::{Inside, Limits, Tier},
     record::{RunDir, Secret},
-    sandbox::jail,
+    sandbox,
     tree::{Content, EntryKind},
 };
 
@@ -155,7 +155,7 @@ impl Bootstrap {
             limits,
             disk: (*disk_bytes, *disk_inodes),
             min_tier: *min_tier,
-            owner: jail::owner(),
+            owner: sandbox::owner(),
             host: HOST.map(|path| {
                 let meta = std::fs::metadata(path).ok()?;
                 Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))

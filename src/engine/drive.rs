@@ -19,7 +19,7 @@ use crate::{
     names::RelPath,
     record::{Chronicle, RunDir},
     report::{Happening, Reporter, escape},
-    sandbox::jail::Jail,
+    sandbox::Backend,
 };
 
 /// Largest plan that is read.
@@ -27,7 +27,7 @@ const PLAN_BYTES: u64 = 1 << 20;
 
 /// Everything a run needs, once the target is copied and the door is open.
 pub(super) struct Parts<'a> {
-    pub jail: &'a Jail,
+    pub backend: &'a Backend,
     pub run: &'a RunDir,
     pub reporter: &'a Reporter,
     pub judge: Judge<'a>,
@@ -217,12 +217,12 @@ impl<'a> Drive<'a> {
             PlanEdit::MarkDone => plan.mark_done(),
             PlanEdit::Block { why } => plan.block(&why),
         };
-        let (jail, path) = (self.parts.jail, &self.parts.plan);
-        match self.parts.workspace.write(jail, path, text.as_bytes()).await {
+        let (backend, path) = (self.parts.backend, &self.parts.plan);
+        match self.parts.workspace.write(backend, path, text.as_bytes()).await {
             Err(EngineError::Sandbox(why)) => {
                 self.replace_sandbox(&why).await?;
-                let (jail, path) = (self.parts.jail, &self.parts.plan);
-                self.parts.workspace.write(jail, path, text.as_bytes()).await?;
+                let (backend, path) = (self.parts.backend, &self.parts.plan);
+                self.parts.workspace.write(backend, path, text.as_bytes()).await?;
             }
             other => other?,
         }

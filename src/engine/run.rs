@@ -67,7 +67,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     let mut chronicle = Chronicle::begin(&site.run, subject, Some(opencode))?;
     let deadline = options.target.caps.deadline(began);
     let judge = Judge {
-        jail: &site.jail,
+        backend: &site.backend,
         run: &site.run,
         reporter,
         pipeline: &pipeline,
@@ -91,7 +91,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     };
     if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
         let text = Plan::template(&options.goal, &test_cmd, Some(&pipeline));
-        workspace.write(&site.jail, &options.plan, text.as_bytes()).await?;
+        workspace.write(&site.backend, &options.plan, text.as_bytes()).await?;
     } else if !options.goal.is_empty() {
         let text = format!(
             "the target has a `{}`; it holds the goal, and --goal is not used",
@@ -121,7 +121,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         ..fsm::Limits::default()
     });
     let parts = Parts {
-        jail: &site.jail,
+        backend: &site.backend,
         run: &site.run,
         reporter,
         judge,

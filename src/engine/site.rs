@@ -1,5 +1,5 @@
 //! What `run` and `verify` both need before anything happens: the run's directory,
-//! the copied target, its contract, the jail.
+//! the copied target, its contract, the back end.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ use crate::{
     policy::{Limits, ReadOnlyMount},
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
-    sandbox::jail::{self, Jail},
+    sandbox::{self, Backend, jail::Jail},
     tree::{Cache, CopyLimits, EntryKind, Pristine},
 };
 
@@ -54,7 +54,7 @@ pub(super) struct Site {
     pub pristine: Arc<Pristine>,
     pub cache: Cache,
     pub scratch: Scratch,
-    pub jail: Jail,
+    pub backend: Backend,
 }
 
 impl Site {
@@ -103,14 +103,14 @@ impl Site {
                 text: format!("not copied: {path}: {why}"),
             });
         }
-        let jail = Jail::new()?;
+        let backend = Backend::Jail(Jail::new()?);
         Ok(Self {
             run,
             target,
             pristine: Arc::new(pristine),
             cache,
             scratch,
-            jail,
+            backend,
         })
     }
 
@@ -180,7 +180,7 @@ fn target(given: &Path) -> Result<PathBuf, EngineError> {
 
 async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<(Cache, Pristine), EngineError> {
     let copied = tokio::task::spawn_blocking(move || {
-        let owner = jail::owner().map(|id| (id, id));
+        let owner = sandbox::owner().map(|id| (id, id));
         let cache = Cache::open(&cache, owner)?;
         let began = Instant::now();
         let last = AtomicU64::new(0);

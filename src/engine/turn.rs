@@ -237,8 +237,8 @@ impl Drive<'_> {
             let lost = "the sandbox was lost, and all that they did with it";
             done.violations.push(lost.to_owned());
             // Whatever became of them, they are not performed again.
-            let (jail, path) = (self.parts.jail, guard::actions_path());
-            self.parts.workspace.remove(jail, &path).await?;
+            let (backend, path) = (self.parts.backend, guard::actions_path());
+            self.parts.workspace.remove(backend, &path).await?;
         }
         if !done.violations.is_empty() {
             done.ok = false;
@@ -272,7 +272,7 @@ impl Drive<'_> {
     async fn ask(&mut self, turn: &Turn) -> Result<TurnReport, EngineError> {
         if self.agent.is_none() || self.parts.workspace.agent().is_none() {
             self.agent = None;
-            let sandbox = self.parts.workspace.open_agent(self.parts.jail).await?;
+            let sandbox = self.parts.workspace.open_agent(self.parts.backend).await?;
             if self.tally.turns == 1 {
                 self.parts.run.write_json("walls.json", sandbox.walls())?;
                 self.parts.reporter.say(Happening::Walls {
@@ -330,7 +330,7 @@ impl Drive<'_> {
         match self
             .parts
             .workspace
-            .settle(self.parts.jail, server, phase, discard)
+            .settle(self.parts.backend, server, phase, discard)
             .await
         {
             Ok(settled) => {

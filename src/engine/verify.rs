@@ -44,7 +44,7 @@ pub async fn verify(
     let mut chronicle = Chronicle::begin(&site.run, site.subject(options, &plan, &pipeline), None)?;
     chronicle.preflight()?;
     let judge = Judge {
-        jail: &site.jail,
+        backend: &site.backend,
         run: &site.run,
         reporter,
         pipeline: &pipeline,

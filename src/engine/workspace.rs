@@ -10,7 +10,7 @@ use crate::{
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
     policy::{Inside, Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{Sandbox, jail::Jail},
+    sandbox::{Backend, Sandbox},
     tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Pristine, Survey, TreeEdits},
 };
 
@@ -167,14 +167,14 @@ impl Workspace {
     }
 
     /// Builds the agent's sandbox on the accepted state, replacing a dead one.
-    pub async fn open_agent(&mut self, jail: &Jail) -> Result<&Sandbox, EngineError> {
+    pub async fn open_agent(&mut self, backend: &Backend) -> Result<&Sandbox, EngineError> {
         self.close_agent().await?;
         let mask_dir = self.next_dir("mask");
         let mask = tree::mask_layer(&self.base, &self.sets.withheld, &mask_dir)?;
         let mut lowers = self.lowers();
         lowers.push(mask);
         let plan = self.plan(Role::Agent, "agent", lowers);
-        let sandbox = jail.create(&plan).await?;
+        let sandbox = backend.create(&plan).await?;
         let upper = plan.workspace.scratch.join("upper");
         Ok(&self
             .agent
@@ -199,7 +199,7 @@ impl Workspace {
     /// With `discard`, or when anything is a violation, the whole phase goes.
     pub async fn settle(
         &mut self,
-        jail: &Jail,
+        backend: &Backend,
         server: Option<u64>,
         phase: Phase,
         discard: bool,
@@ -245,7 +245,7 @@ impl Workspace {
             self.thaw().await?;
         } else {
             // The live tree could not be brought back: drop its layer instead.
-            self.open_agent(jail).await?;
+            self.open_agent(backend).await?;
         }
         let (restored, judged): (Vec<Judged>, _) = judged.into_iter().partition(|j| j.ruling == Ruling::Restored);
         Ok(Settled {
@@ -288,26 +288,26 @@ impl Workspace {
     }
 
     /// Writes one file as the machine: into the accepted state and the live tree.
-    pub async fn write(&mut self, jail: &Jail, path: &RelPath, bytes: &[u8]) -> Result<(), EngineError> {
+    pub async fn write(&mut self, backend: &Backend, path: &RelPath, bytes: &[u8]) -> Result<(), EngineError> {
         let dir = self.next_dir("checkpoint");
         let target = self.current.with_file(&self.base, path, bytes, &dir)?;
         let mut edits = TreeEdits::write_file(path, bytes, 0o644);
         edits.removals.push(path.clone());
-        self.amend(jail, &edits, target).await
+        self.amend(backend, &edits, target).await
     }
 
     /// Removes one path as the machine, from the accepted state and the live tree.
-    pub async fn remove(&mut self, jail: &Jail, path: &RelPath) -> Result<(), EngineError> {
+    pub async fn remove(&mut self, backend: &Backend, path: &RelPath) -> Result<(), EngineError> {
         let dir = self.next_dir("checkpoint");
         let target = self.current.without(&self.base, path, &dir)?;
         let edits = TreeEdits {
             removals: vec![path.clone()],
             ..TreeEdits::default()
         };
-        self.amend(jail, &edits, target).await
+        self.amend(backend, &edits, target).await
     }
 
-    async fn amend(&mut self, jail: &Jail, edits: &TreeEdits, target: Checkpoint) -> Result<(), EngineError> {
+    async fn amend(&mut self, backend: &Backend, edits: &TreeEdits, target: Checkpoint) -> Result<(), EngineError> {
         if let Some(site) = &self.agent {
             site.sandbox.freeze().await?;
         }
@@ -316,7 +316,7 @@ impl Workspace {
         if restored {
             self.thaw().await
         } else {
-            self.open_agent(jail).await.map(|_| ())
+            self.open_agent(backend).await.map(|_| ())
         }
     }
 
@@ -342,18 +342,18 @@ impl Workspace {
     }
 
     /// A fresh judge over the accepted state, and where its own changes will lie.
-    pub async fn open_judge(&mut self, jail: &Jail) -> Result<(Sandbox, PathBuf), EngineError> {
-        self.open_fresh(jail, "judge").await
+    pub async fn open_judge(&mut self, backend: &Backend) -> Result<(Sandbox, PathBuf), EngineError> {
+        self.open_fresh(backend, "judge").await
     }
 
     /// A sandbox of its own for the bootstrap, with the judge's walls, likewise.
-    pub async fn open_bootstrap(&mut self, jail: &Jail) -> Result<(Sandbox, PathBuf), EngineError> {
-        self.open_fresh(jail, "bootstrap").await
+    pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, PathBuf), EngineError> {
+        self.open_fresh(backend, "bootstrap").await
     }
 
-    async fn open_fresh(&mut self, jail: &Jail, name: &str) -> Result<(Sandbox, PathBuf), EngineError> {
+    async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, PathBuf), EngineError> {
         let plan = self.plan(Role::Judge, name, self.lowers());
-        let sandbox = jail.create(&plan).await?;
+        let sandbox = backend.create(&plan).await?;
         Ok((sandbox, plan.workspace.scratch.join("upper")))
     }
 

@@ -2,8 +2,8 @@
 //!
 //!  1. `setsid(2)`: no terminal, a process group of its own; `setpriority(2)`: behind its supervisors
 //!  2. descriptors: stdio in place, everything else close-on-exec
-//!  3. `setns(2)` into the nested user namespace: no capability outside it
-//!  4. ids (`setresgid`, `setresuid`): one mapped pair
+//!  3. `setns(2)` into the nested user namespace, where there is one: no capability outside it
+//!  4. ids (`setresgid`, `setresuid`), unless they are the guest's ([`Identity`]): one pair
 //!  5. rlimits (`setrlimit(2)`), counted in the nested namespace
 //!  6. `PR_SET_PDEATHSIG`, after the ids because changing them clears it
 //!  7. capabilities: ambient, bounding, permitted and effective sets emptied, and read back as empty
@@ -28,11 +28,11 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
     sys::{prctl, signal::Signal},
-    unistd::{Gid, Uid, chdir, execve, setresgid, setresuid, setsid},
+    unistd::{Gid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid},
 };
 
 use super::Failure;
-use crate::wire::{Argv, Confinement, LandlockRules, PathAccess, Reach};
+use crate::wire::{Argv, Confinement, Identity, LandlockRules, PathAccess, Reach};
 
 /// How far a command's nice value is behind that of its supervisors, who would else
 /// have to share the processor evenly with every process that they are to end.
@@ -139,13 +139,17 @@ fn fall_behind() -> Result<(), Failure> {
 
 /// Steps 3 and 4; also what the workspace's owner is.
 pub(super) fn drop_identity(confinement: &Confinement, nested: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
-    if let Some(nested) = nested {
-        setns(nested, CloneFlags::CLONE_NEWUSER).map_err(|e| Failure::new("setns user", e))?;
-        let (uid, gid) = (Uid::from_raw(confinement.uid), Gid::from_raw(confinement.gid));
-        setresgid(gid, gid, gid).map_err(|e| Failure::new("setresgid", e))?;
-        setresuid(uid, uid, uid).map_err(|e| Failure::new("setresuid", e))?;
+    match confinement.identity {
+        Identity::Kept => return Ok(()),
+        Identity::Nested => {
+            let nested = nested.ok_or_else(|| Failure::plain("setns user", "no user namespace was made"))?;
+            setns(nested, CloneFlags::CLONE_NEWUSER).map_err(|e| Failure::new("setns user", e))?;
+        }
+        Identity::Changed => setgroups(&[]).map_err(|e| Failure::new("setgroups", e))?,
     }
-    Ok(())
+    let (uid, gid) = (Uid::from_raw(confinement.uid), Gid::from_raw(confinement.gid));
+    setresgid(gid, gid, gid).map_err(|e| Failure::new("setresgid", e))?;
+    setresuid(uid, uid, uid).map_err(|e| Failure::new("setresuid", e))
 }
 
 /// Everything above stdio becomes close-on-exec; stdio itself is put in place.

@@ -17,8 +17,37 @@ use nix::{
 
 use crate::wire::LeakedProcess;
 
-/// Passes over `/proc` before a tree that keeps changing is given up on.
-const MAX_PASSES: u32 = 1_000;
+/// How long a tree that keeps changing is gone through again and again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Passes that follow one another at once; later ones leave the processor to those
+/// that have still to be scheduled for their signal.
+const HASTY_PASSES: u32 = 64;
+
+/// Passes over `/proc` until a time is up.
+pub(super) struct Passes {
+    end: Instant,
+    made: u32,
+}
+
+impl Passes {
+    pub fn begin() -> Self {
+        Self {
+            end: Instant::now() + PATIENCE,
+            made: 0,
+        }
+    }
+
+    /// Between two passes; `false` when the time is up.
+    pub fn again(&mut self) -> bool {
+        self.made += 1;
+        if self.made < HASTY_PASSES {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Instant::now() < self.end
+    }
+}
 
 /// One line of `/proc`.
 #[derive(Clone, Debug)]
@@ -46,6 +75,11 @@ impl Process {
     pub fn tasks(&self) -> impl Iterator<Item = PathBuf> + use<> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid));
         threads.into_iter().flatten().flatten().map(|entry| entry.path())
+    }
+
+    /// Pid, name and state, in one word.
+    pub fn shown(&self) -> String {
+        format!("{} {:?} ({})", self.pid, self.comm, char::from(self.state))
     }
 
     /// For the report.
@@ -135,8 +169,8 @@ pub(super) fn below(root: Pid, spare: &HashSet<i32>) -> Vec<Process> {
 /// handing every status to `reaped`. Returns what was alive in the first pass.
 pub(super) fn kill_below(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(Pid, WaitStatus)) -> Vec<Process> {
     let mut first = None;
-    let give_up = Instant::now() + Duration::from_secs(10);
-    for _ in 0..MAX_PASSES {
+    let mut passes = Passes::begin();
+    loop {
         let alive: Vec<Process> = below(root, spare).into_iter().filter(|p| !p.gone()).collect();
         for process in &alive {
             forbid_forks(process.pid);
@@ -148,31 +182,31 @@ pub(super) fn kill_below(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut
         reap(reaped);
         let done = alive.is_empty();
         first.get_or_insert(alive);
-        if done || Instant::now() > give_up {
-            break;
+        if done || !passes.again() {
+            return first.unwrap_or_default();
         }
-        std::thread::yield_now();
     }
-    first.unwrap_or_default()
 }
 
-/// Stops everything below `root` but `spare` and proves it: returns `false` if
-/// something still ran after many passes.
-pub(super) fn stop_below(root: Pid, spare: &HashSet<i32>) -> bool {
-    for _ in 0..MAX_PASSES {
+/// Stops everything below `root` but `spare` and proves it, or returns what still ran
+/// when the time was up.
+pub(super) fn stop_below(root: Pid, spare: &HashSet<i32>) -> Result<(), Vec<Process>> {
+    let mut passes = Passes::begin();
+    loop {
         let running: Vec<Process> = all_below_but(root, spare)
             .into_iter()
             .filter(|p| !p.stopped())
             .collect();
         if running.is_empty() {
-            return true;
+            return Ok(());
         }
-        for process in running {
+        for process in &running {
             let _ = kill(Pid::from_raw(process.pid), Signal::SIGSTOP);
         }
-        std::thread::yield_now();
+        if !passes.again() {
+            return Err(running);
+        }
     }
-    false
 }
 
 /// Continues everything below `root` but `spare`.

@@ -22,7 +22,7 @@ use nix::{
 
 use super::{
     Failure, GuestStart, doors, payload,
-    process::{self, Process},
+    process::{self, Passes, Process},
     tree,
     warden::{self, Stage},
 };
@@ -148,11 +148,11 @@ impl Supervisor {
             }
             Request::Socket => Ok((Reply::Done, Some(doors::stream()?))),
             Request::Freeze => {
-                if process::stop_below(getpid(), &self.supervisors()) {
-                    Ok(done)
-                } else {
-                    Err(Failure::plain("stop every process", "they keep coming"))
-                }
+                process::stop_below(getpid(), &self.supervisors()).map_err(|running| {
+                    let names: Vec<String> = running.iter().take(8).map(Process::shown).collect();
+                    Failure::plain("stop every process", format!("still running: {}", names.join(", ")))
+                })?;
+                Ok(done)
             }
             Request::Thaw => {
                 process::continue_below(getpid(), &self.supervisors());
@@ -256,7 +256,8 @@ impl Supervisor {
     /// Kills what belongs to no kept stage; the wardens see to their own dead.
     fn sweep(&mut self, keep: &[u64], mains_only: bool) -> Reply {
         let mut first: Option<Vec<Process>> = None;
-        for _ in 0..1_000 {
+        let mut passes = Passes::begin();
+        loop {
             let victims = self.victims(keep, mains_only);
             for victim in &victims {
                 for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
@@ -265,10 +266,9 @@ impl Supervisor {
             }
             let done = victims.is_empty();
             first.get_or_insert(victims);
-            if done {
+            if done || !passes.again() {
                 break;
             }
-            std::thread::yield_now();
         }
         Reply::Swept {
             leaked: first.unwrap_or_default().iter().take(32).map(Process::leaked).collect(),

@@ -54,18 +54,26 @@ pub struct DiskCap {
     pub max_inodes: u64,
 }
 
+/// What a back end knows of a sandbox that it made.
+pub struct Premises {
+    /// The walls that stand.
+    pub walls: WallReport,
+    /// Where things are inside.
+    pub inside: Inside,
+    /// The cap on its workspace, where the host has to see to it.
+    pub disk: Option<DiskCap>,
+    /// The file in which the kernel counts its kills for memory, if it bounds the memory.
+    pub oom_events: Option<PathBuf>,
+}
+
 /// A live sandbox. Dropping it kills everything inside; [`Sandbox::destroy`]
 /// does so and waits until nothing is left.
 pub struct Sandbox {
     socket: Mutex<AsyncFd<OwnedFd>>,
-    walls: WallReport,
-    inside: Inside,
-    disk: Option<DiskCap>,
+    premises: Premises,
     stages: AtomicU64,
     /// Stages whose leftovers live on.
     kept: Kept,
-    /// Where the kernel counts its kills for memory, if it bounds the memory.
-    oom_events: Option<PathBuf>,
     teardown: Option<Box<dyn Teardown>>,
 }
 
@@ -76,9 +84,7 @@ impl Sandbox {
     /// When the guest is of another version or gone.
     pub async fn connect(
         socket: OwnedFd,
-        walls: WallReport,
-        inside: Inside,
-        disk: Option<DiskCap>,
+        premises: Premises,
         teardown: Box<dyn Teardown>,
     ) -> Result<Self, SandboxError> {
         let io = |source| SandboxError::Io {
@@ -89,12 +95,9 @@ impl Sandbox {
         let socket = Mutex::new(async_fd(socket).map_err(io)?);
         let sandbox = Self {
             socket,
-            walls,
-            inside,
-            disk,
+            premises,
             stages: AtomicU64::new(1),
             kept: Arc::default(),
-            oom_events: None,
             teardown: Some(teardown),
         };
         match answer(&*sandbox.socket.lock().await).await? {
@@ -108,17 +111,12 @@ impl Sandbox {
 
     /// The walls that stand.
     pub fn walls(&self) -> &WallReport {
-        &self.walls
+        &self.premises.walls
     }
 
     /// Where things are inside.
     pub fn inside(&self) -> &Inside {
-        &self.inside
-    }
-
-    /// Names the file in which the kernel counts its kills for memory.
-    pub(super) fn set_oom_events(&mut self, events: Option<PathBuf>) {
-        self.oom_events = events;
+        &self.premises.inside
     }
 
     pub(super) async fn ask(
@@ -159,7 +157,7 @@ impl Sandbox {
             leftovers: spec.leftovers,
             reach: spec.reach,
         }));
-        if let Some(events) = &self.oom_events {
+        if let Some(events) = &self.premises.oom_events {
             running.count_ooms(events.clone());
         }
         let stdio = match &spec.terminal {
@@ -168,7 +166,7 @@ impl Sandbox {
         };
         self.ask(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
             .await?;
-        if let Some(cap) = self.disk.clone() {
+        if let Some(cap) = self.premises.disk.clone() {
             // What an earlier command left above the cap may still be removed,
             // so only growth beyond it counts.
             let mut allowed = None;

@@ -212,7 +212,9 @@ pub struct LeakedProcess {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confinement {
-    /// Ids that commands run as, inside the nested user namespace.
+    /// How commands come to their ids.
+    pub identity: Identity,
+    /// Ids that commands run as, as they see them themselves.
     pub uid: u32,
     /// See `uid`.
     pub gid: u32,
@@ -228,6 +230,18 @@ pub struct Confinement {
     pub pid1: bool,
     /// Private memory of one stage, bytes, watched by its warden where no cgroup does it.
     pub memory_bytes: Option<u64>,
+}
+
+/// How a command comes to the ids that it runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Identity {
+    /// It enters a user namespace that maps them to the guest's.
+    Nested,
+    /// The guest, who is root, gives its own up.
+    Changed,
+    /// They are the guest's.
+    Kept,
 }
 
 /// One `setrlimit(2)` value, soft and hard alike.

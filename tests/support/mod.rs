@@ -7,10 +7,7 @@ use std::{path::Path, time::Duration};
 
 use opencode_fsm::{
     policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{
-        ExecOutcome, ExecSpec, OutputCaps, Sandbox,
-        jail::{JAIL_UID, Jail},
-    },
+    sandbox::{ExecOutcome, ExecSpec, OutputCaps, SANDBOX_UID, Sandbox, jail::Jail},
     wire::{Argv, Leftovers, Reach},
 };
 
@@ -49,7 +46,7 @@ pub fn plan(dir: &Path, label: &str) -> SandboxPlan {
     std::fs::write(lower.join("hello"), "hello\n").expect("write");
     if nix::unistd::geteuid().is_root() {
         for path in [lower.clone(), lower.join("hello")] {
-            std::os::unix::fs::chown(path, Some(JAIL_UID), Some(JAIL_UID)).expect("chown");
+            std::os::unix::fs::chown(path, Some(SANDBOX_UID), Some(SANDBOX_UID)).expect("chown");
         }
     }
     SandboxPlan {

@@ -104,7 +104,7 @@ impl Judge<'_> {
         out: Verification,
         began: Instant,
     ) -> Result<Verification, EngineError> {
-        let (sandbox, upper) = workspace.open_bootstrap(self.jail).await?;
+        let (sandbox, upper) = workspace.open_bootstrap(self.backend).await?;
         let mut session = Session::new(self, sandbox, name, out)?;
         // It must not lie in the tree, which is kept.
         session.base.clone_from(&session.sandbox.inside().tmp);

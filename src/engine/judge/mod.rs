@@ -28,7 +28,7 @@ use crate::{
     fsm::Blame,
     record::RunDir,
     report::{Happening, Reporter},
-    sandbox::{SandboxError, jail::Jail},
+    sandbox::{Backend, SandboxError},
     tree::Cache,
 };
 
@@ -47,7 +47,7 @@ enum Extent {
 
 /// What every verification of a run shares.
 pub(super) struct Judge<'a> {
-    pub jail: &'a Jail,
+    pub backend: &'a Backend,
     pub run: &'a RunDir,
     pub reporter: &'a Reporter,
     pub pipeline: &'a Pipeline,
@@ -118,7 +118,7 @@ impl Judge<'_> {
         if !out.ok || extent == Extent::Bootstrap {
             return Ok(out);
         }
-        let (sandbox, upper) = workspace.open_judge(self.jail).await?;
+        let (sandbox, upper) = workspace.open_judge(self.backend).await?;
         let mut session = Session::new(self, sandbox, name, out)?;
         let ran = session.stages().await;
         let mut out = session.end(ran).await?;

@@ -20,17 +20,18 @@ use nix::{
 use super::{
     cgroup,
     primitive::Unbuilt,
-    spec::{Bounds, JailSpec, Launched, owner},
+    spec::{Bounds, JailSpec, Launched},
     walls,
 };
 use crate::{
     policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, SandboxPlan},
     sandbox::{
-        DiskCap, Sandbox, SandboxError,
+        DiskCap, Premises, Sandbox, SandboxError,
         guest_link::Teardown,
+        owner,
         seccomp::{self, Network},
     },
-    wire::{self, Confinement, FrameError, LandlockRules, PathAccess, Rlimit},
+    wire::{self, Confinement, FrameError, Identity, LandlockRules, PathAccess, Rlimit},
 };
 
 /// Longest time that building a jail may take.
@@ -134,8 +135,13 @@ impl Jail {
         };
         let teardown = JailTeardown(built.pidfd);
         let tier = report.tier;
-        let mut sandbox = Sandbox::connect(guest, report, Inside::private(), Some(disk), Box::new(teardown)).await?;
-        sandbox.set_oom_events(built.bounds.oom_events);
+        let premises = Premises {
+            walls: report,
+            inside: Inside::private(),
+            disk: Some(disk),
+            oom_events: built.bounds.oom_events,
+        };
+        let sandbox = Sandbox::connect(guest, premises, Box::new(teardown)).await?;
         let landlock = spec.confinement.landlock.as_ref();
         if landlock.is_some_and(|rules| built.landlock_abi < rules.min_abi) {
             sandbox.destroy().await?;
@@ -199,6 +205,7 @@ impl Jail {
                     .collect(),
                 landlock: on(Layer::Landlock).then(landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
+                identity: Identity::Nested,
                 pid1: true,
                 memory_bytes: Some(limits.memory_bytes),
             },

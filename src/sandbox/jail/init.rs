@@ -2,7 +2,7 @@
 //!
 //! Before the plan is known:
 //!
-//!  1. \[root\] ahead of what will run inside (`setpriority(2)`), supplementary groups dropped, ids set to [`JAIL_UID`](super::spec::JAIL_UID)
+//!  1. \[root\] ahead of what will run inside (`setpriority(2)`), supplementary groups dropped, ids set to [`SANDBOX_UID`](crate::sandbox::SANDBOX_UID)
 //!  2. `PR_SET_PDEATHSIG`, after the ids because changing them clears it
 //!  3. `unshare(2)`: the user namespace; one id mapped to 0 inside, `setgroups`
 //!     denied: the host's root never appears
@@ -34,12 +34,12 @@ use nix::{
 
 use super::{
     root::{self, Own},
-    spec::{Assignment, Bounds, JailSpec, Launched, Step, StepError, owner},
+    spec::{Assignment, Bounds, JailSpec, Launched, Step, StepError},
 };
 use crate::{
     guest::{self, Guest, GuestStart},
     policy::{GUEST_GID, GUEST_UID},
-    wire,
+    sandbox, wire,
 };
 
 /// Lives in the launcher's child: makes the namespaces, starts PID 1 and waits for
@@ -110,7 +110,7 @@ impl Order {
 }
 
 fn prepare(launcher: Pid) -> Result<(), StepError> {
-    if let Some(id) = owner() {
+    if let Some(id) = sandbox::owner() {
         // SAFETY: numbers only. Where it is refused, commands still are behind ([`guest::BEHIND`]).
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -guest::BEHIND) };
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));

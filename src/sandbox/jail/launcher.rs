@@ -29,9 +29,9 @@ use super::{
     cgroup::{self, Cgroups, Owner},
     init,
     root::Own,
-    spec::{self, Assignment, Bounds, JailSpec, Launched, StepError},
+    spec::{Assignment, Bounds, JailSpec, Launched, StepError},
 };
-use crate::wire;
+use crate::{sandbox, wire};
 
 /// Nothing is asked for this long: the jail made last has the processors no more.
 const QUIET_MS: u8 = 5;
@@ -138,7 +138,7 @@ impl Jails {
 
     /// Gives a waiting jail its plan.
     fn assign(&mut self, spec: JailSpec, guest: &OwnedFd, reply: &OwnedFd) -> Result<(), StepError> {
-        let own = match spec::owner() {
+        let own = match sandbox::owner() {
             Some(_) => Some(Own::gather(&spec)?),
             None => None,
         };

@@ -23,4 +23,3 @@ mod walls;
 pub use host::{Jail, Layer};
 pub use launcher::launcher_main;
 pub use probe::{Probe, ProbeRow, ProbeState};
-pub use spec::{JAIL_UID, owner};

@@ -6,34 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Confinement;
 
-/// The unprivileged host id that jails run as when the host process is root.
-/// Never a real account: beyond every range that `/etc/subuid` hands out by default.
-pub const JAIL_UID: u32 = 2_000_000_000;
-
-/// Who must own a jail's layers: [`JAIL_UID`] when we are root and can become it,
-/// nobody in particular (`None`) when the jail runs as the calling user. Root of
-/// a user namespace that does not map that id is an ordinary user here.
-pub fn owner() -> Option<u32> {
-    let mapped = || {
-        let maps = ["/proc/self/uid_map", "/proc/self/gid_map"];
-        maps.iter()
-            .all(|map| std::fs::read_to_string(map).is_ok_and(|map| maps_id(&map, JAIL_UID)))
-    };
-    (nix::unistd::geteuid().is_root() && mapped()).then_some(JAIL_UID)
-}
-
-/// Whether an id exists inside: lines of first id inside, first outside, count
-/// (user_namespaces(7)).
-fn maps_id(map: &str, id: u32) -> bool {
-    map.lines().any(|line| {
-        let mut fields = line.split_ascii_whitespace().map(|n| n.parse::<u64>().unwrap_or(0));
-        let (first, _, count) = (fields.next(), fields.next(), fields.next());
-        first
-            .zip(count)
-            .is_some_and(|(first, count)| (first..first + count).contains(&u64::from(id)))
-    })
-}
-
 /// One jail, for the launcher. The guest's end of the socket travels with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct JailSpec {
@@ -116,19 +88,5 @@ impl<T> Step<T> for nix::Result<T> {
             step: name.to_owned(),
             errno: e as i32,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_jails_id_exists_only_where_it_is_mapped() {
-        assert!(maps_id("         0          0 4294967295\n", JAIL_UID));
-        assert!(!maps_id("0 1000 1\n", JAIL_UID));
-        assert!(!maps_id("0 1000 1\n1 100000 65536\n", JAIL_UID));
-        assert!(maps_id(&format!("0 1000 1\n{JAIL_UID} 5 1\n"), JAIL_UID));
-        assert!(!maps_id("", JAIL_UID) && !maps_id("nonsense", JAIL_UID));
     }
 }

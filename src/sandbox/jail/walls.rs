@@ -4,11 +4,11 @@ use nix::unistd::{getegid, getgroups};
 
 use super::{
     primitive::{PRIMITIVES, Primitive},
-    spec::{JailSpec, owner},
+    spec::JailSpec,
 };
 use crate::{
     policy::Tier,
-    sandbox::{Wall, WallReport, WallState},
+    sandbox::{self, Wall, WallReport, WallState},
 };
 
 /// The landlock ABI that mediates all that we ask for: files, TCP ports, device
@@ -117,7 +117,7 @@ pub(super) fn landlock_bits(abi: u32) -> String {
 /// An ordinary user cannot drop groups: `setgroups(2)` is denied in a user
 /// namespace that maps one id (user_namespaces(7)).
 fn groups() -> WallState {
-    if owner().is_some() {
+    if sandbox::owner().is_some() {
         return WallState::Enforced;
     }
     let Ok(groups) = getgroups() else {

@@ -234,6 +234,7 @@ mod tests {
             processes: 100,
             cpu_millis,
             confinement: crate::wire::Confinement {
+                identity: crate::wire::Identity::Nested,
                 uid: 1000,
                 gid: 1000,
                 workspace: String::new(),
