@@ -47,7 +47,7 @@ const LOOKING: [&str; 8] = [
 /// The server's command line.
 pub(super) fn argv(inside: &Inside) -> Vec<String> {
     [
-        GUEST_BINARY,
+        &inside.piece(GUEST_BINARY),
         "serve",
         "--hostname",
         "127.0.0.1",
@@ -78,7 +78,7 @@ pub(super) fn environment(password: &str, inside: &Inside, more: &[(String, Stri
     let home = &inside.home;
     let mut env: Vec<(String, String)> = [
         ("HOME", home.clone()),
-        ("XDG_CONFIG_HOME", GUEST_CONFIG.to_owned()),
+        ("XDG_CONFIG_HOME", inside.piece(GUEST_CONFIG)),
         ("XDG_DATA_HOME", format!("{home}/.local/share")),
         ("XDG_STATE_HOME", format!("{home}/.local/state")),
         ("XDG_CACHE_HOME", format!("{home}/.cache")),

@@ -39,8 +39,12 @@ const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "guest-launcher") {
+    let verb = std::env::args_os().nth(1);
+    if verb.as_ref().is_some_and(|verb| verb == "guest-launcher") {
         return crate::sandbox::jail::launcher_main();
+    }
+    if verb.is_some_and(|verb| verb == "guest-bare") {
+        return crate::sandbox::bare::guest_main();
     }
     let argv: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&argv) {

@@ -26,7 +26,7 @@ use crate::{
     policy::{Limits, ReadOnlyMount},
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
-    sandbox::{self, Backend, jail::Jail},
+    sandbox::{self, Backend},
     tree::{Cache, CopyLimits, EntryKind, Pristine},
 };
 
@@ -103,7 +103,7 @@ impl Site {
                 text: format!("not copied: {path}: {why}"),
             });
         }
-        let backend = Backend::Jail(Jail::new()?);
+        let backend = Backend::of_this_host(options.min_tier, &scratch.path().join("trial")).await?;
         Ok(Self {
             run,
             target,

@@ -1,9 +1,6 @@
 //! The run's tree: pristine copy, checkpoints, and the sandboxes stacked on them.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     engine::EngineError,
@@ -11,7 +8,7 @@ use crate::{
     names::RelPath,
     policy::{Inside, Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{Backend, Sandbox},
-    tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Pristine, Survey, TreeEdits},
+    tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Place, Pristine, Survey, TreeEdits},
 };
 
 /// Why something that a bootstrap wrote is not kept.
@@ -70,7 +67,7 @@ pub(super) struct Workspace {
 /// The live agent sandbox and what it was stacked on.
 struct AgentSite {
     sandbox: Sandbox,
-    upper: PathBuf,
+    place: Place,
     base: Checkpoint,
 }
 
@@ -175,12 +172,12 @@ impl Workspace {
         lowers.push(mask);
         let plan = self.plan(Role::Agent, "agent", lowers);
         let sandbox = backend.create(&plan).await?;
-        let upper = plan.workspace.scratch.join("upper");
+        let place = sandbox.place().clone();
         Ok(&self
             .agent
             .insert(AgentSite {
                 sandbox,
-                upper,
+                place,
                 base: self.current.clone(),
             })
             .sandbox)
@@ -210,9 +207,9 @@ impl Workspace {
         let keep: Vec<u64> = server.into_iter().collect();
         let leaked = site.sandbox.sweep(&keep).await?.len() as u64;
         site.sandbox.freeze().await?;
-        let (upper, base) = (site.upper.clone(), site.base.clone());
+        let (place, base) = (site.place.clone(), site.base.clone());
         let dir = self.next_dir("checkpoint");
-        let found = Checkpoint::freeze(&self.base, Some(&base), &upper, &dir)?;
+        let found = Checkpoint::freeze_place(&self.base, &base, &place, &self.sets.withheld, &dir)?;
         let changes = found.changes_since(&self.base, &self.current);
         let judged = guard::judge(phase, &self.sets, changes);
         let refused: Vec<Change> = judged
@@ -271,7 +268,7 @@ impl Workspace {
             tracing::warn!("the tree could not be restored in place: {why}");
             return Ok(false);
         }
-        let now = Survey::of_upper(&self.base, Some(&site.base), &site.upper)?;
+        let now = Survey::of_place(&self.base, &site.base, &site.place, &self.sets.withheld)?;
         Ok(now.changes_since(&self.base, target).is_empty())
     }
 
@@ -342,25 +339,26 @@ impl Workspace {
     }
 
     /// A fresh judge over the accepted state, and where its own changes will lie.
-    pub async fn open_judge(&mut self, backend: &Backend) -> Result<(Sandbox, PathBuf), EngineError> {
+    pub async fn open_judge(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
         self.open_fresh(backend, "judge").await
     }
 
     /// A sandbox of its own for the bootstrap, with the judge's walls, likewise.
-    pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, PathBuf), EngineError> {
+    pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
         self.open_fresh(backend, "bootstrap").await
     }
 
-    async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, PathBuf), EngineError> {
+    async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, Place), EngineError> {
         let plan = self.plan(Role::Judge, name, self.lowers());
         let sandbox = backend.create(&plan).await?;
-        Ok((sandbox, plan.workspace.scratch.join("upper")))
+        let place = sandbox.place().clone();
+        Ok((sandbox, place))
     }
 
     /// What a finished judge wrote, on top of the accepted state.
-    pub fn judge_outputs(&mut self, upper: &Path) -> Result<Checkpoint, EngineError> {
+    pub fn judge_outputs(&mut self, place: &Place) -> Result<Checkpoint, EngineError> {
         let dir = self.next_dir("judged");
-        Ok(Checkpoint::freeze(&self.base, Some(&self.current), upper, &dir)?)
+        Ok(Checkpoint::freeze_place(&self.base, &self.current, place, &[], &dir)?)
     }
 
     /// The walls of this run, and the caps of its sandboxes.
@@ -374,9 +372,9 @@ impl Workspace {
     }
 
     /// What a finished bootstrap wrote, without what it may not, and why each of that is left out.
-    pub fn bootstrapped(&mut self, upper: &Path) -> Result<(Checkpoint, Vec<(RelPath, String)>), EngineError> {
+    pub fn bootstrapped(&mut self, place: &Place) -> Result<(Checkpoint, Vec<(RelPath, String)>), EngineError> {
         let dir = self.next_dir("bootstrapped");
-        let found = Checkpoint::freeze(&self.base, Some(&self.current), upper, &dir)?;
+        let found = Checkpoint::freeze_place(&self.base, &self.current, place, &[], &dir)?;
         let changes = found.changes_since(&self.base, &self.current);
         let judged = guard::judge(Phase::ExecuteStep, &self.sets, changes);
         let mut back = guard::revert_paths(&judged);

@@ -22,7 +22,7 @@ mod tree;
 mod warden;
 
 pub(crate) use nested::nest;
-pub(crate) use payload::{BEHIND, landlock_abi};
+pub(crate) use payload::{BEHIND, drop_capabilities, landlock_abi};
 
 use std::os::fd::OwnedFd;
 
@@ -70,7 +70,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(step: &str, errno: nix::Error) -> Self {
+    pub(crate) fn new(step: &str, errno: nix::Error) -> Self {
         Self {
             step: step.to_owned(),
             errno: Some(errno as i32),

@@ -104,7 +104,7 @@ impl Judge<'_> {
         out: Verification,
         began: Instant,
     ) -> Result<Verification, EngineError> {
-        let (sandbox, upper) = workspace.open_bootstrap(self.backend).await?;
+        let (sandbox, place) = workspace.open_bootstrap(self.backend).await?;
         let mut session = Session::new(self, sandbox, name, out)?;
         // It must not lie in the tree, which is kept.
         session.base.clone_from(&session.sandbox.inside().tmp);
@@ -114,7 +114,7 @@ impl Judge<'_> {
         if !out.ok {
             return Ok(out);
         }
-        let (found, left_out) = workspace.bootstrapped(&upper)?;
+        let (found, left_out) = workspace.bootstrapped(&place)?;
         let note = Note {
             made_by: self.run.id().to_string(),
             left_out,

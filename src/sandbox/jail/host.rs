@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::resource::{Resource, getrlimit},
-};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
     cgroup,
@@ -29,9 +26,11 @@ use crate::{
         DiskCap, Premises, Sandbox, SandboxError,
         guest_link::Teardown,
         owner,
+        rlimits::rlimits,
         seccomp::{self, Network},
     },
-    wire::{self, Confinement, FrameError, Identity, LandlockRules, PathAccess, Rlimit},
+    tree::Place,
+    wire::{self, Confinement, FrameError, Identity, LandlockRules, PathAccess},
 };
 
 /// Longest time that building a jail may take.
@@ -138,6 +137,7 @@ impl Jail {
         let premises = Premises {
             walls: report,
             inside: Inside::private(),
+            place: Place::Overlay(scratch.join("upper")),
             disk: Some(disk),
             oom_events: built.bounds.oom_events,
         };
@@ -167,17 +167,6 @@ impl Jail {
 
     fn compile(&self, plan: &SandboxPlan) -> JailSpec {
         let limits = &plan.limits;
-        let hard = |resource: Resource, value: u64| {
-            // A limit can only be lowered: a stricter one of the host stays.
-            getrlimit(resource).map_or(value, |(_, hard)| value.min(hard))
-        };
-        let mut rlimits = vec![
-            (Resource::RLIMIT_NPROC, limits.processes),
-            (Resource::RLIMIT_NOFILE, limits.open_files),
-            (Resource::RLIMIT_FSIZE, limits.file_bytes),
-            (Resource::RLIMIT_CORE, 0),
-        ];
-        rlimits.extend(limits.address_space_bytes.map(|bytes| (Resource::RLIMIT_AS, bytes)));
         let on = |layer| !self.layers_off.contains(&layer);
         JailSpec {
             lowers: plan.workspace.lowers.clone(),
@@ -196,13 +185,7 @@ impl Jail {
                 uid: GUEST_UID,
                 gid: GUEST_GID,
                 workspace: GUEST_WORKSPACE.to_owned(),
-                rlimits: rlimits
-                    .into_iter()
-                    .map(|(resource, value)| Rlimit {
-                        resource: resource as u32,
-                        value: hard(resource, value),
-                    })
-                    .collect(),
+                rlimits: rlimits(limits, limits.processes),
                 landlock: on(Layer::Landlock).then(landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
                 identity: Identity::Nested,

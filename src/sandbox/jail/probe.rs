@@ -66,6 +66,23 @@ impl Probe {
     }
 }
 
+impl Jail {
+    /// What this host refuses so that no jail can be built, though what is weaker can;
+    /// `None` where one stands. Tried in `scratch`.
+    ///
+    /// # Errors
+    /// What failed for another reason than a refusal.
+    pub async fn refusal(&self, scratch: &Path) -> Result<Option<String>, SandboxError> {
+        match attempt(self, scratch).await {
+            Ok(_) => Ok(None),
+            Err(why) => match why.refusal() {
+                Some((_, refusal)) => Ok(Some(refusal)),
+                None => Err(why.into_error(Tier::Landlock)),
+            },
+        }
+    }
+}
+
 /// The row of a wall of the jail that was built.
 fn stands(wall: Wall) -> ProbeRow {
     let (state, detail) = match wall.state {
