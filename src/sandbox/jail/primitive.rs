@@ -91,6 +91,8 @@ impl Primitive {
         );
         match self {
             User | Mount | Pid | Network | Ipc | Uts | Cgroup | Nested if refused => Some(Tier::Landlock),
+            // Root without CAP_SYS_ADMIN, as in most containers, cannot mount.
+            Root if matches!(errno, libc::EPERM | libc::ENOSYS) => Some(Tier::Landlock),
             Proc if errno == libc::EPERM => Some(Tier::NamespacesNoProc),
             _ => None,
         }
@@ -118,6 +120,11 @@ impl Primitive {
                          (CONFIG_SECURITY_LANDLOCK=y and `landlock` in the kernel's lsm= list)"
                 .to_owned(),
             Seccomp => "boot a kernel with CONFIG_SECCOMP_FILTER=y".to_owned(),
+            Root if errno == libc::EPERM => {
+                "this root lacks CAP_SYS_ADMIN: start it as an ordinary user, or allow it to \
+                                             mount (docker run --cap-add SYS_ADMIN --security-opt apparmor=unconfined)"
+                    .to_owned()
+            }
             Root => "run `opencode-fsm doctor`".to_owned(),
         }
     }
