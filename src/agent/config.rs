@@ -74,7 +74,12 @@ fn is_own(name: &str) -> bool {
 }
 
 /// The server's whole environment, with those of `more` that are not its own.
-pub(super) fn environment(password: &str, inside: &Inside, more: &[(String, String)]) -> Vec<(String, String)> {
+pub(super) fn environment(
+    password: &str,
+    door_key: &str,
+    inside: &Inside,
+    more: &[(String, String)],
+) -> Vec<(String, String)> {
     let home = &inside.home;
     let mut env: Vec<(String, String)> = [
         ("HOME", home.clone()),
@@ -92,10 +97,18 @@ pub(super) fn environment(password: &str, inside: &Inside, more: &[(String, Stri
         ("GIT_TERMINAL_PROMPT", "0".to_owned()),
         ("OPENCODE_SERVER_USERNAME", USER.to_owned()),
         ("OPENCODE_SERVER_PASSWORD", password.to_owned()),
-        ("OPENCODE_CONFIG_CONTENT", configuration(inside.model_port).to_string()),
+        (
+            "OPENCODE_CONFIG_CONTENT",
+            configuration(inside.model_port, door_key).to_string(),
+        ),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec();
+    env.extend(
+        inside
+            .above()
+            .map(|above| ("GIT_CEILING_DIRECTORIES".to_owned(), above.to_owned())),
+    );
     env.extend(SWITCHES.map(|name| (name.to_owned(), "1".to_owned())));
     for (name, value) in more.iter().filter(|(name, _)| !is_own(name)) {
         match env.iter_mut().find(|(known, _)| known == name) {
@@ -106,7 +119,7 @@ pub(super) fn environment(password: &str, inside: &Inside, more: &[(String, Stri
     env
 }
 
-fn configuration(model_port: u16) -> Value {
+fn configuration(model_port: u16, door_key: &str) -> Value {
     json!({
         "$schema": "https://opencode.ai/config.json",
         "autoupdate": false, "share": "disabled", "formatter": false, "lsp": false, "snapshot": false,
@@ -115,7 +128,7 @@ fn configuration(model_port: u16) -> Value {
         "provider": {PROVIDER: {
             "npm": "@ai-sdk/openai-compatible", "name": "Door",
             // The door answers within its own caps; these only guard against a lost connection.
-            "options": {"baseURL": format!("http://127.0.0.1:{model_port}/v1"), "apiKey": "none", "headerTimeout": 600_000, "chunkTimeout": 600_000},
+            "options": {"baseURL": format!("http://127.0.0.1:{model_port}/v1"), "apiKey": door_key, "headerTimeout": 600_000, "chunkTimeout": 600_000},
             "models": {MODEL: {"name": "Model", "tool_call": true, "limit": {"context": 128_000, "output": 16_000}}},
         }},
         "permission": {
@@ -227,6 +240,7 @@ mod tests {
         let more = |name: &str| (name.to_owned(), "more".to_owned());
         let env = environment(
             "pw",
+            "d00r",
             &Inside::private(),
             &[
                 "PATH",
@@ -247,7 +261,7 @@ mod tests {
         assert_eq!(set, ["PATH", "VIRTUAL_ENV"]);
         let text = format!("{env:?}");
         assert!(
-            text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"none\\\""),
+            text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"d00r\\\""),
             "{text}"
         );
         assert!(!env.iter().any(|(name, _)| name.contains("OPENAI")));

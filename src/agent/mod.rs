@@ -22,7 +22,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::RelPath;
+use crate::{names::RelPath, record::Secret};
 
 pub use binary::{find_binary, install, reachable, version_of};
 pub use server::{Agent, mounts};
@@ -56,6 +56,8 @@ pub struct AgentConfig {
     pub stall: Duration,
     /// Where the server's output is kept.
     pub logs: PathBuf,
+    /// What the model door wants to be shown; worth nothing elsewhere.
+    pub door_key: Secret,
     /// Variables for the agent's shell. What the server and its runtime read of the
     /// environment themselves cannot be set here; the rest of such a list is dropped.
     pub env: Vec<(String, String)>,

@@ -62,7 +62,7 @@ impl Agent {
         let inside = sandbox.inside();
         let spec = ExecSpec {
             argv: Argv::Direct(config::argv(inside)),
-            env: config::environment(&password, inside, &config.env),
+            env: config::environment(&password, config.door_key.expose(), inside, &config.env),
             cwd: inside.workspace.clone(),
             wall: LIFE,
             silence: None,

@@ -48,6 +48,8 @@ pub struct ModelDoor {
 struct Shared {
     source: Source,
     model: String,
+    /// The digest of what the inside has to show: digests compare in constant time.
+    authorization: blake3::Hash,
     meter: Mutex<Meter>,
     ledger: Lines,
     recorder: Option<Lines>,
@@ -76,6 +78,7 @@ impl ModelDoor {
         let shared = Shared {
             source,
             model: config.model,
+            authorization: blake3::hash(format!("Bearer {}", config.inside_key.expose()).as_bytes()),
             meter: Mutex::new(Meter::new(config.per_run, config.per_turn)),
             ledger: Lines::create(&config.ledger)?,
             recorder,
@@ -185,6 +188,14 @@ impl Shared {
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let shown = request
+            .headers()
+            .get("authorization")
+            .map(|value| blake3::hash(value.as_bytes()));
+        if shown != Some(self.authorization) {
+            let why = "this door opens to the agent of this run alone";
+            return error(StatusCode::UNAUTHORIZED, "unauthorized", why);
+        }
         if request.method() != Method::POST || !request.uri().path().ends_with("/chat/completions") {
             return error(
                 StatusCode::NOT_FOUND,

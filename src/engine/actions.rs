@@ -74,8 +74,6 @@ pub(super) struct Stand<'a> {
     pub judge: &'a Judge<'a>,
     /// Their directory in the run: `iter_0001/actions`.
     pub name: &'a str,
-    /// What bootstrap's `env` gives the agent.
-    pub env: &'a [(String, String)],
 }
 
 impl Stand<'_> {
@@ -205,7 +203,9 @@ impl Stand<'_> {
         let sandbox = agent(workspace)?;
         let inside = sandbox.inside();
         let mut env = Environment::new(inside);
-        env.extend(self.env);
+        if let Some(bootstrap) = judge.bootstrap {
+            env.extend(&bootstrap.env(inside)?);
+        }
         env.set("AIDER_FSM_ACTION_ID", action.id.as_str());
         let caps = StageCaps::new(
             action.timeout,

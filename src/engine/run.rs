@@ -19,7 +19,7 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    record::{Chronicle, OpenCode, RunDir, Subject},
+    record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     tree::{self, Change},
 };
@@ -44,7 +44,10 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     let found = agent::find_binary(options.opencode_bin.as_deref())?;
     let binary = agent::reachable(&found)?;
     let granted = options.target.grants.iter().map(|(_, value)| value);
-    let secrets: Vec<_> = options.api_key.iter().chain(granted).cloned().collect();
+    // Where the inside shares the host's network others could call the door as well.
+    let door_key = Secret::new(uuid::Uuid::new_v4().simple().to_string());
+    let keys = options.api_key.iter().chain([&door_key]);
+    let secrets: Vec<_> = keys.chain(granted).cloned().collect();
     let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
     let withheld = guard::withheld()
         .into_iter()
@@ -99,7 +102,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         );
         reporter.say(Happening::Warning { text });
     }
-    let door = open_door(options, &site.run)?;
+    let door = open_door(options, door_key.clone(), &site.run)?;
     let prompts = Prompts::new(
         options.plan.to_string(),
         options.target.pipeline.to_string(),
@@ -113,7 +116,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         turn_wall: options.turn_wall,
         stall: options.stall,
         logs: site.run.path().join("agent"),
-        env: bootstrap.as_ref().map(|b| b.stage.env.clone()).unwrap_or_default(),
+        env: Vec::new(),
+        door_key,
     };
     let machine = Machine::new(fsm::Limits {
         max_iters: options.max_iters,
@@ -204,7 +208,7 @@ async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace) -> Result<Option<
     }))
 }
 
-fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineError> {
+fn open_door(options: &RunOptions, door_key: Secret, run: &RunDir) -> Result<ModelDoor, EngineError> {
     let (upstream, model) = match &options.model {
         ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
         ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
@@ -219,6 +223,7 @@ fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineErro
     Ok(ModelDoor::open(DoorConfig {
         upstream,
         model,
+        inside_key: door_key,
         per_run: options.run_budget,
         per_turn: options.turn_budget,
         ledger: run.path().join("model.jsonl"),

@@ -220,7 +220,6 @@ impl Drive<'_> {
         let stand = Stand {
             judge: &self.parts.judge,
             name: &name,
-            env: &self.parts.agent_config.env,
         };
         let mut done = match stand.perform(&mut self.parts.workspace).await {
             Ok(Some(done)) => done,
@@ -281,7 +280,11 @@ impl Drive<'_> {
             }
             let door = sandbox.listen(sandbox.inside().model_port).await?;
             self.parts.door.serve(door);
-            self.agent = Some(Agent::start(sandbox, self.parts.agent_config.clone()).await?);
+            let mut config = self.parts.agent_config.clone();
+            if let Some(bootstrap) = self.parts.judge.bootstrap {
+                config.env = bootstrap.env(sandbox.inside())?;
+            }
+            self.agent = Some(Agent::start(sandbox, config).await?);
         }
         let (Some(agent), Some(sandbox)) = (self.agent.as_mut(), self.parts.workspace.agent()) else {
             return Err(EngineError::Usage("no agent".to_owned()));

@@ -50,6 +50,13 @@ impl Inside {
         }
     }
 
+    /// The directory of the host that the workspace lies in, where it lies in one: what
+    /// is found by looking upwards from the workspace ends below it.
+    pub fn above(&self) -> Option<&str> {
+        let (above, _) = self.workspace.rsplit_once('/')?;
+        Some(above).filter(|above| !above.is_empty())
+    }
+
     /// Where the read-only piece shows that the plan puts at `guest`.
     pub fn piece(&self, guest: &str) -> String {
         format!("{}{guest}", self.pieces)
