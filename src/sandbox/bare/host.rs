@@ -85,6 +85,7 @@ impl Bare {
                     .to_owned(),
             });
         }
+        passable(&plan.workspace.scratch)?;
         let laid = plan.clone();
         let inside = tokio::task::spawn_blocking(move || furnish(&laid))
             .await
@@ -153,6 +154,19 @@ impl Bare {
         };
         wire::send(ours.as_fd(), start, &[]).map_err(|why| SandboxError::Gone(format!("guest: {why}")))?;
         Ok((ours, guest))
+    }
+}
+
+/// Commands of another user than ours have to get to their directories by themselves.
+fn passable(scratch: &Path) -> Result<(), SandboxError> {
+    let closed = |dir: &&Path| fs::metadata(dir).is_ok_and(|meta| meta.mode() & 0o001 == 0);
+    match scratch.ancestors().skip(1).find(closed) {
+        Some(dir) if owner().is_some() => Err(SandboxError::Build {
+            step: format!("pass through {}", dir.display()),
+            source: io::ErrorKind::PermissionDenied.into(),
+            remedy: "set XDG_CACHE_HOME to a directory to which every user may pass through (chmod o+x)".to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 
