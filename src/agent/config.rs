@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::BashMode;
+use super::{BashMode, Desk};
 use crate::{guard::Phase, names::RelPath, policy::Inside};
 
 /// Where the executable appears inside.
@@ -140,12 +140,17 @@ fn configuration(model_port: u16, door_key: &str) -> Value {
 
 /// The session's rules for a phase: every class explicit, so that nothing waits for
 /// an answer; the last rule that matches wins.
-pub(super) fn permissions(
+pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract: &[RelPath], desk: Desk<'_>) -> Value {
+    let (inside, walled) = (desk.inside(), matches!(desk, Desk::Inside(_)));
+    rules_for(phase, bash, plan, contract, (inside, walled))
+}
+
+fn rules_for(
     phase: Phase,
     bash: BashMode,
     plan: &RelPath,
     contract: &[RelPath],
-    inside: &Inside,
+    (inside, walled): (&Inside, bool),
 ) -> Value {
     let mut rules = vec![rule("*", "*", "deny")];
     for class in ["read", "glob", "grep", "list", "todowrite", "todoread"] {
@@ -174,6 +179,7 @@ pub(super) fn permissions(
             .map(|pattern| rule("edit", &pattern, "deny")),
     );
     match bash {
+        BashMode::Full if !walled => rules.push(rule("bash", "*", "allow")),
         // The walls decide what lies outside the workspace, not OpenCode.
         BashMode::Full => rules.extend(["bash", "external_directory"].map(|class| rule(class, "*", "allow"))),
         BashMode::Restricted => rules.extend(LOOKING.iter().map(|pattern| rule("bash", pattern, "allow"))),
@@ -217,8 +223,12 @@ mod tests {
         let path = |text: &str| RelPath::new(text).expect("path");
         let (plan, contract) = (path("PLAN.md"), [path("pipeline.yml")]);
         for phase in [Phase::PlanUpdate, Phase::ExecuteStep, Phase::FixOrReplan] {
-            for bash in [BashMode::Restricted, BashMode::Full] {
-                let rules = permissions(phase, bash, &plan, &contract, &Inside::private());
+            for (bash, walled) in [
+                (BashMode::Restricted, true),
+                (BashMode::Full, true),
+                (BashMode::Full, false),
+            ] {
+                let rules = rules_for(phase, bash, &plan, &contract, (&Inside::private(), walled));
                 assert!(!rules.to_string().contains("\"ask\""));
                 let edits = ["PLAN.md", "src/x.rs", "pipeline.yml", "workspace/pipeline.yml"]
                     .map(|p| decides(&rules, "edit", p));

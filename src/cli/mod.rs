@@ -156,7 +156,7 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
         return Ok(0);
     }
     let grants = granted(grants, &invocation.around, reporter);
-    let outcome = engine::run(&args.options(grants, model)?, reporter, stop).await?;
+    let outcome = engine::run(&args.options(grants, model, &invocation.around)?, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
     Ok(outcome.summary.exit_code)
 }
@@ -301,7 +301,7 @@ fn demo_options(
         return Err(EngineError::Usage("the demonstration is a run".to_owned()));
     };
     let model = model::Resolved::of(ModelChoice::Bundled(DEMO));
-    let mut options = run.options(Vec::new(), model)?;
+    let mut options = run.options(Vec::new(), model, &invocation.around)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);
     Ok(options)

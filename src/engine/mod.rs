@@ -39,7 +39,7 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{Caps, ModelChoice, RunOptions, TargetOptions, Unattended};
+pub use options::{Caps, ModelChoice, OutsideAgent, RunOptions, TargetOptions, Unattended};
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
 pub use stop::{Stop, Stopper};

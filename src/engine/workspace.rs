@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
+    agent::{Desk, Server},
     engine::EngineError,
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
@@ -62,11 +63,20 @@ pub(super) struct Workspace {
     walls: Walls,
     serial: u64,
     agent: Option<AgentSite>,
+    /// The user's server, where the agent is not to run inside.
+    server: Option<Server>,
 }
 
-/// The live agent sandbox and what it was stacked on.
+/// Where the agent works.
+enum Seat {
+    Inside(Box<Sandbox>),
+    /// In a directory of the host, at the user's server: nothing of ours holds it.
+    Outside(Inside),
+}
+
+/// The agent's live tree and what it was stacked on.
 struct AgentSite {
-    sandbox: Sandbox,
+    seat: Seat,
     place: Place,
     base: Checkpoint,
 }
@@ -92,6 +102,7 @@ impl Workspace {
             walls,
             serial: 0,
             agent: None,
+            server: None,
         })
     }
 
@@ -125,9 +136,31 @@ impl Workspace {
         &self.start
     }
 
-    /// The agent's sandbox, if it lives.
+    /// Lets the agent work at the user's server, on copies of the tree.
+    pub fn seat_outside(&mut self, server: Server) {
+        self.server = Some(server);
+    }
+
+    /// Whether the agent works at the user's server.
+    pub fn is_outside(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The agent's sandbox, if it lives and has one.
     pub fn agent(&self) -> Option<&Sandbox> {
-        self.agent.as_ref().map(|site| &site.sandbox)
+        match &self.agent.as_ref()?.seat {
+            Seat::Inside(sandbox) => Some(sandbox),
+            Seat::Outside(_) => None,
+        }
+    }
+
+    /// Where the agent works, if that is there.
+    pub fn desk(&self) -> Option<Desk<'_>> {
+        match (&self.agent.as_ref()?.seat, &self.server) {
+            (Seat::Inside(sandbox), _) => Some(Desk::Inside(sandbox)),
+            (Seat::Outside(inside), Some(server)) => Some(Desk::Outside { server, inside }),
+            (Seat::Outside(_), None) => None,
+        }
     }
 
     fn next_dir(&mut self, what: &str) -> PathBuf {
@@ -163,30 +196,51 @@ impl Workspace {
         lowers
     }
 
-    /// Builds the agent's sandbox on the accepted state, replacing a dead one.
-    pub async fn open_agent(&mut self, backend: &Backend) -> Result<&Sandbox, EngineError> {
+    /// Gives the agent a place on the accepted state, in place of any earlier one: a
+    /// sandbox, or for the user's server a copy of what a sandbox would show.
+    pub async fn open_agent(&mut self, backend: &Backend) -> Result<(), EngineError> {
         self.close_agent().await?;
         let mask_dir = self.next_dir("mask");
         let mask = tree::mask_layer(&self.base, &self.sets.withheld, &mask_dir)?;
         let mut lowers = self.lowers();
         lowers.push(mask);
-        let plan = self.plan(Role::Agent, "agent", lowers);
-        let sandbox = backend.create(&plan).await?;
-        let place = sandbox.place().clone();
-        Ok(&self
-            .agent
-            .insert(AgentSite {
-                sandbox,
-                place,
-                base: self.current.clone(),
-            })
-            .sandbox)
+        let (seat, place) = match &self.server {
+            Some(server) => {
+                let server = server.clone();
+                let dir = self.next_dir("outside");
+                let inside = server.inside(&dir).ok_or_else(|| {
+                    EngineError::Usage(format!("{} is not UTF-8, which a request must be", dir.display()))
+                })?;
+                tree::lay_copy(&lowers, &dir, None)?;
+                (Seat::Outside(inside), Place::Copy(dir))
+            }
+            None => {
+                let plan = self.plan(Role::Agent, "agent", lowers);
+                let sandbox = backend.create(&plan).await?;
+                let place = sandbox.place().clone();
+                (Seat::Inside(Box::new(sandbox)), place)
+            }
+        };
+        self.agent = Some(AgentSite {
+            seat,
+            place,
+            base: self.current.clone(),
+        });
+        Ok(())
     }
 
-    /// Ends the agent's sandbox.
+    /// Ends the agent's sandbox, or removes its copy.
     pub async fn close_agent(&mut self) -> Result<(), EngineError> {
-        if let Some(site) = self.agent.take() {
-            site.sandbox.destroy().await?;
+        let Some(site) = self.agent.take() else { return Ok(()) };
+        match (site.seat, &site.place) {
+            (Seat::Inside(sandbox), _) => sandbox.destroy().await?,
+            (Seat::Outside(_), Place::Copy(dir)) => {
+                // What still writes there cannot be ended from here; it goes with the run's directory.
+                if let Err(why) = tree::remove_all(dir) {
+                    tracing::warn!("{why}");
+                }
+            }
+            (Seat::Outside(_), Place::Overlay(_)) => {}
         }
         Ok(())
     }
@@ -204,9 +258,15 @@ impl Workspace {
         let Some(site) = self.agent.as_ref() else {
             return Ok(Settled::default());
         };
-        let keep: Vec<u64> = server.into_iter().collect();
-        let leaked = site.sandbox.sweep(&keep).await?.len() as u64;
-        site.sandbox.freeze().await?;
+        let leaked = match &site.seat {
+            Seat::Inside(sandbox) => {
+                let keep: Vec<u64> = server.into_iter().collect();
+                let leaked = sandbox.sweep(&keep).await?.len() as u64;
+                sandbox.freeze().await?;
+                leaked
+            }
+            Seat::Outside(_) => 0,
+        };
         let (place, base) = (site.place.clone(), site.base.clone());
         let dir = self.next_dir("checkpoint");
         let found = Checkpoint::freeze_place(&self.base, &base, &place, &self.sets.withheld, &dir)?;
@@ -264,7 +324,11 @@ impl Workspace {
         let Some(site) = self.agent.as_ref() else {
             return Ok(true);
         };
-        if let Err(why) = site.sandbox.put(&edits.removals, edits.tar.clone()).await {
+        // Nothing is ever written where something may write that nobody holds still.
+        let Seat::Inside(sandbox) = &site.seat else {
+            return Ok(false);
+        };
+        if let Err(why) = sandbox.put(&edits.removals, edits.tar.clone()).await {
             tracing::warn!("the tree could not be restored in place: {why}");
             return Ok(false);
         }
@@ -273,8 +337,8 @@ impl Workspace {
     }
 
     async fn thaw(&self) -> Result<(), EngineError> {
-        if let Some(site) = &self.agent {
-            site.sandbox.thaw().await?;
+        if let Some(sandbox) = self.agent() {
+            sandbox.thaw().await?;
         }
         Ok(())
     }
@@ -305,15 +369,15 @@ impl Workspace {
     }
 
     async fn amend(&mut self, backend: &Backend, edits: &TreeEdits, target: Checkpoint) -> Result<(), EngineError> {
-        if let Some(site) = &self.agent {
-            site.sandbox.freeze().await?;
+        if let Some(sandbox) = self.agent() {
+            sandbox.freeze().await?;
         }
         let restored = self.put_and_compare(edits, &target).await?;
         self.current = target;
         if restored {
             self.thaw().await
         } else {
-            self.open_agent(backend).await.map(|_| ())
+            self.open_agent(backend).await
         }
     }
 
