@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     agent::{Desk, Server},
-    engine::EngineError,
+    engine::{EngineError, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
     policy::{Inside, Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
@@ -62,23 +62,9 @@ pub(super) struct Workspace {
     start: Checkpoint,
     walls: Walls,
     serial: u64,
-    agent: Option<AgentSite>,
+    agent: Option<Seat>,
     /// The user's server, where the agent is not to run inside.
     server: Option<Server>,
-}
-
-/// Where the agent works.
-enum Seat {
-    Inside(Box<Sandbox>),
-    /// In a directory of the host, at the user's server: nothing of ours holds it.
-    Outside(Inside),
-}
-
-/// The agent's live tree and what it was stacked on.
-struct AgentSite {
-    seat: Seat,
-    place: Place,
-    base: Checkpoint,
 }
 
 impl Workspace {
@@ -148,19 +134,12 @@ impl Workspace {
 
     /// The agent's sandbox, if it lives and has one.
     pub fn agent(&self) -> Option<&Sandbox> {
-        match &self.agent.as_ref()?.seat {
-            Seat::Inside(sandbox) => Some(sandbox),
-            Seat::Outside(_) => None,
-        }
+        self.agent.as_ref()?.sandbox()
     }
 
     /// Where the agent works, if that is there.
     pub fn desk(&self) -> Option<Desk<'_>> {
-        match (&self.agent.as_ref()?.seat, &self.server) {
-            (Seat::Inside(sandbox), _) => Some(Desk::Inside(sandbox)),
-            (Seat::Outside(inside), Some(server)) => Some(Desk::Outside { server, inside }),
-            (Seat::Outside(_), None) => None,
-        }
+        self.agent.as_ref().map(Seat::desk)
     }
 
     fn next_dir(&mut self, what: &str) -> PathBuf {
@@ -204,45 +183,26 @@ impl Workspace {
         let mask = tree::mask_layer(&self.base, &self.sets.withheld, &mask_dir)?;
         let mut lowers = self.lowers();
         lowers.push(mask);
-        let (seat, place) = match &self.server {
+        let seat = match self.server.clone() {
             Some(server) => {
-                let server = server.clone();
                 let dir = self.next_dir("outside");
-                let inside = server.inside(&dir).ok_or_else(|| {
-                    EngineError::Usage(format!("{} is not UTF-8, which a request must be", dir.display()))
-                })?;
-                tree::lay_copy(&lowers, &dir, None)?;
-                (Seat::Outside(inside), Place::Copy(dir))
+                Seat::outside(&server, &lowers, dir, self.current.clone())?
             }
             None => {
                 let plan = self.plan(Role::Agent, "agent", lowers);
-                let sandbox = backend.create(&plan).await?;
-                let place = sandbox.place().clone();
-                (Seat::Inside(Box::new(sandbox)), place)
+                Seat::inside(backend.create(&plan).await?, self.current.clone())
             }
         };
-        self.agent = Some(AgentSite {
-            seat,
-            place,
-            base: self.current.clone(),
-        });
+        self.agent = Some(seat);
         Ok(())
     }
 
     /// Ends the agent's sandbox, or removes its copy.
     pub async fn close_agent(&mut self) -> Result<(), EngineError> {
-        let Some(site) = self.agent.take() else { return Ok(()) };
-        match (site.seat, &site.place) {
-            (Seat::Inside(sandbox), _) => sandbox.destroy().await?,
-            (Seat::Outside(_), Place::Copy(dir)) => {
-                // What still writes there cannot be ended from here; it goes with the run's directory.
-                if let Err(why) = tree::remove_all(dir) {
-                    tracing::warn!("{why}");
-                }
-            }
-            (Seat::Outside(_), Place::Overlay(_)) => {}
+        match self.agent.take() {
+            Some(seat) => seat.leave().await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Ends a phase: stops what the turn left running, takes a checkpoint,
@@ -258,15 +218,7 @@ impl Workspace {
         let Some(site) = self.agent.as_ref() else {
             return Ok(Settled::default());
         };
-        let leaked = match &site.seat {
-            Seat::Inside(sandbox) => {
-                let keep: Vec<u64> = server.into_iter().collect();
-                let leaked = sandbox.sweep(&keep).await?.len() as u64;
-                sandbox.freeze().await?;
-                leaked
-            }
-            Seat::Outside(_) => 0,
-        };
+        let leaked = site.hold_still(server).await?;
         let (place, base) = (site.place.clone(), site.base.clone());
         let dir = self.next_dir("checkpoint");
         let found = Checkpoint::freeze_place(&self.base, &base, &place, &self.sets.withheld, &dir)?;
@@ -324,12 +276,7 @@ impl Workspace {
         let Some(site) = self.agent.as_ref() else {
             return Ok(true);
         };
-        // Nothing is ever written where something may write that nobody holds still.
-        let Seat::Inside(sandbox) = &site.seat else {
-            return Ok(false);
-        };
-        if let Err(why) = sandbox.put(&edits.removals, edits.tar.clone()).await {
-            tracing::warn!("the tree could not be restored in place: {why}");
+        if !site.put(edits).await {
             return Ok(false);
         }
         let now = Survey::of_place(&self.base, &site.base, &site.place, &self.sets.withheld)?;
