@@ -39,8 +39,10 @@ const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "guest-launcher") {
-        return crate::sandbox::jail::launcher_main();
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == "guest-launcher" => return crate::sandbox::jail::launcher_main(),
+        Some(verb) if verb == "guest" => return crate::guest::guest_main(),
+        _ => {}
     }
     let argv: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&argv) {

@@ -147,6 +147,7 @@ impl Site {
                 ..Limits::default()
             },
             min_tier: options.min_tier,
+            lease: options.caps.lease(),
             disk_bytes: options.disk_bytes,
             disk_inodes: DISK_INODES,
             agent_mounts,

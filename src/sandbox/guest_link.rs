@@ -26,7 +26,7 @@ use crate::{
         output::{async_fd, nonblocking},
     },
     tree::TreeError,
-    wire::{self, ExecRequest, FrameError, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
+    wire::{self, ExecRequest, FrameError, Hello, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
 };
 
 /// Longest wait for an answer of the guest.
@@ -66,10 +66,18 @@ pub struct Premises {
     pub oom_events: Option<PathBuf>,
 }
 
+/// The guest's socket: strictly one answer a request.
+struct Link {
+    socket: AsyncFd<OwnedFd>,
+    /// Answers that nobody waits for any more, because the wait was abandoned half-way.
+    /// They come before the answer to what is asked next.
+    owed: u32,
+}
+
 /// A live sandbox. Dropping it kills everything inside; [`Sandbox::destroy`]
 /// does so and waits until nothing is left.
 pub struct Sandbox {
-    socket: Mutex<AsyncFd<OwnedFd>>,
+    link: Mutex<Link>,
     premises: Premises,
     stages: AtomicU64,
     /// Stages whose leftovers live on.
@@ -78,7 +86,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Takes over a guest's socket and agrees on the protocol.
+    /// Takes over a guest's socket and agrees on the protocol; what the guest says of
+    /// itself comes with it.
     ///
     /// # Errors
     /// When the guest is of another version or gone.
@@ -86,27 +95,33 @@ impl Sandbox {
         socket: OwnedFd,
         premises: Premises,
         teardown: Box<dyn Teardown>,
-    ) -> Result<Self, SandboxError> {
+    ) -> Result<(Self, Hello), SandboxError> {
         let io = |source| SandboxError::Io {
             what: "take over the guest's socket".to_owned(),
             source,
         };
         nonblocking(socket.as_fd()).map_err(io)?;
-        let socket = Mutex::new(async_fd(socket).map_err(io)?);
         let sandbox = Self {
-            socket,
+            link: Mutex::new(Link {
+                socket: async_fd(socket).map_err(io)?,
+                owed: 0,
+            }),
             premises,
             stages: AtomicU64::new(1),
             kept: Arc::default(),
             teardown: Some(teardown),
         };
-        match answer(&*sandbox.socket.lock().await).await? {
-            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => {}
-            (other, _) => {
-                return Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}")));
-            }
+        let introduced = answer(&sandbox.link.lock().await.socket).await?;
+        match introduced {
+            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => Ok((sandbox, hello)),
+            (Reply::Failed { step, errno, why }, _) => Err(SandboxError::Guest { step, errno, why }),
+            (other, _) => Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}"))),
         }
-        Ok(sandbox)
+    }
+
+    /// What became of the walls, where that was seen only after the guest came.
+    pub(super) fn set_walls(&mut self, walls: WallReport) {
+        self.premises.walls = walls;
     }
 
     /// The walls that stand.
@@ -124,9 +139,16 @@ impl Sandbox {
         request: &Request,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
-        let socket = self.socket.lock().await;
-        wire::send(socket.as_fd(), request, fds).map_err(gone)?;
-        match answer(&socket).await? {
+        let mut link = self.link.lock().await;
+        while link.owed > 0 {
+            answer(&link.socket).await?;
+            link.owed -= 1;
+        }
+        wire::send(link.socket.as_fd(), request, fds).map_err(gone)?;
+        link.owed += 1;
+        let answer = answer(&link.socket).await?;
+        link.owed -= 1;
+        match answer {
             (Reply::Failed { step, errno, why }, _) => Err(SandboxError::Guest { step, errno, why }),
             answer => Ok(answer),
         }

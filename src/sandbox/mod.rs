@@ -5,6 +5,8 @@
 //! to the guest; everything after that ([`Sandbox`]) is the same for all.
 
 mod backend;
+mod confine;
+pub mod docker;
 mod error;
 mod exec;
 mod found;

@@ -6,7 +6,7 @@
 use std::{path::Path, time::Duration};
 
 use opencode_fsm::{
-    policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
+    policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, SANDBOX_UID, Sandbox, jail::Jail},
     wire::{Argv, Leftovers, Reach},
 };
@@ -66,6 +66,7 @@ pub fn plan(dir: &Path, label: &str) -> SandboxPlan {
             ..Limits::default()
         },
         min_tier: Tier::Namespaces,
+        lease: LEASE,
     }
 }
 
