@@ -302,6 +302,7 @@ fn demo_options(
     let mut options = run.options(Vec::new(), model)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);
+    options.target.walls = args.walls.options();
     Ok(options)
 }
 

@@ -19,6 +19,9 @@ pub enum EngineError {
     /// The sandbox (exit 7, or 5 when the walls are too weak).
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The runner image (exit 7).
+    #[error(transparent)]
+    Image(#[from] crate::image::ImageError),
     /// The tree on the host (exit 7).
     #[error(transparent)]
     Tree(#[from] TreeError),
