@@ -14,13 +14,10 @@ use std::{
 
 use opencode_fsm::{
     policy::SandboxPlan,
-    sandbox::{
-        ExecOutcome, ExecSpec, OutputSink, Sandbox,
-        jail::{Jail, Layer},
-    },
+    sandbox::{Backend, ExecOutcome, ExecSpec, Layer, OutputSink, Sandbox},
     wire::{Leftovers, Reach, Termination},
 };
-use support::{Scratch, elf, inside, install, jail, perl, plan, run, sh, text};
+use support::{Scratch, backend, elf, inside, install, perl, plan, run, sh, text};
 
 const OK: Termination = Termination::Code(0);
 
@@ -28,7 +25,7 @@ const OK: Termination = Termination::Code(0);
 struct Marked {
     // Dropped in this order.
     sandbox: Sandbox,
-    _jail: Jail,
+    _backend: Backend,
     dir: Scratch,
     mark: String,
 }
@@ -38,10 +35,10 @@ impl Marked {
         let dir = Scratch::new();
         let mut plan = plan(dir.path(), label);
         change(&mut plan);
-        let jail = jail().without(off);
+        let backend = backend(off).await;
         Self {
-            sandbox: jail.create(&plan).await.expect("a jail"),
-            _jail: jail,
+            sandbox: backend.create(&plan).await.expect("a sandbox"),
+            _backend: backend,
             dir,
             mark: format!("{label}-{}", std::process::id()),
         }
@@ -467,7 +464,7 @@ async fn directories_deeper_than_any_path_end_with_the_sandbox() {
     let (top, scratch) = (jail.upper("d"), jail.dir.path().join("layer"));
     assert!(top.exists(), "control");
     let Marked {
-        sandbox, _jail, dir, ..
+        sandbox, _backend, dir, ..
     } = jail;
     sandbox.destroy().await.expect("destroyed");
     opencode_fsm::tree::remove_all(&scratch).expect("removed");

@@ -17,21 +17,18 @@ use std::{
 };
 
 use opencode_fsm::{
-    sandbox::{
-        Sandbox,
-        jail::{Jail, Layer},
-    },
+    sandbox::{Backend, Layer, Sandbox},
     wire::{Leftovers, Termination},
 };
-use support::{Scratch, elf, inside, install, jail, outside, perl, plan, run, sh, text};
+use support::{Scratch, backend, elf, in_docker, inside, install, outside, perl, plan, run, sh, text};
 
 /// A jail over a fresh tree, some layers left off. To be dropped from the last to the first.
-async fn jailed(label: &str, off: &[Layer]) -> (Scratch, Jail, Sandbox) {
+async fn jailed(label: &str, off: &[Layer]) -> (Scratch, Backend, Sandbox) {
     let dir = Scratch::new();
-    let jail = jail().without(off);
+    let backend = backend(off).await;
     let label = format!("{label}{}", off.len());
-    let sandbox = jail.create(&plan(dir.path(), &label)).await.expect("a jail");
-    (dir, jail, sandbox)
+    let sandbox = backend.create(&plan(dir.path(), &label)).await.expect("a sandbox");
+    (dir, backend, sandbox)
 }
 
 /// Prints what it can read of the first line of every file that is named.

@@ -18,6 +18,7 @@ pub mod seccomp;
 mod wall;
 
 pub use backend::Backend;
+pub use confine::Layer;
 pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
 pub use found::Found;

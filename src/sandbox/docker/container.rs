@@ -49,6 +49,8 @@ pub(super) struct Parts<'a> {
     pub libraries: &'a [PathBuf],
     /// The ids that commands run as.
     pub ids: (u32, u32),
+    /// Whether the engine loads our filter of system calls.
+    pub filtered: bool,
 }
 
 /// The engine's order.
@@ -87,19 +89,13 @@ pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCre
         attach_stdout: Some(false),
         attach_stderr: Some(false),
         network_disabled: Some(true),
+        host_config: Some(host_config(plan, &parts, mounts)),
         labels: Some(parts.labels),
-        host_config: Some(host_config(plan, parts.image, parts.runtime, parts.ids, mounts)),
         ..ContainerCreateBody::default()
     })
 }
 
-fn host_config(
-    plan: &SandboxPlan,
-    image: &Image,
-    runtime: Option<&str>,
-    ids: (u32, u32),
-    mounts: Vec<Mount>,
-) -> HostConfig {
+fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> HostConfig {
     let limits = &plan.limits;
     let most = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let ulimit = |name: &str, value: u64| ResourcesUlimits {
@@ -107,10 +103,14 @@ fn host_config(
         soft: Some(most(value)),
         hard: Some(most(value)),
     };
-    let nothing = Some(Vec::new());
+    let filter = if parts.filtered {
+        seccomp::profile()
+    } else {
+        "unconfined".to_owned()
+    };
     HostConfig {
         mounts: Some(mounts),
-        tmpfs: Some(private(plan, image, ids)),
+        tmpfs: Some(private(plan, parts.image, parts.ids)),
         readonly_rootfs: Some(true),
         network_mode: Some("none".to_owned()),
         // A private namespace; /dev/shm is ours, with a cap on its inodes too.
@@ -118,13 +118,10 @@ fn host_config(
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(CAPABILITIES.map(|(name, _)| name.to_owned()).to_vec()),
-        security_opt: Some(vec![
-            "no-new-privileges".to_owned(),
-            format!("seccomp={}", seccomp::profile()),
-        ]),
+        security_opt: Some(vec!["no-new-privileges".to_owned(), format!("seccomp={filter}")]),
         privileged: Some(false),
         devices: Some(Vec::new()),
-        group_add: nothing,
+        group_add: Some(Vec::new()),
         memory: Some(most(limits.memory_bytes)),
         memory_swap: Some(most(limits.memory_bytes)),
         // The guest and its wardens are counted too.
@@ -138,7 +135,7 @@ fn host_config(
         init: Some(false),
         // The end of the guest, however it comes, is the end of all that was made for it.
         auto_remove: Some(true),
-        runtime: runtime.map(str::to_owned),
+        runtime: parts.runtime.map(str::to_owned),
         sysctls: Some(HashMap::from([(
             // A System V segment goes with the last process that maps it.
             "kernel.shm_rmid_forced".to_owned(),

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     policy::{GUEST_GID, GUEST_UID, GUEST_WORKSPACE, Inside, SandboxPlan},
     sandbox::{
-        DiskCap, Premises, Sandbox, SandboxError, confine,
+        DiskCap, Layer, Premises, Sandbox, SandboxError, confine,
         guest_link::Teardown,
         owner,
         seccomp::{self, Network},
@@ -41,15 +41,6 @@ const GONE: Duration = Duration::from_secs(10);
 pub struct Jail {
     launcher: Mutex<(OwnedFd, Child)>,
     layers_off: Vec<Layer>,
-}
-
-/// A layer that a test may leave off, to show that the others hold alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The landlock rules.
-    Landlock,
-    /// The seccomp filter.
-    Seccomp,
 }
 
 impl Jail {
