@@ -17,7 +17,7 @@ use opencode_fsm::{
     sandbox::{Backend, ExecOutcome, ExecSpec, Layer, OutputSink, Sandbox},
     wire::{Leftovers, Reach, Termination},
 };
-use support::{Scratch, backend, elf, inside, install, perl, plan, run, sh, text};
+use support::{Scratch, backend, elf, in_docker, inside, install, perl, plan, run, sh, text};
 
 const OK: Termination = Termination::Code(0);
 
@@ -159,7 +159,9 @@ async fn comets_and_bombs_end_at_the_wall_cap_below_their_count() {
         assert!(outcome.timed_out || outcome.end != OK, "{outcome:?}");
         assert!(outcome.usage.wall_ms < 6_000, "{outcome:?}");
         let most = most.load(Ordering::Relaxed);
-        assert!(most <= 64, "{most} processes");
+        // A container's supervisors are counted with its commands.
+        let allowed = if in_docker() { 64 + 16 } else { 64 };
+        assert!(most <= allowed, "{most} processes");
         assert!(
             most >= 8 || text(&outcome).contains("Cannot fork"),
             "control: {outcome:?}"
@@ -310,7 +312,12 @@ async fn a_stage_that_reaches_for_its_supervisor_ends_and_is_not_lost() {
         // Where it may, PID 1 takes the supervisor's place at once.
         let mut reaching = perl(attack, &[signal]);
         reaching.reach = Reach::Sandbox;
-        let outcome = jail.end(reaching, 10_000).await;
+        let outcome = jail.end(reaching, if in_docker() { 700 } else { 10_000 }).await;
+        if in_docker() {
+            // There it is another id's, which no reach changes.
+            assert!(outcome.timed_out && text(&outcome) == "0", "{signal}: {outcome:?}");
+            continue;
+        }
         assert_eq!(outcome.end, Termination::Signal(libc::SIGKILL), "{signal}: {outcome:?}");
         assert!(!outcome.timed_out && outcome.usage.wall_ms < 5_000, "{outcome:?}");
         jail.is_clean_and_works().await;

@@ -18,7 +18,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use program::{Bench, PROGRAM, opencode};
+use program::{Bench, opencode, program};
 
 /// Longest time that anything may be left after the host process is gone.
 const LEFT: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ const LEFT: Duration = Duration::from_secs(5);
 const KILLS: u32 = 20;
 
 fn demo(bench: &Bench, round: u32) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command
         .args(["demo", "--json", "--artifacts-dir"])
         .arg(bench.path("runs"));

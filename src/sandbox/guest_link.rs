@@ -22,7 +22,7 @@ use crate::{
     policy::Inside,
     sandbox::{
         ExecSpec, Running, SandboxError, WallReport,
-        exec::Kept,
+        exec::{Kept, OomCount},
         output::{async_fd, nonblocking},
     },
     tree::TreeError,
@@ -188,11 +188,18 @@ impl Sandbox {
         };
         self.ask(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
             .await?;
-        if let Some(cap) = self.premises.disk.clone() {
+        let ooms = self.premises.oom_events.clone().map(OomCount::begin);
+        if self.premises.disk.is_some() || ooms.is_some() {
+            let disk = self.premises.disk.clone();
             // What an earlier command left above the cap may still be removed,
             // so only growth beyond it counts.
             let mut allowed = None;
             running.watch(move || {
+                // The kernel has killed something of it: what is left goes on with a part missing.
+                if ooms.as_ref().is_some_and(OomCount::grew) {
+                    return Some("memory");
+                }
+                let cap = disk.as_ref()?;
                 let (bytes, inodes) = match crate::tree::usage(&cap.dir, u64::MAX) {
                     Ok(used) => used,
                     // A tree that cannot be measured is over any cap.

@@ -14,6 +14,16 @@ use serde_json::{Value, json};
 /// The built program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
 
+/// The built program, with the jail for its walls where the tests are not about containers
+/// (`OPENCODE_FSM_SANDBOX=docker`).
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    if std::env::var_os("OPENCODE_FSM_SANDBOX").is_none() {
+        command.env("OPENCODE_FSM_SANDBOX", "jail");
+    }
+    command
+}
+
 /// Whether OpenCode is there. Where it must be (CI), its absence is a failure.
 pub fn opencode() -> bool {
     let there = opencode_fsm::agent::find_binary(None);
@@ -111,7 +121,7 @@ impl Bench {
 
     /// The program with a target (a name here) at the end.
     pub fn command(&self, arguments: &[&str], target: &str) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command
             .args(arguments)
             .arg("--artifacts-dir")

@@ -38,6 +38,9 @@ pub(super) const CAPABILITIES: [(&str, u32); 6] = [
     ("SYS_PTRACE", 19),
 ];
 
+/// The guest and its wardens, which are counted with the commands.
+const SUPERVISORS: u64 = 16;
+
 /// What a container is made of besides its plan.
 pub(super) struct Parts<'a> {
     pub image: &'a Image,
@@ -124,8 +127,7 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> Hos
         group_add: Some(Vec::new()),
         memory: Some(most(limits.memory_bytes)),
         memory_swap: Some(most(limits.memory_bytes)),
-        // The guest and its wardens are counted too.
-        pids_limit: Some(most(limits.processes) + 64),
+        pids_limit: Some(most(limits.processes.saturating_add(SUPERVISORS))),
         nano_cpus: limits.cpu.map(|millis| i64::from(millis) * 1_000_000),
         ulimits: Some(vec![ulimit("nofile", limits.open_files), ulimit("core", 0)]),
         log_config: Some(HostConfigLogConfig {
@@ -160,6 +162,8 @@ fn private(plan: &SandboxPlan, image: &Image, (uid, gid): (u32, u32)) -> HashMap
     ]
     .map(|(path, options)| (path.to_owned(), options))
     .into();
+    // The host's hardware is nothing to whoever is inside.
+    mounts.insert("/sys".to_owned(), "ro,noexec,nosuid,nodev,size=4k,mode=555".to_owned());
     // An image's volume would be a directory of the engine's disk, without a cap.
     for path in &image.volumes {
         mounts
