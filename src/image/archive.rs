@@ -66,9 +66,9 @@ pub(super) fn measure(rootfs: &Path) -> Result<Measured, ImageError> {
             }
         }
     }
-    let list = package_list(rootfs).map_err(io())?.ok_or_else(|| {
-        ImageError::Malformed(format!("there is no {PACKAGES_FILE}"))
-    })?;
+    let list = package_list(rootfs)
+        .map_err(io())?
+        .ok_or_else(|| ImageError::Malformed(format!("there is no {PACKAGES_FILE}")))?;
     Ok(Measured {
         sha256: hex(digest.finish().as_ref()),
         bytes,

@@ -80,7 +80,15 @@ pub(super) async fn build(
     let root = geteuid().is_root();
     let mut command = program::command("setpriv");
     if root {
-        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ]);
         command.args(["--mount-proc", "mmdebstrap", "--mode=root"]);
     } else {
         command.args(["--pdeathsig", "TERM", "mmdebstrap", "--mode=unshare"]);
@@ -115,7 +123,10 @@ async fn sources(release: &str) -> Result<String, ImageError> {
         "$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)",
         "Created-By: Packages",
     ]);
-    let found = chosen(&program::run(command, "apt-get indextargets", "", &|_| {}).await?, release);
+    let found = chosen(
+        &program::run(command, "apt-get indextargets", "", &|_| {}).await?,
+        release,
+    );
     if found.is_empty() {
         return Err(ImageError::NoArchive(format!(
             "apt on this host knows no archive of Debian {release}; run `apt-get update` as root"
@@ -127,7 +138,11 @@ async fn sources(release: &str) -> Result<String, ImageError> {
 /// Of all that apt knows: Debian's own archives of the release, its updates and its
 /// security fixes, with what is free software.
 fn chosen(targets: &str, release: &str) -> String {
-    let suites = [release.to_owned(), format!("{release}-updates"), format!("{release}-security")];
+    let suites = [
+        release.to_owned(),
+        format!("{release}-updates"),
+        format!("{release}-security"),
+    ];
     let mut lines: Vec<String> = targets
         .lines()
         .filter_map(|line| {
@@ -160,7 +175,6 @@ async fn proxies() -> Vec<String> {
     }
     found
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -22,9 +22,7 @@ use bollard::Docker;
 use serde::Serialize;
 
 pub use error::ImageError;
-pub use recipe::{
-    Base, LABEL_BASE, LABEL_PACKAGES, LABEL_RECIPE, LABEL_VARIANT, PACKAGES_FILE, Recipe, Variant,
-};
+pub use recipe::{Base, LABEL_BASE, LABEL_PACKAGES, LABEL_RECIPE, LABEL_VARIANT, PACKAGES_FILE, Recipe, Variant};
 pub use store::{Pruning, RunnerImage, connect, find, list, prune};
 
 /// An image that the engine has.
@@ -113,7 +111,14 @@ pub async fn ensure(docker: &Docker, variant: Variant, progress: Progress<'_>) -
         return Ok(image.image_ref());
     }
     let recipe = Recipe::new(variant, Base::of_host()?)?;
-    let built = build(docker, &recipe, &BuildOptions::default(), progress, std::future::pending()).await?;
+    let built = build(
+        docker,
+        &recipe,
+        &BuildOptions::default(),
+        progress,
+        std::future::pending(),
+    )
+    .await?;
     Ok(built.image)
 }
 
@@ -170,7 +175,9 @@ async fn make(
     let measured = {
         let rootfs = rootfs.clone();
         let measuring = tokio::task::spawn_blocking(move || archive::measure(&rootfs));
-        measuring.await.map_err(|why| ImageError::Malformed(why.to_string()))??
+        measuring
+            .await
+            .map_err(|why| ImageError::Malformed(why.to_string()))??
     };
     let image = archive::load(docker, recipe, &rootfs, &measured).await?;
     Ok((image, Some(measured)))

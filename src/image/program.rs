@@ -41,7 +41,10 @@ pub(super) fn command(program: &str) -> Command {
             command.env(name, value);
         }
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -123,13 +126,21 @@ mod tests {
     async fn a_program_is_heard_and_its_failure_told_with_its_last_words() {
         let lines = std::sync::Mutex::new(Vec::new());
         let hear = |line: &str| lines.lock().expect("lock").push(line.to_owned());
-        let answer = run(sh("echo one >&2; printf two"), "it", "", &hear).await.expect("runs");
-        assert_eq!((answer.as_str(), lines.lock().expect("lock").as_slice()), ("two", &["one".to_owned()][..]));
+        let answer = run(sh("echo one >&2; printf two"), "it", "", &hear)
+            .await
+            .expect("runs");
+        assert_eq!(
+            (answer.as_str(), lines.lock().expect("lock").as_slice()),
+            ("two", &["one".to_owned()][..])
+        );
         let why = run(sh("printf 'no \\033[2J' >&2; exit 3"), "it", "; try this", &|_| {})
             .await
             .expect_err("fails")
             .to_string();
-        assert!(why.starts_with("it failed (exit status: 3); try this") && !why.contains('\u{1b}'), "{why}");
+        assert!(
+            why.starts_with("it failed (exit status: 3); try this") && !why.contains('\u{1b}'),
+            "{why}"
+        );
     }
 
     #[tokio::test]

@@ -1,10 +1,6 @@
 //! A root file system on an image of a registry, made in a container that apt runs in.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::Mutex,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Mutex};
 
 use bollard::{
     Docker, body_full,
@@ -66,7 +62,10 @@ pub(super) async fn build(
 /// Removes containers that a build left which was cut off.
 pub(super) async fn sweep(docker: &Docker) -> Result<(), ImageError> {
     let filters = HashMap::from([("label", vec![LABEL_BUILD])]);
-    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&filters)
+        .build();
     let left = docker
         .list_containers(Some(options))
         .await
@@ -93,7 +92,11 @@ async fn pull(docker: &Docker, image: &str, progress: Progress<'_>) -> Result<()
     progress.step(&format!("pulling {image}"));
     // Without a tag the engine would fetch every one.
     let tagged = image.rsplit('/').next().is_some_and(|name| name.contains([':', '@']));
-    let whole = if tagged { image.to_owned() } else { format!("{image}:latest") };
+    let whole = if tagged {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    };
     let options = CreateImageOptionsBuilder::default().from_image(&whole).build();
     let mut answers = docker.create_image(Some(options), None, None);
     while let Some(answer) = answers.next().await {
@@ -138,7 +141,10 @@ async fn fill(
     let mut put = |name: &str, bytes: &[u8]| inputs.extend(archive::member(&format!("{INPUTS}/{name}"), bytes));
     put("container.sh", CONTAINER.as_bytes());
     put("excludes.txt", EXCLUDES.as_bytes());
-    for name in ["finish.sh", "ca-certificates.crt"].into_iter().chain(recipe.npm().map(|_| "npm.tgz")) {
+    for name in ["finish.sh", "ca-certificates.crt"]
+        .into_iter()
+        .chain(recipe.npm().map(|_| "npm.tgz"))
+    {
         let path = work.path().join(name);
         put(name, &std::fs::read(&path).map_err(ImageError::io("read", &path))?);
     }
@@ -190,7 +196,11 @@ async fn fill(
 
 /// Hears a container to its end, and gives its exit status.
 async fn follow(docker: &Docker, id: &str, hear: &(dyn Fn(&[u8]) + Sync)) -> Result<i64, ImageError> {
-    let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).build();
+    let options = LogsOptionsBuilder::default()
+        .follow(true)
+        .stdout(true)
+        .stderr(true)
+        .build();
     let mut logs = docker.logs(id, Some(options));
     while let Some(part) = logs.next().await {
         match part.map_err(ImageError::engine("read what the container of the build prints"))? {
@@ -204,6 +214,8 @@ async fn follow(docker: &Docker, id: &str, hear: &(dyn Fn(&[u8]) + Sync)) -> Res
         Some(Ok(done)) => Ok(done.status_code),
         Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
         Some(Err(source)) => Err(ImageError::engine("wait for the container of the build")(source)),
-        None => Err(ImageError::Malformed("the engine did not say how the build ended".to_owned())),
+        None => Err(ImageError::Malformed(
+            "the engine did not say how the build ended".to_owned(),
+        )),
     }
 }

@@ -37,8 +37,8 @@ pub async fn connect() -> Result<Docker, ImageError> {
     tokio::net::UnixStream::connect(socket)
         .await
         .map_err(|why| silent(why.to_string()))?;
-    let docker = Docker::connect_with_unix(socket, PATIENCE, API_DEFAULT_VERSION)
-        .map_err(|why| silent(why.to_string()))?;
+    let docker =
+        Docker::connect_with_unix(socket, PATIENCE, API_DEFAULT_VERSION).map_err(|why| silent(why.to_string()))?;
     docker.ping().await.map_err(|why| silent(why.to_string()))?;
     Ok(docker)
 }
@@ -231,9 +231,19 @@ mod tests {
         assert!(is_current(Variant::Slim, &base, digest, &named));
         assert!(!is_current(Variant::Full, &base, digest, &named));
         assert!(!is_current(Variant::Slim, "debian sarge", digest, &named));
-        assert!(!is_current(Variant::Slim, &base, &digest.replace(&digest[..1], "x"), &named));
+        assert!(!is_current(
+            Variant::Slim,
+            &base,
+            &digest.replace(&digest[..1], "x"),
+            &named
+        ));
         assert!(!is_current(Variant::Slim, &base, digest, &["other:latest".to_owned()]));
         let image = Recipe::new(Variant::Slim, Base::Image("debian:12".to_owned())).expect("a recipe");
-        assert!(is_current(Variant::Slim, "image debian:12", image.digest(), &[image.reference()]));
+        assert!(is_current(
+            Variant::Slim,
+            "image debian:12",
+            image.digest(),
+            &[image.reference()]
+        ));
     }
 }
