@@ -43,7 +43,7 @@ pub enum ImageError {
     #[error("{0}; or build on an image of a registry: opencode-fsm image build --from debian:stable-slim")]
     NoArchive(String),
     /// A program of the build failed.
-    #[error("{what} failed ({status}){remedy}; its last words:\n{words}")]
+    #[error("{what} failed ({status}){remedy}; its last words: {words}")]
     Build {
         /// Which.
         what: String,

@@ -161,10 +161,10 @@ async fn make(
     progress: Progress<'_>,
 ) -> Result<(ImageRef, Option<archive::Measured>), ImageError> {
     let _turn = work::Turn::wait(progress).await?;
-    if !options.force {
-        if let Some(image) = find(docker, recipe).await? {
-            return Ok((image.image_ref(), None));
-        }
+    if !options.force
+        && let Some(image) = find(docker, recipe).await?
+    {
+        return Ok((image.image_ref(), None));
     }
     let work = work::WorkDir::make()?;
     let rootfs = match &recipe.base {

@@ -10,8 +10,10 @@ use tokio::{
 use super::ImageError;
 use crate::report::escape;
 
-/// How much of a program's last words is shown, bytes.
+/// How much of a program's last words is kept, bytes.
 const WORDS: usize = 2_000;
+/// How many lines of them are shown.
+const LAST: usize = 8;
 /// How much of a program's answer is read, bytes.
 const ANSWER: u64 = 1 << 20;
 /// The longest line that is looked at as one, bytes.
@@ -48,6 +50,20 @@ pub(super) fn command(program: &str) -> Command {
     command
 }
 
+/// The last lines of what a program said, as one.
+pub(super) fn last_words(said: &[u8]) -> String {
+    let said = &said[said.len().saturating_sub(WORDS)..];
+    let lines: Vec<_> = said
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.trim_ascii().is_empty())
+        .collect();
+    let shown: Vec<_> = lines[lines.len().saturating_sub(LAST)..]
+        .iter()
+        .map(|line| escape(line.trim_ascii(), 300))
+        .collect();
+    shown.join(" | ")
+}
+
 /// A child that gets SIGTERM when it is not waited for to its end, and all its group with it.
 struct Group(Child);
 
@@ -72,7 +88,7 @@ pub(super) async fn run(
         what: what.to_owned(),
         status,
         remedy,
-        words: escape(&words[words.len().saturating_sub(WORDS)..], WORDS),
+        words: last_words(words),
     };
     let child = command.process_group(0).spawn();
     let mut group = Group(child.map_err(|why| failed(format!("cannot be started: {why}"), b""))?);
@@ -133,12 +149,17 @@ mod tests {
             (answer.as_str(), lines.lock().expect("lock").as_slice()),
             ("two", &["one".to_owned()][..])
         );
-        let why = run(sh("printf 'no \\033[2J' >&2; exit 3"), "it", "; try this", &|_| {})
-            .await
-            .expect_err("fails")
-            .to_string();
+        let why = run(
+            sh("printf 'one\\n\\ntwo \\033[2J\\n' >&2; exit 3"),
+            "it",
+            "; try this",
+            &|_| {},
+        )
+        .await
+        .expect_err("fails")
+        .to_string();
         assert!(
-            why.starts_with("it failed (exit status: 3); try this") && !why.contains('\u{1b}'),
+            why.starts_with("it failed (exit status: 3); try this") && why.ends_with(r"one | two \u{1b}[2J"),
             "{why}"
         );
     }

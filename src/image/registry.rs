@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 
 use super::{
-    ImageError, Progress, archive, debian,
+    ImageError, Progress, archive, debian, program,
     recipe::{CONTAINER, EXCLUDES, Recipe},
     work::WorkDir,
 };
@@ -25,7 +25,7 @@ use crate::report::escape;
 const LABEL_BUILD: &str = "dev.opencode-fsm.image-build";
 /// Where the container finds what is put in; the recipe's scripts remove it.
 const INPUTS: &str = "opencode-fsm-inputs";
-/// How much of the container's last words is shown, bytes.
+/// How much of the container's last words is kept, bytes.
 const WORDS: usize = 2_000;
 /// Packages are fetched and unpacked for as long as this at most, seconds.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
@@ -177,7 +177,7 @@ async fn fill(
             status: format!("exit status: {status}"),
             remedy: "; its packages come from the archives that the base image names, through the network that \
                      --network names",
-            words: escape(&words.into_inner().unwrap_or_default(), WORDS),
+            words: program::last_words(&words.into_inner().unwrap_or_default()),
         });
     }
     progress.step("taking the root file system out of the container");
