@@ -10,7 +10,10 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use super::retired::{LaterArgs, RetiredArgs};
+use super::{
+    containers::ImageVerb,
+    retired::{LaterArgs, RetiredArgs},
+};
 use crate::{
     agent::BashMode,
     engine::{BackendChoice, Unattended},
@@ -86,6 +89,9 @@ pub(super) enum Verb {
     Doctor,
     /// Print the JSON Schema of a contract or a record; without a name, the names.
     Schema(SchemaArgs),
+    /// Build, list or prune the images that containers begin with.
+    #[command(subcommand)]
+    Image(ImageVerb),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }

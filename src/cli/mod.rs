@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod containers;
 mod invocation;
 mod model;
 mod options;
@@ -125,6 +126,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
+        Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));

@@ -46,6 +46,7 @@ pub use schemas::schemas;
 pub use stop::{Stop, Stopper};
 pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
 pub use verify::verify;
+pub use walls::told;
 
 /// What came of a run or a verification.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     engine::{BackendChoice, EngineError, WallOptions},
-    image,
+    image::{self, Progress, Told, Variant},
     record::RunDir,
     report::{Happening, Reporter},
     sandbox::{
@@ -51,10 +51,8 @@ async fn container(options: &WallOptions, reporter: &Reporter) -> Result<Backend
     let image = match &options.image {
         Some(image) => image.clone(),
         None => {
-            let tell = |text: &str| reporter.say(Happening::Note { text: text.to_owned() });
-            image::ensure(&engine.client, image::Variant::Full, &tell)
-                .await?
-                .reference
+            let tell = told(reporter);
+            image::ensure(&engine.client, Variant::Full, Progress(&tell)).await?.id
         }
     };
     Ok(start(engine, options, image).await?)
@@ -66,7 +64,7 @@ async fn found(options: &WallOptions) -> Result<Backend, String> {
     let image = match &options.image {
         Some(image) => image.clone(),
         None => {
-            image::find(&engine.client, image::Variant::Full)
+            image::ready(&engine.client, Variant::Full)
                 .await
                 .map_err(|why| why.to_string())?
                 .ok_or("the runner image is not built: opencode-fsm image build")?
@@ -74,6 +72,16 @@ async fn found(options: &WallOptions) -> Result<Backend, String> {
         }
     };
     start(engine, options, image).await.map_err(|why| why.to_string())
+}
+
+/// What a build tells, as happenings.
+pub fn told(reporter: &Reporter) -> impl Fn(Told<'_>) + Sync {
+    move |told| {
+        reporter.say(match told {
+            Told::Step(text) => Happening::Note { text: text.to_owned() },
+            Told::Detail(text) => Happening::Working { text: text.to_owned() },
+        });
+    }
 }
 
 async fn start(engine: Engine, options: &WallOptions, image: String) -> Result<Backend, SandboxError> {

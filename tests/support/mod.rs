@@ -76,7 +76,9 @@ pub async fn runner_image() -> String {
         return name;
     }
     let engine = Engine::reach().await.expect("a Docker engine");
-    let found = image::find(&engine.client, image::Variant::Full).await.expect("images");
+    let found = image::ready(&engine.client, image::Variant::Full)
+        .await
+        .expect("images");
     found.expect("the runner image: opencode-fsm image build").reference
 }
 
