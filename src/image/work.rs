@@ -22,6 +22,10 @@ const PREFIX: &str = "opencode-fsm-image-";
 /// Between two looks at a lock that another process holds.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How often the removal of a build's directory is tried, and the pause between: two seconds in all.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// The right to build, against every process with the same cache.
 pub(super) struct Turn(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 
@@ -94,6 +98,18 @@ impl WorkDir {
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)))
             .map_err(ImageError::io("write", &path))?;
         Ok(path)
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // Programs that were just killed may still be writing; what is removed as a whole stays removed.
+        for _ in 0..TRIES {
+            if crate::tree::remove_all(self.path()).is_ok() || !self.path().exists() {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
