@@ -72,15 +72,17 @@ impl WorkDir {
         } else if geteuid().is_root() {
             default_cache_dir()?
         } else {
-            // An ordinary user's build runs under ids that may not enter the user's home.
+            // The ids that it runs under may not enter the user's home.
             std::env::temp_dir()
         };
         sweep(&place);
         let dir = tempfile::Builder::new()
             .prefix(PREFIX)
-            .permissions(fs::Permissions::from_mode(0o755))
             .tempdir_in(&place)
             .map_err(ImageError::io("make a directory in", &place))?;
+        // An ordinary user's build runs under other ids. Whatever the umask is, they get in.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))
+            .map_err(ImageError::io("open up", dir.path()))?;
         let open = File::open(dir.path()).map_err(ImageError::io("open", dir.path()))?;
         let lock = Flock::lock(open, FlockArg::LockSharedNonblock)
             .map_err(|(_, why)| ImageError::io("lock", dir.path())(why.into()))?;
