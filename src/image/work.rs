@@ -116,12 +116,13 @@ impl Drop for WorkDir {
 }
 
 fn roomy(dir: &Path) -> bool {
-    let unfit = FsFlags::ST_NOEXEC | FsFlags::ST_NODEV | FsFlags::ST_RDONLY;
+    let mut unfit = FsFlags::ST_NOEXEC | FsFlags::ST_RDONLY;
+    if geteuid().is_root() {
+        // An ordinary user's build makes no devices.
+        unfit |= FsFlags::ST_NODEV;
+    }
     statvfs(dir).is_ok_and(|fs| {
-        fs.blocks_available().saturating_mul(fs.fragment_size()) >= ROOM
-            // An ordinary user's build makes no devices.
-            && (!fs.flags().intersects(unfit)
-                || (!geteuid().is_root() && !fs.flags().intersects(unfit - FsFlags::ST_NODEV)))
+        !fs.flags().intersects(unfit) && fs.blocks_available().saturating_mul(fs.fragment_size()) >= ROOM
     })
 }
 
