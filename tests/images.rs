@@ -3,7 +3,13 @@
 #[path = "support/engine.rs"]
 mod engine;
 
-use std::{collections::HashMap, process::Command};
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use bollard::{
     Docker, body_full,
@@ -286,6 +292,64 @@ async fn what_is_built_is_found_and_not_built_again() {
     let tell = |told: image::Told<'_>| panic!("it builds: {told:?}");
     let found = image::ensure(&docker, Variant::Full, image::Progress(&tell)).await;
     assert_eq!(found.expect("found").id, image.id);
+}
+
+/// Ctrl-C in the middle of a build: nothing of it stays, no process and no file.
+#[tokio::test]
+async fn a_build_that_is_stopped_leaves_nothing() {
+    if engine().await.is_none() {
+        return;
+    }
+    if Command::new("mmdebstrap").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "mmdebstrap is missing");
+        eprintln!("SKIPPED: mmdebstrap is missing");
+        return;
+    }
+    let cache = tempfile::tempdir().expect("tempdir");
+    let mut build = Command::new(PROGRAM)
+        .args(["--json", "image", "build", "--slim", "--force"])
+        .env("XDG_CACHE_HOME", cache.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(build.stdout.take().expect("piped")).lines();
+    let mut next = |wanted: &str| {
+        let line = lines.find(|line| line.as_ref().expect("text").contains(wanted));
+        line.expect(wanted).expect("text")
+    };
+    let step: Value = serde_json::from_str(&next("making the slim image")).expect("JSON");
+    let text = step["text"].as_str().expect("a text");
+    let work = text
+        .split(" in ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .expect("a directory");
+    let work = Path::new(work).to_path_buf();
+    // Inside apt: processes, mounts and files are there.
+    next("download");
+    assert!(work.join("sources.list").exists() && mentions(&work) > 0);
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(build.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("signals");
+    assert_eq!(build.wait().expect("ends").code(), Some(130));
+    assert!(!work.exists(), "{}", work.display());
+    // The kernel ends the killed ones in its own time.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while mentions(&work) > 0 {
+        assert!(Instant::now() < deadline, "{} is still in use", work.display());
+        std::thread::yield_now();
+    }
+}
+
+/// Processes that name a directory in their arguments.
+fn mentions(dir: &Path) -> usize {
+    let name = dir.to_str().expect("text").as_bytes();
+    let arguments = std::fs::read_dir("/proc")
+        .expect("proc")
+        .flatten()
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    arguments
+        .filter(|line| line.windows(name.len()).any(|part| part == name))
+        .count()
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use nix::unistd::geteuid;
+use nix::{sys::signal::Signal, unistd::geteuid};
 use ring::digest::{Context, SHA256};
 
 use super::{
@@ -107,9 +107,13 @@ pub(super) async fn build(
         .env("OPENCODE_FSM_INPUTS", work.path())
         .env("TMPDIR", work.path())
         .current_dir("/");
-    let remedy = if root { AS_ROOT } else { UNPRIVILEGED };
+    // As root the namespaces take everything along; without, mmdebstrap removes what other ids own.
+    let (remedy, end) = match root {
+        true => (AS_ROOT, Signal::SIGKILL),
+        false => (UNPRIVILEGED, Signal::SIGTERM),
+    };
     let hear = |line: &str| progress.detail(line.strip_prefix("I: ").unwrap_or(line));
-    program::run(command, "mmdebstrap", remedy, &hear).await?;
+    program::run_until(command, "mmdebstrap", remedy, &hear, end).await?;
     Ok(rootfs)
 }
 

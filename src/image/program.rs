@@ -2,6 +2,10 @@
 
 use std::{path::PathBuf, process::Stdio};
 
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
@@ -64,14 +68,14 @@ pub(super) fn last_words(said: &[u8]) -> String {
     shown.join(" | ")
 }
 
-/// A child that gets SIGTERM when it is not waited for to its end, and all its group with it.
-struct Group(Child);
+/// A child that gets a signal when it is not waited for to its end, and all its group with it.
+struct Group(Child, Signal);
 
 impl Drop for Group {
     fn drop(&mut self) {
         // `id` is `None` once it was waited for, so the number is still its own.
         if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM);
+            let _ = killpg(Pid::from_raw(id), self.1);
         }
     }
 }
@@ -79,10 +83,21 @@ impl Drop for Group {
 /// Runs a command to its end and gives what it printed; `line` sees each line of its
 /// standard error meanwhile. When the caller stops waiting, all of it is ended.
 pub(super) async fn run(
+    command: Command,
+    what: &str,
+    remedy: &'static str,
+    line: &(dyn Fn(&str) + Sync),
+) -> Result<String, ImageError> {
+    run_until(command, what, remedy, line, Signal::SIGKILL).await
+}
+
+/// The same for a program that has to tidy up when it is ended, with the signal for it.
+pub(super) async fn run_until(
     mut command: Command,
     what: &str,
     remedy: &'static str,
     line: &(dyn Fn(&str) + Sync),
+    end: Signal,
 ) -> Result<String, ImageError> {
     let failed = |status: String, words: &[u8]| ImageError::Build {
         what: what.to_owned(),
@@ -91,7 +106,8 @@ pub(super) async fn run(
         words: last_words(words),
     };
     let child = command.process_group(0).spawn();
-    let mut group = Group(child.map_err(|why| failed(format!("cannot be started: {why}"), b""))?);
+    let child = child.map_err(|why| failed(format!("cannot be started: {why}"), b""))?;
+    let mut group = Group(child, end);
     let (stdout, stderr) = (group.0.stdout.take(), group.0.stderr.take());
     let answer = async {
         let mut text = Vec::new();

@@ -22,6 +22,10 @@ const PREFIX: &str = "opencode-fsm-image-";
 /// Between two looks at a lock that another process holds.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How often the removal of a build's directory is tried, and the pause between: two seconds in all.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// The right to build, against every process with the same cache.
 pub(super) struct Turn(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 
@@ -68,15 +72,17 @@ impl WorkDir {
         } else if geteuid().is_root() {
             default_cache_dir()?
         } else {
-            // An ordinary user's build runs under ids that may not enter the user's home.
+            // The ids that it runs under may not enter the user's home.
             std::env::temp_dir()
         };
         sweep(&place);
         let dir = tempfile::Builder::new()
             .prefix(PREFIX)
-            .permissions(fs::Permissions::from_mode(0o755))
             .tempdir_in(&place)
             .map_err(ImageError::io("make a directory in", &place))?;
+        // An ordinary user's build runs under other ids. Whatever the umask is, they get in.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))
+            .map_err(ImageError::io("open up", dir.path()))?;
         let open = File::open(dir.path()).map_err(ImageError::io("open", dir.path()))?;
         let lock = Flock::lock(open, FlockArg::LockSharedNonblock)
             .map_err(|(_, why)| ImageError::io("lock", dir.path())(why.into()))?;
@@ -97,13 +103,26 @@ impl WorkDir {
     }
 }
 
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // Programs that were just killed may still be writing; what is removed as a whole stays removed.
+        for _ in 0..TRIES {
+            if crate::tree::remove_all(self.path()).is_ok() || !self.path().exists() {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
 fn roomy(dir: &Path) -> bool {
-    let unfit = FsFlags::ST_NOEXEC | FsFlags::ST_NODEV | FsFlags::ST_RDONLY;
+    let mut unfit = FsFlags::ST_NOEXEC | FsFlags::ST_RDONLY;
+    if geteuid().is_root() {
+        // An ordinary user's build makes no devices.
+        unfit |= FsFlags::ST_NODEV;
+    }
     statvfs(dir).is_ok_and(|fs| {
-        fs.blocks_available().saturating_mul(fs.fragment_size()) >= ROOM
-            // An ordinary user's build makes no devices.
-            && (!fs.flags().intersects(unfit)
-                || (!geteuid().is_root() && !fs.flags().intersects(unfit - FsFlags::ST_NODEV)))
+        !fs.flags().intersects(unfit) && fs.blocks_available().saturating_mul(fs.fragment_size()) >= ROOM
     })
 }
 
