@@ -42,6 +42,7 @@ const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 pub fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == "guest-launcher" => return crate::sandbox::jail::launcher_main(),
+        Some(verb) if verb == "engine-reaper" => return crate::sandbox::docker::reaper_main(),
         Some(verb) if verb == "guest" => return crate::guest::guest_main(),
         _ => {}
     }

@@ -217,6 +217,28 @@ pub fn process_status(pid: u32, name: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// PID 1 of every container that the program that runs as `host` has made, where the tests
+/// are about containers.
+fn containers(host: u32) -> Vec<u32> {
+    if std::env::var_os("OPENCODE_FSM_SANDBOX").is_none_or(|name| name != "docker") {
+        return Vec::new();
+    }
+    let docker = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output().expect("docker");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let ids = docker(&["ps", "--quiet", "--filter", "label=dev.opencode-fsm.sandbox"]);
+    let format = "{{.State.Pid}} {{index .Config.Labels \"dev.opencode-fsm.owner\"}}";
+    let inspect: Vec<&str> = ["inspect", "--format", format].into_iter().chain(ids.lines()).collect();
+    let owned = docker(&inspect);
+    owned
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(_, owner)| owner.starts_with(&format!("{host} ")))
+        .filter_map(|(pid, _)| pid.parse().ok())
+        .collect()
+}
+
 /// PID 1 of a sandbox of the program that runs as `host`, in which some process is `wanted`.
 pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd::Pid> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -239,6 +261,7 @@ pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd:
     let is_init = |pid: u32| process_status(pid, "NSpid:").is_some_and(|ids| ids.ends_with("\t1"));
     let init = below(host)
         .into_iter()
+        .chain(containers(host))
         .find(|pid| is_init(*pid) && below(*pid).into_iter().any(wanted))?;
     Some(nix::unistd::Pid::from_raw(i32::try_from(init).ok()?))
 }

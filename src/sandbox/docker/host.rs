@@ -26,6 +26,7 @@ use super::{
     files,
     image::Image,
     label::Owner,
+    reaper::Reaper,
     teardown::{ContainerTeardown, pidfd},
     walls,
 };
@@ -66,6 +67,8 @@ pub struct Docker {
     /// What the image lacks for OpenCode.
     libraries: OnceCell<Vec<PathBuf>>,
     layers_off: Vec<Layer>,
+    /// Kept until the last container is gone.
+    _reaper: Reaper,
 }
 
 impl Docker {
@@ -115,6 +118,10 @@ impl Docker {
             refused("label containers", why, "mount /proc".to_owned())
         })?;
         let image = Image::find(&engine, &start.image).await?;
+        let reaper = Reaper::start(&start.program).map_err(|source| SandboxError::Io {
+            what: format!("start {}", start.program.display()),
+            source,
+        })?;
         Ok(Self {
             engine,
             image,
@@ -124,6 +131,7 @@ impl Docker {
             ids,
             libraries: OnceCell::new(),
             layers_off: Vec::new(),
+            _reaper: reaper,
         })
     }
 

@@ -114,11 +114,15 @@ fn namespace() -> Option<String> {
     Some(link.to_string_lossy().into_owned())
 }
 
-/// When a process started, in ticks since boot (field 22 of proc_pid_stat(5)).
+/// When a process started, in ticks since boot (field 22 of proc_pid_stat(5)); none for
+/// one that has ended, though its parent has not yet asked how.
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = rest.split_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X");
+    let start = fields.nth(18)?.parse().ok()?;
+    (!ended).then_some(start)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! - `overlay`: the workspace, mounted by the engine;
 //! - `door`: the socket that the guest comes to;
 //! - `host`: the host's side, [`Docker`]; `walls`: what stands, by the guest's witness;
-//! - `label`: whose a container is; `collect`: those of the dead removed;
+//! - `label`: whose a container is; `collect`: those of the dead removed; `reaper`: at once;
 //! - `cgroup`, `teardown`: its end, looked at from outside.
 //!
 //! Nothing is ever run with `docker exec`, no port is published, and no directory of the
@@ -21,6 +21,7 @@ mod host;
 mod image;
 mod label;
 mod overlay;
+mod reaper;
 mod teardown;
 mod walls;
 
@@ -28,3 +29,4 @@ pub use collect::{Leftover, collect};
 pub use connection::{Engine, EngineError};
 pub use host::{Docker, Start};
 pub use label::PREFIX;
+pub use reaper::reaper_main;
