@@ -75,7 +75,7 @@ fn a_run_finishes_takes_back_what_may_not_stay_and_leaves_the_host_alone() {
         bench.say("plan_update_attempt_1", 2, 1, &[]);
         bench.shell("execute_step", 3, "echo two >> src/log");
         bench.say("plan_update_attempt_1", 3, 1, &[]);
-        let mut command = bench.run(&["--min-tier", "landlock"]);
+        let mut command = bench.run(&["--sandbox", "jail", "--min-tier", "landlock"]);
         let binary = opencode_fsm::agent::find_binary(None).expect("it is there");
         command.env("XDG_CACHE_HOME", bench.cache()).env("OPENCODE_BIN", binary);
         let (code, text) = forbidden.output(&command);
@@ -144,7 +144,7 @@ fn nothing_of_a_killed_program_lives_on() {
         let mark = format!("71{}", std::process::id());
         let cmd = format!("(setsid sleep {mark} &) ; setsid setsid sleep {mark} & sleep {mark}");
         bench.file("pipeline.yml", &format!("version: 1\ntests:\n  cmd: \"{cmd}\"\n"));
-        let mut command = bench.command(&["verify", "--min-tier", "landlock"], "repo");
+        let mut command = bench.command(&["verify", "--sandbox", "jail", "--min-tier", "landlock"], "repo");
         command.env("XDG_CACHE_HOME", bench.cache());
         let mut child = forbidden.spawn(&command);
         let count = || {

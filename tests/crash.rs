@@ -18,7 +18,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use program::{Bench, PROGRAM, opencode};
+use program::{Bench, PROGRAM, opencode, program};
 
 /// Longest time that anything may be left after the host process is gone.
 const LEFT: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ const LEFT: Duration = Duration::from_secs(5);
 const KILLS: u32 = 20;
 
 fn demo(bench: &Bench, round: u32) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command
         .args(["demo", "--json", "--artifacts-dir"])
         .arg(bench.path("runs"));
@@ -35,6 +35,10 @@ fn demo(bench: &Bench, round: u32) -> Command {
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null());
     command
+}
+
+fn in_docker() -> bool {
+    std::env::var_os("OPENCODE_FSM_SANDBOX").is_some_and(|name| name == "docker")
 }
 
 /// Every cgroup that a launcher made: `<pid>-<start>-<serial>` below `opencode-fsm`.
@@ -60,20 +64,30 @@ struct Scene {
     cgroups_before: Vec<PathBuf>,
 }
 
-/// What is left of any run: processes, mounts, cgroups.
+/// Whether a process belongs to a run of this test: the program itself, something below
+/// it, or something in a container that shows a run's directory. Other programs of other
+/// tests may run on this machine.
+fn ours(pid: &str, ids: &[String]) -> bool {
+    let mut at = pid.to_owned();
+    for _ in 0..64 {
+        let process = Path::new("/proc").join(&at);
+        if fs::read_link(process.join("exe")).is_ok_and(|exe| exe == Path::new(PROGRAM)) {
+            return true;
+        }
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        match status.lines().find_map(|line| line.strip_prefix("PPid:")) {
+            Some(parent) if parent.trim() != "0" => at = parent.trim().to_owned(),
+            _ => break,
+        }
+    }
+    let mounts = fs::read_to_string(Path::new("/proc").join(pid).join("mountinfo")).unwrap_or_default();
+    mounts.contains("/.opencode-fsm/") && ids.iter().any(|id| mounts.contains(id.as_str()))
+}
+
+/// What is left of any run: processes, mounts, cgroups, containers and their volumes.
 fn left(scene: &Scene) -> Vec<String> {
     let bench = &scene.bench;
     let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-        if entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
-            let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if program == Path::new(PROGRAM) || line.contains("/opt/opencode/opencode") {
-                found.push(format!("process {} {line}", entry.file_name().to_string_lossy()));
-            }
-        }
-    }
     let ids: Vec<String> = fs::read_dir(bench.path("runs"))
         .map(|runs| {
             runs.flatten()
@@ -81,6 +95,27 @@ fn left(scene: &Scene) -> Vec<String> {
                 .collect()
         })
         .unwrap_or_default();
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if pid.bytes().all(|b| b.is_ascii_digit()) && pid != std::process::id().to_string() && ours(&pid, &ids) {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.push(format!("process {pid} {line}"));
+        }
+    }
+    if in_docker() {
+        for kind in ["container", "volume"] {
+            let all: &[&str] = if kind == "container" { &["ls", "--all"] } else { &["ls"] };
+            let mut command = Command::new("docker");
+            command.arg(kind).args(all).args(["--format", "{{json .}}"]);
+            let listed = command.output().expect("docker").stdout;
+            let listed = String::from_utf8_lossy(&listed).into_owned();
+            let ours = listed
+                .lines()
+                .filter(|line| ids.iter().any(|id| line.contains(id.as_str())));
+            found.extend(ours.map(|line| format!("{kind} {line}")));
+        }
+    }
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     found.extend(
         mounts

@@ -13,7 +13,7 @@ fn a_host_without_user_namespaces_is_refused_by_name_with_the_remedy_and_taken_w
         let bench = Bench::new();
         bench.file("pipeline.yml", "version: 1\ntests:\n  cmd: touch ran; test -f ran\n");
         let verify = |more: &[&str]| {
-            let mut command = bench.command(&[&["verify"], more].concat(), "repo");
+            let mut command = bench.command(&[&["verify", "--sandbox", "jail"], more].concat(), "repo");
             command.env("XDG_CACHE_HOME", bench.cache());
             forbidden.output(&command)
         };
@@ -48,7 +48,7 @@ fn a_host_without_user_namespaces_is_refused_by_name_with_the_remedy_and_taken_w
         // than what is accepted stand.
         for more in [&[][..], &["--min-tier", "landlock"]] {
             let output = bench
-                .command(&[&["verify"], more].concat(), "repo")
+                .command(&[&["verify", "--sandbox", "jail"], more].concat(), "repo")
                 .output()
                 .expect("starts");
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -63,7 +63,10 @@ fn a_tier_that_the_host_does_not_reach_is_refused() {
     let bench = Bench::new();
     bench.file("pipeline.yml", "version: 1\ntests:\n  cmd: \"true\"\n");
     let output = bench
-        .command(&["verify", "--min-tier", "namespaces-cgroup"], "repo")
+        .command(
+            &["verify", "--sandbox", "jail", "--min-tier", "namespaces-cgroup"],
+            "repo",
+        )
         .output()
         .expect("starts");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -19,6 +19,7 @@ use crate::{
         EngineError, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
         scratch::{self, Scratch},
+        walls,
         workspace::{Walls, Workspace},
     },
     guard::{self, WriteSets},
@@ -103,7 +104,7 @@ impl Site {
                 text: format!("not copied: {path}: {why}"),
             });
         }
-        let backend = Backend::of_this_host(options.min_tier, &scratch.path().join("trial")).await?;
+        let backend = walls::choose(&options.walls, &scratch.path().join("trial"), &run, reporter).await?;
         Ok(Self {
             run,
             target,
@@ -146,7 +147,8 @@ impl Site {
                 processes: options.processes,
                 ..Limits::default()
             },
-            min_tier: options.min_tier,
+            min_tier: options.walls.min_tier,
+            lease: options.caps.lease(),
             disk_bytes: options.disk_bytes,
             disk_inodes: DISK_INODES,
             agent_mounts,

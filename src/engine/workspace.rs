@@ -1,6 +1,6 @@
 //! The run's tree: pristine copy, checkpoints, and the sandboxes stacked on them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::{Desk, Server},
@@ -44,6 +44,7 @@ impl Settled {
 pub(super) struct Walls {
     pub limits: Limits,
     pub min_tier: Tier,
+    pub lease: Duration,
     pub disk_bytes: u64,
     pub disk_inodes: u64,
     pub agent_mounts: Vec<ReadOnlyMount>,
@@ -165,6 +166,7 @@ impl Workspace {
             },
             limits: self.walls.limits.clone(),
             min_tier: self.walls.min_tier,
+            lease: self.walls.lease,
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     policy::{Inside, SandboxPlan, Tier},
-    sandbox::{Sandbox, SandboxError, bare::Bare, jail::Jail},
+    sandbox::{Sandbox, SandboxError, bare::Bare, docker::Docker, jail::Jail},
 };
 
 /// The back ends; each compiles the same plan and hands over a guest.
@@ -13,6 +13,8 @@ pub enum Backend {
     Jail(Jail),
     /// Landlock and seccomp alone.
     Bare(Bare),
+    /// Containers of a Docker engine.
+    Docker(Box<Docker>),
 }
 
 impl Backend {
@@ -21,7 +23,7 @@ impl Backend {
     ///
     /// # Errors
     /// When neither can be built.
-    pub async fn of_this_host(min_tier: Tier, scratch: &Path) -> Result<Self, SandboxError> {
+    pub async fn of_this_kernel(min_tier: Tier, scratch: &Path) -> Result<Self, SandboxError> {
         let jail = Jail::new()?;
         if min_tier == Tier::Landlock
             && let Some(refusal) = jail.refusal(scratch).await?
@@ -40,13 +42,14 @@ impl Backend {
         match self {
             Self::Jail(jail) => jail.create(plan).await,
             Self::Bare(bare) => bare.create(plan).await,
+            Self::Docker(docker) => docker.create(plan).await,
         }
     }
 
     /// Where things are in every sandbox; `None` where each has places of its own.
     pub fn inside(&self) -> Option<Inside> {
         match self {
-            Self::Jail(_) => Some(Inside::private()),
+            Self::Jail(_) | Self::Docker(_) => Some(Inside::private()),
             Self::Bare(_) => None,
         }
     }

@@ -6,6 +6,8 @@
 
 mod backend;
 pub mod bare;
+mod confine;
+pub mod docker;
 mod error;
 mod exec;
 mod found;
@@ -14,11 +16,11 @@ mod inherited;
 pub mod jail;
 mod output;
 mod owner;
-mod rlimits;
 pub mod seccomp;
 mod wall;
 
 pub use backend::Backend;
+pub use confine::Layer;
 pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
 pub use found::Found;

@@ -44,6 +44,7 @@ pub fn guest_main() -> ExitCode {
             socket,
             confinement,
             nested: None,
+            lease: None,
         })
     });
     match started {

@@ -22,10 +22,9 @@ use crate::{
     guest::landlock_abi,
     policy::{Inside, SandboxPlan, Tier},
     sandbox::{
-        DiskCap, Premises, Sandbox, SandboxError,
+        DiskCap, Premises, Sandbox, SandboxError, confine,
         guest_link::Teardown,
         owner,
-        rlimits::rlimits,
         seccomp::{self, Network},
     },
     tree::{self, Place},
@@ -56,6 +55,11 @@ impl Bare {
             program: program.to_path_buf(),
             refusal: refusal.to_owned(),
         }
+    }
+
+    /// Why it is not the jail that is built.
+    pub fn refusal(&self) -> &str {
+        &self.refusal
     }
 
     /// Builds one sandbox: the copy of the layers, its private directories, the guest.
@@ -110,7 +114,7 @@ impl Bare {
                 uid: 0,
                 gid: 0,
                 workspace: inside.workspace.clone(),
-                rlimits: rlimits(limits, limits.processes + others),
+                rlimits: confine::rlimits(limits, Some(limits.processes + others)),
                 landlock: Some(rules::of(plan, &inside)),
                 seccomp: Some(seccomp::compile(Network::Shared)),
                 pid1: false,
@@ -126,7 +130,8 @@ impl Bare {
             disk: Some(disk),
             oom_events: None,
         };
-        Sandbox::connect(socket, premises, Box::new(guest)).await
+        let (sandbox, _) = Sandbox::connect(socket, premises, Box::new(guest)).await?;
+        Ok(sandbox)
     }
 
     /// Starts the guest from this very program.

@@ -21,16 +21,15 @@ use super::{
     walls,
 };
 use crate::{
-    policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, SandboxPlan},
+    policy::{GUEST_GID, GUEST_UID, GUEST_WORKSPACE, Inside, SandboxPlan},
     sandbox::{
-        DiskCap, Premises, Sandbox, SandboxError,
+        DiskCap, Layer, Premises, Sandbox, SandboxError, confine,
         guest_link::Teardown,
         owner,
-        rlimits::rlimits,
         seccomp::{self, Network},
     },
     tree::Place,
-    wire::{self, Confinement, FrameError, Identity, LandlockRules, PathAccess},
+    wire::{self, Confinement, FrameError, Identity},
 };
 
 /// Longest time that building a jail may take.
@@ -43,15 +42,6 @@ const GONE: Duration = Duration::from_secs(10);
 pub struct Jail {
     launcher: Mutex<(OwnedFd, Child)>,
     layers_off: Vec<Layer>,
-}
-
-/// A layer that a test may leave off, to show that the others hold alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The landlock rules.
-    Landlock,
-    /// The seccomp filter.
-    Seccomp,
 }
 
 impl Jail {
@@ -141,7 +131,7 @@ impl Jail {
             disk: Some(disk),
             oom_events: built.bounds.oom_events,
         };
-        let sandbox = Sandbox::connect(guest, premises, Box::new(teardown)).await?;
+        let (sandbox, _) = Sandbox::connect(guest, premises, Box::new(teardown)).await?;
         let landlock = spec.confinement.landlock.as_ref();
         if landlock.is_some_and(|rules| built.landlock_abi < rules.min_abi) {
             sandbox.destroy().await?;
@@ -185,8 +175,8 @@ impl Jail {
                 uid: GUEST_UID,
                 gid: GUEST_GID,
                 workspace: GUEST_WORKSPACE.to_owned(),
-                rlimits: rlimits(limits, limits.processes),
-                landlock: on(Layer::Landlock).then(landlock_rules),
+                rlimits: confine::rlimits(limits, Some(limits.processes)),
+                landlock: on(Layer::Landlock).then(confine::landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
                 identity: Identity::Nested,
                 pid1: true,
@@ -206,22 +196,6 @@ impl Drop for Jail {
         // nothing outlives us.
         let _ = nix::sys::socket::shutdown(launcher.0.as_raw_fd(), nix::sys::socket::Shutdown::Both);
         let _ = launcher.1.wait();
-    }
-}
-
-fn landlock_rules() -> LandlockRules {
-    let mut paths = vec![("/".to_owned(), PathAccess::ReadExecute)];
-    for path in [GUEST_WORKSPACE, GUEST_HOME, "/tmp", "/run", "/dev/shm"] {
-        paths.push((path.to_owned(), PathAccess::ReadWrite));
-    }
-    for path in ["/dev", "/proc"] {
-        paths.push((path.to_owned(), PathAccess::Device));
-    }
-    // ABI 3 is the first that mediates truncation (landlock(7)).
-    LandlockRules {
-        paths,
-        min_abi: 3,
-        ..LandlockRules::default()
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     guest::landlock_abi,
-    policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
+    policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{ExecSpec, OutputCaps, Sandbox, SandboxError, Wall, WallReport, WallState, bare::Bare},
     wire::{Argv, Leftovers, Reach, Termination},
 };
@@ -224,6 +224,7 @@ fn plan(scratch: &Path) -> SandboxPlan {
             ..Limits::default()
         },
         min_tier: Tier::Landlock,
+        lease: LEASE,
     }
 }
 
