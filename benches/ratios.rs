@@ -45,6 +45,9 @@ fn main() {
         if let Some(dir) = place("execs") {
             execs(&jail, &dir).await;
         }
+        if let Some(dir) = place("commands") {
+            commands(&dir);
+        }
         if let Some(dir) = place("copies") {
             copies(&jail, &dir).await;
         }
@@ -190,6 +193,57 @@ async fn execs(jail: &Jail, dir: &Path) {
         "fork and exec of `true`",
         median(plain),
     );
+}
+
+/// How many commands the contract of [`commands`] has.
+const COMMANDS: u32 = 500;
+
+/// A whole verification of a contract with many short commands, its records included,
+/// against the same commands by `sh -c` from here, and by one Python program that runs
+/// them as the predecessor did.
+fn commands(dir: &Path) {
+    const PYTHON: &str = "import subprocess, sys\n\
+        for line in open(sys.argv[1]):\n\
+        \x20   subprocess.run(line, shell=True, capture_output=True, text=True, check=True)\n";
+    let scripts: Vec<String> = (0..COMMANDS).map(|n| format!("test {n} -ge 0 && echo {n}")).collect();
+    let target = dir.join("target");
+    fs::create_dir_all(&target).expect("mkdir");
+    let list: String = scripts.iter().map(|script| format!("    - {script}\n")).collect();
+    fs::write(target.join("pipeline.yml"), format!("tests:\n  cmds:\n{list}")).expect("write");
+    let lines = dir.join("lines");
+    fs::write(&lines, scripts.join("\n")).expect("write");
+    let (target, lines, runs) = (
+        target.display().to_string(),
+        lines.display().to_string(),
+        dir.join("runs").display().to_string(),
+    );
+    let (mut ours, mut plain, mut python) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..7 {
+        ours.push(quietly(
+            PROGRAM,
+            &["verify", "--json", "--artifacts-dir", &runs, &target],
+        ));
+        plain.push(timed(|| {
+            for script in &scripts {
+                let done = Command::new("/bin/sh")
+                    .args(["-c", script])
+                    .stdin(Stdio::null())
+                    .output();
+                assert!(done.expect("sh").status.success(), "{script}");
+            }
+        }));
+        python.push(quietly("python3", &["-c", PYTHON, &lines]));
+    }
+    let (ours, plain, python) = (median(ours), median(plain), median(python));
+    row("a contract of 500 short commands", ours, "`sh -c` for each", plain);
+    row(
+        "a contract of 500 short commands",
+        ours,
+        "one Python program, `subprocess.run` for each",
+        python,
+    );
+    let over = (ours.as_secs_f64() - plain.as_secs_f64()) * 1e3 / f64::from(COMMANDS);
+    println!("| its own time a command, over `sh -c` | {over:.2} ms | | | |");
 }
 
 /// A tree of `files` files with `bytes` each, 100 to a directory.
