@@ -1,11 +1,14 @@
 //! What is left when a run is stopped: by a signal, and by `kill -9` at any moment.
 //!
-//! One test, alone in its process: it looks for whatever is left on the whole machine.
+//! One test, alone in its process, which takes in every orphan of what it started
+//! (PR_SET_CHILD_SUBREAPER(2const)): whatever still lives below it is what is left,
+//! whoever else runs this program on the machine.
 
 #[path = "support/program.rs"]
 mod program;
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -15,10 +18,13 @@ use std::{
 
 use nix::{
     fcntl::{Flock, FlockArg},
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
     unistd::Pid,
 };
-use program::{Bench, PROGRAM, opencode};
+use program::{Bench, PROGRAM, opencode, process_status};
 
 /// Longest time that anything may be left after the host process is gone.
 const LEFT: Duration = Duration::from_secs(5);
@@ -60,20 +66,36 @@ struct Scene {
     cgroups_before: Vec<PathBuf>,
 }
 
+/// Every process below this one but the dead.
+fn below() -> BTreeMap<u32, String> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+            && let Some(parent) = process_status(pid, "PPid:").and_then(|parent| parent.parse().ok())
+            && process_status(pid, "State:").is_some_and(|state| !state.starts_with(['Z', 'X']))
+        {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let (mut found, mut left) = (BTreeMap::new(), vec![std::process::id()]);
+    while let Some(pid) = left.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            found.insert(child, String::from_utf8_lossy(&line).replace('\0', " "));
+            left.push(child);
+        }
+    }
+    found
+}
+
 /// What is left of any run: processes, mounts, cgroups.
 fn left(scene: &Scene) -> Vec<String> {
     let bench = &scene.bench;
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-        if entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
-            let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if program == Path::new(PROGRAM) || line.contains("/opt/opencode/opencode") {
-                found.push(format!("process {} {line}", entry.file_name().to_string_lossy()));
-            }
-        }
-    }
+    let processes = below();
+    let mut found: Vec<String> = processes
+        .iter()
+        .map(|(pid, line)| format!("process {pid} {line}"))
+        .collect();
     let ids: Vec<String> = fs::read_dir(bench.path("runs"))
         .map(|runs| {
             runs.flatten()
@@ -90,9 +112,10 @@ fn left(scene: &Scene) -> Vec<String> {
     );
     found.extend(cgroups().into_iter().filter_map(|dir| {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let launcher = Path::new("/proc").join(name.split('-').next().unwrap_or_default());
-        // One whose launcher is another program's is another test's.
-        let ours = !launcher.exists() || fs::read_link(launcher.join("exe")).is_ok_and(|exe| exe == Path::new(PROGRAM));
+        let launcher = name.split('-').next().unwrap_or_default();
+        // One whose launcher lives elsewhere is another's.
+        let lives = Path::new("/proc").join(launcher).exists();
+        let ours = !lives || launcher.parse().is_ok_and(|pid: u32| processes.contains_key(&pid));
         (ours && !scene.cgroups_before.contains(&dir)).then(|| format!("cgroup {}", dir.display()))
     }));
     for id in &ids {
@@ -108,6 +131,8 @@ fn left(scene: &Scene) -> Vec<String> {
 fn nothing_left(scene: &Scene, what: &str) {
     let deadline = Instant::now() + LEFT;
     loop {
+        // Orphans that came to this process and died.
+        while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {}
         let found = left(scene);
         if found.is_empty() {
             return;
@@ -133,6 +158,7 @@ fn nothing_is_left_however_a_run_ends() {
         bench: Bench::new(),
         cgroups_before: cgroups(),
     };
+    nix::sys::prctl::set_child_subreaper(true).expect("a subreaper");
     let bench = &scene.bench;
     nothing_left(&scene, "before");
     let began = Instant::now();
