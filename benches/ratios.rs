@@ -13,7 +13,7 @@ use std::{
 };
 
 use opencode_fsm::{
-    policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
+    policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{self, ExecSpec, OutputCaps, Sandbox, jail::Jail},
     tree::{Cache, Checkpoint, CopyLimits, Pristine, Survey},
     wire::{Argv, Leftovers, Reach},
@@ -121,6 +121,7 @@ fn plan(lower: &Path, scratch: &Path) -> SandboxPlan {
         read_only: Vec::new(),
         limits: Limits::default(),
         min_tier: Tier::Namespaces,
+        lease: LEASE,
     }
 }
 

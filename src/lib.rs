@@ -12,6 +12,7 @@ pub mod engine;
 pub mod fsm;
 pub mod guard;
 pub mod guest;
+pub mod image;
 pub mod names;
 pub mod policy;
 pub mod record;

@@ -14,13 +14,10 @@ use std::{
 
 use opencode_fsm::{
     policy::SandboxPlan,
-    sandbox::{
-        ExecOutcome, ExecSpec, OutputSink, Sandbox,
-        jail::{Jail, Layer},
-    },
+    sandbox::{Backend, ExecOutcome, ExecSpec, Layer, OutputSink, Sandbox},
     wire::{Leftovers, Reach, Termination},
 };
-use support::{Scratch, elf, inside, install, jail, perl, plan, run, sh, text};
+use support::{Scratch, backend, elf, in_docker, inside, install, perl, plan, run, sh, text};
 
 const OK: Termination = Termination::Code(0);
 
@@ -28,7 +25,7 @@ const OK: Termination = Termination::Code(0);
 struct Marked {
     // Dropped in this order.
     sandbox: Sandbox,
-    _jail: Jail,
+    _backend: Backend,
     dir: Scratch,
     mark: String,
 }
@@ -38,10 +35,10 @@ impl Marked {
         let dir = Scratch::new();
         let mut plan = plan(dir.path(), label);
         change(&mut plan);
-        let jail = jail().without(off);
+        let backend = backend(off).await;
         Self {
-            sandbox: jail.create(&plan).await.expect("a jail"),
-            _jail: jail,
+            sandbox: backend.create(&plan).await.expect("a sandbox"),
+            _backend: backend,
             dir,
             mark: format!("{label}-{}", std::process::id()),
         }
@@ -164,7 +161,9 @@ async fn comets_and_bombs_end_at_the_wall_cap_below_their_count() {
         assert!(outcome.timed_out || outcome.end != OK, "{outcome:?}");
         assert!(outcome.usage.wall_ms < 6_000, "{outcome:?}");
         let most = most.load(Ordering::Relaxed);
-        assert!(most <= 64, "{most} processes");
+        // A container's supervisors are counted with its commands.
+        let allowed = if in_docker() { 64 + 16 } else { 64 };
+        assert!(most <= allowed, "{most} processes");
         assert!(
             most >= 8 || text(&outcome).contains("Cannot fork"),
             "control: {outcome:?}"
@@ -315,7 +314,12 @@ async fn a_stage_that_reaches_for_its_supervisor_ends_and_is_not_lost() {
         // Where it may, PID 1 takes the supervisor's place at once.
         let mut reaching = perl(attack, &[signal]);
         reaching.reach = Reach::Sandbox;
-        let outcome = jail.end(reaching, 10_000).await;
+        let outcome = jail.end(reaching, if in_docker() { 700 } else { 10_000 }).await;
+        if in_docker() {
+            // There it is another id's, which no reach changes.
+            assert!(outcome.timed_out && text(&outcome) == "0", "{signal}: {outcome:?}");
+            continue;
+        }
         assert_eq!(outcome.end, Termination::Signal(libc::SIGKILL), "{signal}: {outcome:?}");
         assert!(!outcome.timed_out && outcome.usage.wall_ms < 5_000, "{outcome:?}");
         jail.is_clean_and_works().await;
@@ -469,7 +473,7 @@ async fn directories_deeper_than_any_path_end_with_the_sandbox() {
     let (top, scratch) = (jail.upper("d"), jail.dir.path().join("layer"));
     assert!(top.exists(), "control");
     let Marked {
-        sandbox, _jail, dir, ..
+        sandbox, _backend, dir, ..
     } = jail;
     sandbox.destroy().await.expect("destroyed");
     opencode_fsm::tree::remove_all(&scratch).expect("removed");

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use program::{Bench, PROGRAM, expect, fingerprint, holding, json_file, opencode};
+use program::{Bench, expect, fingerprint, holding, json_file, opencode, program};
 use serde_json::Value;
 
 /// A repository with a cache of its own, so that nothing was kept before.
@@ -36,7 +36,7 @@ impl Fresh {
     }
 
     fn verification(&self, runs: &str, more: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command
             .args(["verify", "--json", "--artifacts-dir"])
             .arg(self.0.path(runs))

@@ -1,14 +1,11 @@
 //! What is left when a run is stopped: by a signal, and by `kill -9` at any moment.
 //!
-//! One test, alone in its process, which takes in every orphan of what it started
-//! (PR_SET_CHILD_SUBREAPER(2const)): whatever still lives below it is what is left,
-//! whoever else runs this program on the machine.
+//! One test, alone in its process: it looks for whatever is left on the whole machine.
 
 #[path = "support/program.rs"]
 mod program;
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -18,13 +15,10 @@ use std::{
 
 use nix::{
     fcntl::{Flock, FlockArg},
-    sys::{
-        signal::{Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use program::{Bench, PROGRAM, opencode, process_status};
+use program::{Bench, PROGRAM, opencode, program};
 
 /// Longest time that anything may be left after the host process is gone.
 const LEFT: Duration = Duration::from_secs(5);
@@ -32,7 +26,7 @@ const LEFT: Duration = Duration::from_secs(5);
 const KILLS: u32 = 20;
 
 fn demo(bench: &Bench, round: u32) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command
         .args(["demo", "--json", "--artifacts-dir"])
         .arg(bench.path("runs"));
@@ -41,6 +35,10 @@ fn demo(bench: &Bench, round: u32) -> Command {
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null());
     command
+}
+
+fn in_docker() -> bool {
+    std::env::var_os("OPENCODE_FSM_SANDBOX").is_some_and(|name| name == "docker")
 }
 
 /// Every cgroup that a launcher made: `<pid>-<start>-<serial>` below `opencode-fsm`.
@@ -66,36 +64,30 @@ struct Scene {
     cgroups_before: Vec<PathBuf>,
 }
 
-/// Every process below this one but the dead.
-fn below() -> BTreeMap<u32, String> {
-    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
-            && let Some(parent) = process_status(pid, "PPid:").and_then(|parent| parent.parse().ok())
-            && process_status(pid, "State:").is_some_and(|state| !state.starts_with(['Z', 'X']))
-        {
-            children.entry(parent).or_default().push(pid);
+/// Whether a process belongs to a run of this test: the program itself, something below
+/// it, or something in a container that shows a run's directory. Other programs of other
+/// tests may run on this machine.
+fn ours(pid: &str, ids: &[String]) -> bool {
+    let mut at = pid.to_owned();
+    for _ in 0..64 {
+        let process = Path::new("/proc").join(&at);
+        if fs::read_link(process.join("exe")).is_ok_and(|exe| exe == Path::new(PROGRAM)) {
+            return true;
+        }
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        match status.lines().find_map(|line| line.strip_prefix("PPid:")) {
+            Some(parent) if parent.trim() != "0" => at = parent.trim().to_owned(),
+            _ => break,
         }
     }
-    let (mut found, mut left) = (BTreeMap::new(), vec![std::process::id()]);
-    while let Some(pid) = left.pop() {
-        for child in children.remove(&pid).unwrap_or_default() {
-            let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
-            found.insert(child, String::from_utf8_lossy(&line).replace('\0', " "));
-            left.push(child);
-        }
-    }
-    found
+    let mounts = fs::read_to_string(Path::new("/proc").join(pid).join("mountinfo")).unwrap_or_default();
+    mounts.contains("/.opencode-fsm/") && ids.iter().any(|id| mounts.contains(id.as_str()))
 }
 
-/// What is left of any run: processes, mounts, cgroups.
+/// What is left of any run: processes, mounts, cgroups, containers and their volumes.
 fn left(scene: &Scene) -> Vec<String> {
     let bench = &scene.bench;
-    let processes = below();
-    let mut found: Vec<String> = processes
-        .iter()
-        .map(|(pid, line)| format!("process {pid} {line}"))
-        .collect();
+    let mut found = Vec::new();
     let ids: Vec<String> = fs::read_dir(bench.path("runs"))
         .map(|runs| {
             runs.flatten()
@@ -103,6 +95,27 @@ fn left(scene: &Scene) -> Vec<String> {
                 .collect()
         })
         .unwrap_or_default();
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if pid.bytes().all(|b| b.is_ascii_digit()) && pid != std::process::id().to_string() && ours(&pid, &ids) {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.push(format!("process {pid} {line}"));
+        }
+    }
+    if in_docker() {
+        for kind in ["container", "volume"] {
+            let all: &[&str] = if kind == "container" { &["ls", "--all"] } else { &["ls"] };
+            let mut command = Command::new("docker");
+            command.arg(kind).args(all).args(["--format", "{{json .}}"]);
+            let listed = command.output().expect("docker").stdout;
+            let listed = String::from_utf8_lossy(&listed).into_owned();
+            let ours = listed
+                .lines()
+                .filter(|line| ids.iter().any(|id| line.contains(id.as_str())));
+            found.extend(ours.map(|line| format!("{kind} {line}")));
+        }
+    }
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     found.extend(
         mounts
@@ -112,10 +125,9 @@ fn left(scene: &Scene) -> Vec<String> {
     );
     found.extend(cgroups().into_iter().filter_map(|dir| {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let launcher = name.split('-').next().unwrap_or_default();
-        // One whose launcher lives elsewhere is another's.
-        let lives = Path::new("/proc").join(launcher).exists();
-        let ours = !lives || launcher.parse().is_ok_and(|pid: u32| processes.contains_key(&pid));
+        let launcher = Path::new("/proc").join(name.split('-').next().unwrap_or_default());
+        // One whose launcher is another program's is another test's.
+        let ours = !launcher.exists() || fs::read_link(launcher.join("exe")).is_ok_and(|exe| exe == Path::new(PROGRAM));
         (ours && !scene.cgroups_before.contains(&dir)).then(|| format!("cgroup {}", dir.display()))
     }));
     for id in &ids {
@@ -131,8 +143,6 @@ fn left(scene: &Scene) -> Vec<String> {
 fn nothing_left(scene: &Scene, what: &str) {
     let deadline = Instant::now() + LEFT;
     loop {
-        // Orphans that came to this process and died.
-        while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status != WaitStatus::StillAlive) {}
         let found = left(scene);
         if found.is_empty() {
             return;
@@ -158,7 +168,6 @@ fn nothing_is_left_however_a_run_ends() {
         bench: Bench::new(),
         cgroups_before: cgroups(),
     };
-    nix::sys::prctl::set_child_subreaper(true).expect("a subreaper");
     let bench = &scene.bench;
     nothing_left(&scene, "before");
     let began = Instant::now();

@@ -1,11 +1,11 @@
-//! The jail's walls and the life of a stage in it, with real namespaces.
+//! The walls and the life of a stage in a jail or a container, with real ones.
 
 mod support;
 
 use std::time::{Duration, Instant};
 
 use opencode_fsm::wire::{Leftovers, Termination};
-use support::{Scratch, jail, plan, run, sh, text};
+use support::{Scratch, backend, plan, run, sh, text};
 
 const OK: Termination = Termination::Code(0);
 
@@ -13,16 +13,16 @@ const OK: Termination = Termination::Code(0);
 async fn a_command_runs_over_a_layer_that_the_host_can_read() {
     let dir = Scratch::new();
     let plan = plan(dir.path(), "basic");
-    let jail = jail();
-    let sandbox = jail.create(&plan).await.expect("a jail");
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan).await.expect("a sandbox");
     let outcome = run(
         &sandbox,
-        "cat hello && echo changed > hello && id -u && cat /proc/self/status",
+        "cat hello && echo changed > hello && id -un && cat /proc/self/status",
     )
     .await;
     assert_eq!(outcome.end, OK, "{}", text(&outcome));
     let out = text(&outcome);
-    assert!(out.starts_with("hello\n1000\n"), "{out}");
+    assert!(out.starts_with("hello\nagent\n"), "{out}");
     for none in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert!(out.contains(&format!("{none}:\t0000000000000000")), "{none}: {out}");
     }
@@ -39,8 +39,8 @@ async fn a_command_runs_over_a_layer_that_the_host_can_read() {
 #[tokio::test]
 async fn exit_codes_signals_and_missing_programs_are_told() {
     let dir = Scratch::new();
-    let jail = jail();
-    let sandbox = jail.create(&plan(dir.path(), "codes")).await.expect("a jail");
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "codes")).await.expect("a sandbox");
     assert_eq!(run(&sandbox, "exit 3").await.end, Termination::Code(3));
     assert_eq!(run(&sandbox, "kill -9 $$").await.end, Termination::Signal(9));
     let mut spec = sh("");
@@ -59,8 +59,8 @@ async fn exit_codes_signals_and_missing_programs_are_told() {
 #[tokio::test]
 async fn the_wall_cap_ends_a_tree_that_resists_and_nothing_survives() {
     let dir = Scratch::new();
-    let jail = jail();
-    let sandbox = jail.create(&plan(dir.path(), "resist")).await.expect("a jail");
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "resist")).await.expect("a sandbox");
     let mut spec = sh(
         "trap '' TERM INT HUP; (setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' &) ; \
          setsid sleep 1000 & (sleep 1000 & kill -STOP $!) ; while :; do :; done",
@@ -83,8 +83,8 @@ async fn the_wall_cap_ends_a_tree_that_resists_and_nothing_survives() {
 #[tokio::test]
 async fn a_stage_ends_with_its_main_process_though_a_child_holds_stdout() {
     let dir = Scratch::new();
-    let jail = jail();
-    let sandbox = jail.create(&plan(dir.path(), "holds")).await.expect("a jail");
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "holds")).await.expect("a sandbox");
     let began = Instant::now();
     let outcome = run(&sandbox, "sleep 9 & echo done").await;
     assert_eq!((outcome.end, text(&outcome).as_str()), (OK, "done\n"));
@@ -100,8 +100,8 @@ async fn a_stage_ends_with_its_main_process_though_a_child_holds_stdout() {
 #[tokio::test]
 async fn what_deploy_leaves_lives_until_swept() {
     let dir = Scratch::new();
-    let jail = jail();
-    let sandbox = jail.create(&plan(dir.path(), "keep")).await.expect("a jail");
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "keep")).await.expect("a sandbox");
     let mut spec = sh("sleep 600 & echo started");
     spec.leftovers = Leftovers::Keep;
     let outcome = sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
@@ -119,8 +119,8 @@ async fn floods_bombs_and_hogs_end_at_their_caps_and_the_next_command_works() {
     let mut plan = plan(dir.path(), "abuse");
     plan.limits.memory_bytes = 128 << 20;
     plan.workspace.max_bytes = 32 << 20;
-    let jail = jail();
-    let sandbox = jail.create(&plan).await.expect("a jail");
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan).await.expect("a sandbox");
     let capped = |script: &str, ms: u64| {
         let mut spec = sh(script);
         spec.wall = Duration::from_millis(ms);
@@ -151,8 +151,8 @@ async fn floods_bombs_and_hogs_end_at_their_caps_and_the_next_command_works() {
 #[tokio::test]
 async fn freeze_holds_everything_still_until_thaw() {
     let dir = Scratch::new();
-    let jail = jail();
-    let sandbox = jail.create(&plan(dir.path(), "freeze")).await.expect("a jail");
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "freeze")).await.expect("a sandbox");
     let upper = dir.path().join("layer/upper/count");
     let running = sandbox
         .exec(sh("while :; do echo x >> count; done"))
@@ -186,8 +186,8 @@ async fn freeze_holds_everything_still_until_thaw() {
 async fn doors_carry_bytes_between_host_and_inside() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let dir = Scratch::new();
-    let jail = jail();
-    let sandbox = jail.create(&plan(dir.path(), "doors")).await.expect("a jail");
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "doors")).await.expect("a sandbox");
     let listener = sandbox.listen(8081).await.expect("a listener");
     // The host reaches its own listener through a socket of the inside's network.
     let (dialled, accepted) = tokio::join!(sandbox.dial(8081), listener.accept());

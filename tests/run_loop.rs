@@ -5,7 +5,7 @@ mod program;
 
 use std::{fs, process::Command};
 
-use program::{Bench, PROGRAM, expect, fingerprint, holding, json_file, opencode};
+use program::{Bench, expect, fingerprint, holding, json_file, opencode, program};
 use serde_json::{Value, json};
 
 /// A plan with the given steps, the first one next.
@@ -26,7 +26,7 @@ fn the_demo_repairs_its_repository_and_leaves_the_host_alone() {
     }
     let bench = Bench::new();
     let demo = bench.path("demo");
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command
         .args(["demo", "--json", "--artifacts-dir"])
         .arg(bench.path("runs"))
@@ -69,7 +69,7 @@ fn the_demo_repairs_its_repository_and_leaves_the_host_alone() {
     );
     // `apply` does the same to the target, once.
     let apply = || {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command.arg("apply").arg(bench.the_run());
         command
     };

@@ -8,17 +8,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use boon::{Compiler, SchemaIndex, Schemas};
-use program::{Bench, PROGRAM, expect, opencode};
+use program::{Bench, expect, opencode, program};
 use serde_json::{Value, json};
 
 /// Every schema, by its name, as the program prints it.
 fn printed() -> BTreeMap<String, String> {
     let schema = |name: Option<&str>| {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command.arg("schema").args(name);
         String::from_utf8(expect(command, 0).stdout).expect("text")
     };
@@ -77,7 +76,7 @@ fn the_committed_schemas_are_what_the_program_prints() {
     }
     let files = fs::read_dir(&dir).expect("ls").count();
     assert_eq!(files, printed.len(), "a schema that the program no longer prints");
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command.args(["schema", "nothing"]);
     assert!(String::from_utf8_lossy(&expect(command, 2).stderr).contains("there is no schema `nothing`; there are "));
 }

@@ -6,16 +6,24 @@ use std::{
 };
 
 use clap::{
-    Args, Parser, Subcommand, ValueEnum,
+    Args, Parser, Subcommand,
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use super::retired::{LaterArgs, RetiredArgs};
-use crate::{agent::BashMode, engine::Unattended, names::RelPath, policy::Tier};
+use super::{
+    containers::ImageVerb,
+    retired::{LaterArgs, RetiredArgs},
+};
+use crate::{
+    agent::BashMode,
+    engine::{BackendChoice, Unattended},
+    names::RelPath,
+    policy::Tier,
+};
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 23] = [
+pub(super) const CONFIG_KEYS: [&str; 25] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -23,6 +31,8 @@ pub(super) const CONFIG_KEYS: [&str; 23] = [
     "unattended",
     "artifacts_dir",
     "sandbox",
+    "image",
+    "docker_runtime",
     "min_tier",
     "memory",
     "processes",
@@ -79,15 +89,28 @@ pub(super) enum Verb {
     Doctor,
     /// Print the JSON Schema of a contract or a record; without a name, the names.
     Schema(SchemaArgs),
+    /// Build, list or prune the images that containers begin with.
+    #[command(subcommand)]
+    Image(ImageVerb),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }
 
-/// Which back end builds the walls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Backend {
-    /// Namespaces, landlock and seccomp, without Docker.
-    Jail,
+/// What builds the walls, and how strong they have to be.
+#[derive(Debug, Args)]
+pub(super) struct WallArgs {
+    /// What builds the walls [env: OPENCODE_FSM_SANDBOX].
+    #[arg(long, value_enum, default_value = "auto")]
+    pub sandbox: BackendChoice,
+    /// The image that containers start from; the engine must have it [env: OPENCODE_FSM_IMAGE; default: the runner image, built where it is missing].
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// A runtime of the Docker engine, for instance runsc or kata [default: the engine's].
+    #[arg(long, value_name = "NAME")]
+    pub docker_runtime: Option<String>,
+    /// The weakest acceptable walls: landlock, namespaces-no-proc, namespaces or namespaces-cgroup.
+    #[arg(long, value_name = "TIER", default_value = "namespaces")]
+    pub min_tier: Tier,
 }
 
 #[derive(Debug, Args)]
@@ -125,12 +148,8 @@ pub(super) struct TargetArgs {
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
-    /// What builds the walls.
-    #[arg(long, value_enum, default_value = "jail")]
-    pub sandbox: Backend,
-    /// The weakest acceptable walls: landlock, namespaces-no-proc, namespaces or namespaces-cgroup.
-    #[arg(long, value_name = "TIER", default_value = "namespaces")]
-    pub min_tier: Tier,
+    #[command(flatten)]
+    pub walls: WallArgs,
     /// Memory of one sandbox.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
     pub memory: u64,
@@ -235,6 +254,8 @@ pub(super) struct DemoArgs {
     /// The OpenCode executable; installed with npm when none is found.
     #[arg(long, value_name = "FILE")]
     pub opencode_bin: Option<PathBuf>,
+    #[command(flatten)]
+    pub walls: WallArgs,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod containers;
 mod invocation;
 mod model;
 mod options;
@@ -39,8 +40,11 @@ const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "guest-launcher") {
-        return crate::sandbox::jail::launcher_main();
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == "guest-launcher" => return crate::sandbox::jail::launcher_main(),
+        Some(verb) if verb == "engine-reaper" => return crate::sandbox::docker::reaper_main(),
+        Some(verb) if verb == "guest" => return crate::guest::guest_main(),
+        _ => {}
     }
     let argv: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&argv) {
@@ -123,6 +127,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
+        Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));
@@ -300,6 +305,7 @@ fn demo_options(
     let mut options = run.options(Vec::new(), model)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);
+    options.target.walls = args.walls.options();
     Ok(options)
 }
 

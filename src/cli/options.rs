@@ -1,20 +1,19 @@
 //! From the command line to the engine's options.
 
 use super::{
-    args::{Backend, RunArgs, TargetArgs},
+    args::{RunArgs, TargetArgs, WallArgs},
     model::Resolved,
 };
 use crate::{
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, RunOptions, TargetOptions},
+    engine::{Caps, EngineError, RunOptions, TargetOptions, WallOptions},
     record::Secret,
 };
 
 impl TargetArgs {
     /// `grants`: the variables that stages get.
     pub fn options(&self, grants: Vec<(String, Secret)>) -> TargetOptions {
-        let Backend::Jail = self.sandbox;
         TargetOptions {
             target: self.target().to_path_buf(),
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
@@ -24,7 +23,7 @@ impl TargetArgs {
             grants,
             unattended: self.unattended,
             artifacts_dir: self.artifacts_dir.clone(),
-            min_tier: self.min_tier,
+            walls: self.walls.options(),
             memory_bytes: self.memory,
             processes: self.processes,
             disk_bytes: self.disk,
@@ -34,6 +33,18 @@ impl TargetArgs {
                 max_run: self.max_run,
                 max_silence: self.max_silence,
             },
+        }
+    }
+}
+
+impl WallArgs {
+    /// What the user wants for walls.
+    pub fn options(&self) -> WallOptions {
+        WallOptions {
+            backend: self.sandbox,
+            image: self.image.clone(),
+            docker_runtime: self.docker_runtime.clone(),
+            min_tier: self.min_tier,
         }
     }
 }

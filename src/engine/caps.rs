@@ -26,7 +26,17 @@ impl Caps {
 
     /// When a run that began at `began` is over.
     pub(super) fn deadline(&self, began: Instant) -> Instant {
-        began + self.max_run.unwrap_or(Self::RUN)
+        began + self.longest_run()
+    }
+
+    /// How long the run may take.
+    fn longest_run(&self) -> Duration {
+        self.max_run.unwrap_or(Self::RUN)
+    }
+
+    /// How long a sandbox of the run may live: the run, and what ending it takes.
+    pub(super) fn lease(&self) -> Duration {
+        self.longest_run() + Duration::from_secs(600)
     }
 
     /// Longest silence of a command.

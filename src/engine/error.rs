@@ -1,7 +1,13 @@
 //! Why the engine stopped.
 
 use crate::{
-    agent::AgentError, broker::BrokerError, fsm::Blame, record::RecordError, sandbox::SandboxError, tree::TreeError,
+    agent::AgentError,
+    broker::BrokerError,
+    fsm::Blame,
+    image::ImageError,
+    record::RecordError,
+    sandbox::{SandboxError, docker},
+    tree::TreeError,
 };
 
 /// Everything that ends a run from outside the machine.
@@ -31,6 +37,9 @@ pub enum EngineError {
     /// The record (exit 7).
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The runner image (exit 7).
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// A prompt template (a bug; exit 7).
     #[error(transparent)]
     Prompt(#[from] crate::fsm::PromptError),
@@ -50,6 +59,7 @@ impl EngineError {
         match self {
             EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Interrupted(_) => Blame::User,
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
+            EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
             EngineError::Broker(_) => Blame::Provider,
             EngineError::Agent(AgentError::NotFound(_)) => Blame::User,
@@ -62,6 +72,7 @@ impl EngineError {
     pub fn exit_code(&self) -> u8 {
         match self {
             EngineError::Usage(_) | EngineError::Contract(_) => 2,
+            EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,
             EngineError::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),

@@ -34,17 +34,19 @@ mod stop;
 mod summary;
 mod turn;
 mod verify;
+mod walls;
 mod workspace;
 
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{Caps, ModelChoice, RunOptions, TargetOptions, Unattended};
+pub use options::{BackendChoice, Caps, ModelChoice, RunOptions, TargetOptions, Unattended, WallOptions};
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
 pub use stop::{Stop, Stopper};
 pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
 pub use verify::verify;
+pub use walls::told;
 
 /// What came of a run or a verification.
 #[derive(Clone, Debug)]

@@ -29,6 +29,31 @@ pub enum Unattended {
     Guided,
 }
 
+/// What builds the walls (`--sandbox`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendChoice {
+    /// Docker where an engine answers and has an image to start from, else the jail.
+    #[default]
+    Auto,
+    /// Namespaces, landlock and seccomp, without Docker.
+    Jail,
+    /// Containers of the Docker engine of this machine.
+    Docker,
+}
+
+/// Options about walls.
+#[derive(Clone, Debug)]
+pub struct WallOptions {
+    /// What builds them.
+    pub backend: BackendChoice,
+    /// The image of containers; `None` is the runner image.
+    pub image: Option<String>,
+    /// A runtime of the engine; `None` is its default.
+    pub docker_runtime: Option<String>,
+    /// The weakest acceptable ones.
+    pub min_tier: Tier,
+}
+
 /// Where model calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChoice {
@@ -70,8 +95,8 @@ pub struct TargetOptions {
     pub require_pipeline: bool,
     /// Directory that holds run directories; `None` is the XDG state directory.
     pub artifacts_dir: Option<PathBuf>,
-    /// The weakest acceptable walls.
-    pub min_tier: Tier,
+    /// What the walls are to be.
+    pub walls: WallOptions,
     /// Memory of one sandbox, bytes.
     pub memory_bytes: u64,
     /// Processes of one sandbox.

@@ -19,6 +19,7 @@ use crate::{
         EngineError, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
         scratch::{self, Scratch},
+        walls,
         workspace::{Walls, Workspace},
     },
     guard::{self, WriteSets},
@@ -26,7 +27,7 @@ use crate::{
     policy::{Limits, ReadOnlyMount},
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
-    sandbox::{self, Backend, jail::Jail},
+    sandbox::{self, Backend},
     tree::{Cache, CopyLimits, EntryKind, Pristine},
 };
 
@@ -103,7 +104,7 @@ impl Site {
                 text: format!("not copied: {path}: {why}"),
             });
         }
-        let backend = Backend::Jail(Jail::new()?);
+        let backend = walls::choose(&options.walls, &run, reporter).await?;
         Ok(Self {
             run,
             target,
@@ -146,7 +147,8 @@ impl Site {
                 processes: options.processes,
                 ..Limits::default()
             },
-            min_tier: options.min_tier,
+            min_tier: options.walls.min_tier,
+            lease: options.caps.lease(),
             disk_bytes: options.disk_bytes,
             disk_inodes: DISK_INODES,
             agent_mounts,

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -46,6 +47,7 @@ impl Settled {
 pub(super) struct Walls {
     pub limits: Limits,
     pub min_tier: Tier,
+    pub lease: Duration,
     pub disk_bytes: u64,
     pub disk_inodes: u64,
     pub agent_mounts: Vec<ReadOnlyMount>,
@@ -156,6 +158,7 @@ impl Workspace {
             },
             limits: self.walls.limits.clone(),
             min_tier: self.walls.min_tier,
+            lease: self.walls.lease,
         }
     }
 

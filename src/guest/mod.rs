@@ -3,6 +3,7 @@
 //! Single-threaded and synchronous: it forks, and a fork of a threaded process
 //! may not do much. One file a concern:
 //!
+//! - `door`: how the guest of a container comes to its host;
 //! - `supervisor`: the loop over the host's socket; forks one warden a stage;
 //! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
 //! - `payload`: the ordered list of walls between a warden and `execve`;
@@ -12,6 +13,7 @@
 //! - `doors`: sockets of the inside's network;
 //! - `tree`: the workspace changed and read as its owner.
 
+mod door;
 mod doors;
 mod memory;
 mod nested;
@@ -21,10 +23,11 @@ mod supervisor;
 mod tree;
 mod warden;
 
+pub use door::{DOOR, LEFT, guest_main};
 pub(crate) use nested::nest;
 pub(crate) use payload::{BEHIND, landlock_abi};
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, time::Instant};
 
 use crate::wire::Confinement;
 
@@ -37,6 +40,8 @@ pub struct GuestStart {
     /// The user namespace that every command enters ([`nest`]); where there is none,
     /// commands run with the guest's own ids.
     pub nested: Option<OwnedFd>,
+    /// When the guest ends itself and everything inside, whatever the host says.
+    pub lease: Option<Instant>,
 }
 
 /// A supervisor whose own walls stand.

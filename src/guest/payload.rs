@@ -91,6 +91,10 @@ impl Payload {
         setsid().map_err(|e| Failure::new("setsid", e))?;
         fall_behind()?;
         place(stdio)?;
+        if confinement.identity == Identity::Changed {
+            // Giving root's id up takes the capability that this needs.
+            drop_bounding()?;
+        }
         drop_identity(confinement, nested)?;
         for limit in &confinement.rlimits {
             let value = libc::rlimit {
@@ -188,11 +192,8 @@ struct CapSet {
 /// `_LINUX_CAPABILITY_VERSION_3`, capget(2).
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
-/// Empties every capability set and reads them back (capabilities(7)).
-fn drop_capabilities() -> Result<(), Failure> {
-    // SAFETY: numbers only (PR_CAP_AMBIENT(2const)).
-    let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    Errno::result(cleared).map_err(|e| Failure::new("clear ambient capabilities", e))?;
+/// Empties the bounding set (PR_CAPBSET_DROP(2const)).
+fn drop_bounding() -> Result<(), Failure> {
     for cap in 0..64 {
         // SAFETY: numbers only; EINVAL says that the last capability is passed.
         match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap, 0, 0, 0) }) {
@@ -204,6 +205,15 @@ fn drop_capabilities() -> Result<(), Failure> {
             Err(e) => return Err(Failure::new("drop the bounding set", e)),
         }
     }
+    Ok(())
+}
+
+/// Empties every capability set and reads them back (capabilities(7)).
+fn drop_capabilities() -> Result<(), Failure> {
+    // SAFETY: numbers only (PR_CAP_AMBIENT(2const)).
+    let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    Errno::result(cleared).map_err(|e| Failure::new("clear ambient capabilities", e))?;
+    drop_bounding()?;
     let mut header = CapHeader {
         version: CAPABILITY_VERSION,
         pid: 0,

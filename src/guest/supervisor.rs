@@ -6,7 +6,7 @@ use std::{
     io::Read,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -21,14 +21,18 @@ use nix::{
 };
 
 use super::{
-    Failure, GuestStart, doors, payload,
+    Failure, GuestStart, door, doors, payload,
     process::{self, Passes, Process},
     tree,
     warden::{self, Stage},
 };
 use crate::wire::{
-    self, Confinement, ExecRequest, FrameError, Hello, PROTOCOL, Progress, Reply, Request, ResourceUse, Termination,
+    self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reply, Request, ResourceUse,
+    Termination,
 };
+
+/// Longest sleep; poll(2) takes milliseconds in 31 bits.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// A stage under way: its warden and its main process.
 struct Watched {
@@ -66,6 +70,7 @@ pub(super) struct Supervisor {
     socket: OwnedFd,
     confinement: Confinement,
     nested: Option<OwnedFd>,
+    lease: Option<Instant>,
     signals: SignalFd,
     wardens: HashMap<i32, Watched>,
 }
@@ -76,6 +81,7 @@ impl Supervisor {
             socket,
             confinement,
             nested,
+            lease,
         } = start;
         let mask = SigSet::all();
         mask.thread_set_mask().map_err(|e| Failure::new("sigprocmask", e))?;
@@ -92,6 +98,7 @@ impl Supervisor {
             socket,
             confinement,
             nested,
+            lease,
             signals,
             wardens: HashMap::new(),
         })
@@ -99,13 +106,21 @@ impl Supervisor {
 
     pub fn serve(mut self) -> u8 {
         // The host waits for it; where it does not come the host gives up.
-        let _ = wire::send(self.socket.as_fd(), &Reply::Hello(hello()), &[]);
+        let _ = wire::send(self.socket.as_fd(), &Reply::Hello(hello(&self.confinement)), &[]);
         loop {
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             ];
-            let _ = poll(&mut fds, PollTimeout::NONE);
+            let left = self.lease.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                self.end();
+                return 0;
+            }
+            let wait = left.map_or(PollTimeout::NONE, |left| {
+                PollTimeout::try_from(left.min(LONGEST_WAIT) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            });
+            let _ = poll(&mut fds, wait);
             let (asked, died) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
             if died {
                 while let Ok(Some(_)) = self.signals.read_signal() {}
@@ -336,12 +351,13 @@ impl Supervisor {
     }
 }
 
-fn hello() -> Hello {
+fn hello(confinement: &Confinement) -> Hello {
     Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         landlock_abi: payload::landlock_abi(),
+        witness: (confinement.identity == Identity::Changed).then(door::witness),
     }
 }
 

@@ -14,6 +14,6 @@ mod words;
 pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pattern};
 
 pub use plan::{
-    CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, Limits, MODEL_PORT, ReadOnlyMount, Role,
-    SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
+    CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, LEASE, Limits, MODEL_PORT, ReadOnlyMount,
+    Role, SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
 };

@@ -1,6 +1,6 @@
 //! The sandbox plan: mounts, ids, limits and walls as one serialisable value.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,9 @@ impl Inside {
     }
 }
 
+/// The lease where nobody names another: a day, which is also the longest run.
+pub const LEASE: Duration = Duration::from_secs(86_400);
+
 /// Thousandths of one CPU.
 pub type CpuMillis = u32;
 
@@ -65,6 +68,9 @@ pub struct SandboxPlan {
     pub limits: Limits,
     /// The weakest set of walls the user accepts.
     pub min_tier: Tier,
+    /// How long the sandbox may live at most; a back end whose sandboxes do not die with
+    /// their host (Docker) lets the guest end itself then.
+    pub lease: Duration,
 }
 
 /// Agent or judge.

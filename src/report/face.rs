@@ -136,6 +136,7 @@ impl Reporter {
                 let what = if ruling == Ruling::Violation { "GUARD" } else { "guard" };
                 self.line(&format!("      {what}: {path}: {because}"));
             }
+            Happening::Working { text } => self.fleeting(&text),
             Happening::Note { text } => self.line(&text),
             Happening::Warning { text } => self.line(&format!("warning: {text}")),
             Happening::Error { message, .. } => {

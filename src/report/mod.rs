@@ -85,6 +85,11 @@ pub enum Happening {
         /// The rule.
         because: String,
     },
+    /// Long work goes on.
+    Working {
+        /// What is being done, in one line.
+        text: String,
+    },
     /// Something worth a line.
     Note {
         /// The line.

@@ -2,13 +2,15 @@
 
 use crate::{
     policy::SandboxPlan,
-    sandbox::{Sandbox, SandboxError, jail::Jail},
+    sandbox::{Sandbox, SandboxError, docker::Docker, jail::Jail},
 };
 
 /// The back ends; each compiles the same plan and hands over a guest.
 pub enum Backend {
     /// Namespaces, landlock and seccomp of this host's kernel.
     Jail(Jail),
+    /// Containers of a Docker engine.
+    Docker(Box<Docker>),
 }
 
 impl Backend {
@@ -20,6 +22,7 @@ impl Backend {
     pub async fn create(&self, plan: &SandboxPlan) -> Result<Sandbox, SandboxError> {
         match self {
             Self::Jail(jail) => jail.create(plan).await,
+            Self::Docker(docker) => docker.create(plan).await,
         }
     }
 }

@@ -38,6 +38,30 @@ pub enum SandboxError {
     /// The guest is gone or broke the protocol.
     #[error("the sandbox's supervisor is gone ({0})")]
     Gone(String),
+    /// An engine could not do its part.
+    #[error("cannot {what}: {why}; remedy: {remedy}")]
+    Engine {
+        /// What was asked of it.
+        what: String,
+        /// What it said, escaped.
+        why: String,
+        /// What the user can do about it.
+        remedy: String,
+    },
+    /// The engine that was asked for cannot be used.
+    #[error(transparent)]
+    NoEngine(#[from] crate::sandbox::docker::EngineError),
+    /// Processes of a sandbox live on after its end (containment failed).
+    #[error(
+        "containment failed: processes of the container {container} live on after its end ({survivors:?}); \
+         stop the engine and end them by hand"
+    )]
+    Uncontained {
+        /// The container's id.
+        container: String,
+        /// Pids of this host.
+        survivors: Vec<i32>,
+    },
     /// A host-side operation failed.
     #[error("{what}: {source}")]
     Io {

@@ -267,18 +267,18 @@ fn name_cap(killed_for: &Mutex<Option<String>>, cap: &str) {
 
 /// The kernel's count of processes that it killed for the sandbox's memory
 /// (`oom_kill` in `memory.events` of cgroup v2 and in `memory.oom_control` of v1).
-struct OomCount {
+pub(super) struct OomCount {
     events: PathBuf,
     before: u64,
 }
 
 impl OomCount {
-    fn begin(events: PathBuf) -> Self {
+    pub fn begin(events: PathBuf) -> Self {
         let before = oom_kills(&events);
         Self { events, before }
     }
 
-    fn grew(&self) -> bool {
+    pub fn grew(&self) -> bool {
         oom_kills(&self.events) > self.before
     }
 }

@@ -22,11 +22,11 @@ use crate::{
     policy::Inside,
     sandbox::{
         ExecSpec, Running, SandboxError, WallReport,
-        exec::Kept,
+        exec::{Kept, OomCount},
         output::{async_fd, nonblocking},
     },
     tree::TreeError,
-    wire::{self, ExecRequest, FrameError, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
+    wire::{self, ExecRequest, FrameError, Hello, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
 };
 
 /// Longest wait for an answer of the guest.
@@ -66,10 +66,18 @@ pub struct Premises {
     pub oom_events: Option<PathBuf>,
 }
 
+/// The guest's socket: strictly one answer a request.
+struct Link {
+    socket: AsyncFd<OwnedFd>,
+    /// Answers that nobody waits for any more, because the wait was abandoned half-way.
+    /// They come before the answer to what is asked next.
+    owed: u32,
+}
+
 /// A live sandbox. Dropping it kills everything inside; [`Sandbox::destroy`]
 /// does so and waits until nothing is left.
 pub struct Sandbox {
-    socket: Mutex<AsyncFd<OwnedFd>>,
+    link: Mutex<Link>,
     premises: Premises,
     stages: AtomicU64,
     /// Stages whose leftovers live on.
@@ -78,7 +86,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Takes over a guest's socket and agrees on the protocol.
+    /// Takes over a guest's socket and agrees on the protocol; what the guest says of
+    /// itself comes with it.
     ///
     /// # Errors
     /// When the guest is of another version or gone.
@@ -86,27 +95,33 @@ impl Sandbox {
         socket: OwnedFd,
         premises: Premises,
         teardown: Box<dyn Teardown>,
-    ) -> Result<Self, SandboxError> {
+    ) -> Result<(Self, Hello), SandboxError> {
         let io = |source| SandboxError::Io {
             what: "take over the guest's socket".to_owned(),
             source,
         };
         nonblocking(socket.as_fd()).map_err(io)?;
-        let socket = Mutex::new(async_fd(socket).map_err(io)?);
         let sandbox = Self {
-            socket,
+            link: Mutex::new(Link {
+                socket: async_fd(socket).map_err(io)?,
+                owed: 0,
+            }),
             premises,
             stages: AtomicU64::new(1),
             kept: Arc::default(),
             teardown: Some(teardown),
         };
-        match answer(&*sandbox.socket.lock().await).await? {
-            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => {}
-            (other, _) => {
-                return Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}")));
-            }
+        let introduced = answer(&sandbox.link.lock().await.socket).await?;
+        match introduced {
+            (Reply::Hello(hello), _) if hello.protocol == PROTOCOL => Ok((sandbox, hello)),
+            (Reply::Failed { step, errno, why }, _) => Err(SandboxError::Guest { step, errno, why }),
+            (other, _) => Err(SandboxError::Gone(format!("the guest introduced itself as {other:?}"))),
         }
-        Ok(sandbox)
+    }
+
+    /// What became of the walls, where that was seen only after the guest came.
+    pub(super) fn set_walls(&mut self, walls: WallReport) {
+        self.premises.walls = walls;
     }
 
     /// The walls that stand.
@@ -124,9 +139,16 @@ impl Sandbox {
         request: &Request,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
-        let socket = self.socket.lock().await;
-        wire::send(socket.as_fd(), request, fds).map_err(gone)?;
-        match answer(&socket).await? {
+        let mut link = self.link.lock().await;
+        while link.owed > 0 {
+            answer(&link.socket).await?;
+            link.owed -= 1;
+        }
+        wire::send(link.socket.as_fd(), request, fds).map_err(gone)?;
+        link.owed += 1;
+        let answer = answer(&link.socket).await?;
+        link.owed -= 1;
+        match answer {
             (Reply::Failed { step, errno, why }, _) => Err(SandboxError::Guest { step, errno, why }),
             answer => Ok(answer),
         }
@@ -173,11 +195,18 @@ impl Sandbox {
             running.drain();
             return Err(why);
         }
-        if let Some(cap) = self.premises.disk.clone() {
+        let ooms = self.premises.oom_events.clone().map(OomCount::begin);
+        if self.premises.disk.is_some() || ooms.is_some() {
+            let disk = self.premises.disk.clone();
             // What an earlier command left above the cap may still be removed,
             // so only growth beyond it counts.
             let mut allowed = None;
             running.watch(move || {
+                // The kernel has killed something of it: what is left goes on with a part missing.
+                if ooms.as_ref().is_some_and(OomCount::grew) {
+                    return Some("memory");
+                }
+                let cap = disk.as_ref()?;
                 let (bytes, inodes) = match crate::tree::usage(&cap.dir, u64::MAX) {
                     Ok(used) => used,
                     // A tree that cannot be measured is over any cap.
@@ -344,78 +373,5 @@ fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, SandboxError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-    use crate::{
-        policy::Tier,
-        sandbox::{OutputCaps, OutputSink},
-        wire::{Argv, Hello, Reach},
-    };
-
-    struct Nothing;
-
-    impl Teardown for Nothing {
-        fn kill(&mut self) {}
-        fn finish(&mut self) -> Result<(), SandboxError> {
-            Ok(())
-        }
-    }
-
-    /// A guest that starts the command and dies before it answers.
-    fn dies_before_it_answers(socket: &OwnedFd) {
-        let hello = Hello {
-            protocol: PROTOCOL,
-            version: String::new(),
-            pid: 1,
-            landlock_abi: 0,
-        };
-        wire::send(socket.as_fd(), &Reply::Hello(hello), &[]).expect("hello");
-        let (_, fds) = wire::recv::<Request>(socket.as_fd()).expect("a request");
-        let mut stdout = std::fs::File::from(fds.into_iter().nth(2).expect("stdout"));
-        stdout.write_all(b"begun\n").expect("write");
-    }
-
-    #[tokio::test]
-    async fn what_a_command_said_is_kept_when_its_guest_dies_before_it_answers() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let path = dir.path().join("stdout");
-        let (ours, theirs) = wire::pair().expect("a pair");
-        let guest = std::thread::spawn(move || dies_before_it_answers(&theirs));
-        let premises = Premises {
-            walls: WallReport {
-                tier: Tier::Namespaces,
-                walls: Vec::new(),
-            },
-            inside: Inside::private(),
-            disk: None,
-            oom_events: None,
-        };
-        let sandbox = Sandbox::connect(ours, premises, Box::new(Nothing))
-            .await
-            .expect("connect");
-        let spec = ExecSpec {
-            argv: Argv::Shell("echo begun".to_owned()),
-            env: Vec::new(),
-            cwd: "/".to_owned(),
-            wall: Duration::from_secs(10),
-            silence: None,
-            terminal: None,
-            leftovers: Leftovers::Kill,
-            reach: Reach::Own,
-            stdout: OutputCaps {
-                tail_bytes: 0,
-                sink: Some(OutputSink {
-                    path: path.clone(),
-                    max_bytes: 100,
-                }),
-            },
-            stderr: OutputCaps::default(),
-        };
-        let died = sandbox.exec(spec).await;
-        guest.join().expect("the guest's part");
-        assert!(matches!(died, Err(SandboxError::Gone(_))));
-        assert_eq!(std::fs::read(path).expect("read"), b"begun\n");
-    }
-}
+#[path = "guest_link_tests.rs"]
+mod tests;

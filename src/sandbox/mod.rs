@@ -5,6 +5,8 @@
 //! to the guest; everything after that ([`Sandbox`]) is the same for all.
 
 mod backend;
+mod confine;
+pub mod docker;
 mod error;
 mod exec;
 mod found;
@@ -16,6 +18,7 @@ pub mod seccomp;
 mod wall;
 
 pub use backend::Backend;
+pub use confine::Layer;
 pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
 pub use found::Found;

@@ -80,6 +80,40 @@ pub struct Hello {
     pub pid: u32,
     /// Landlock ABI found inside; 0 is none.
     pub landlock_abi: u32,
+    /// What it sees of walls that somebody else has built around it.
+    pub witness: Option<Witness>,
+}
+
+/// The walls of a container as a process in it finds them: an engine may leave out
+/// what its host cannot do, and say nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// `CapBnd` of `/proc/self/status` (capabilities(7)).
+    pub bounding: u64,
+    /// `Seccomp` there; 2 is a filter (seccomp(2)).
+    pub seccomp: u32,
+    /// `NoNewPrivs` there.
+    pub no_new_privs: bool,
+    /// The root file system is read-only (statvfs(3)).
+    pub read_only_root: bool,
+    /// Network interfaces (`/proc/net/dev`), at most 16.
+    pub interfaces: Vec<String>,
+}
+
+/// The host's first and only frame to a guest that came to its door: what a jail's
+/// guest is born with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admission {
+    /// What every command inside is confined by.
+    pub confinement: Confinement,
+    /// Milliseconds after which the guest ends itself and everything inside, whatever
+    /// the host says.
+    pub lease_ms: u64,
+    /// A directory that the guest empties at its end: the workspace overlay's work
+    /// directory, which belongs to the engine's root and not to the host's user.
+    pub leave_empty: String,
 }
 
 /// A program to run.

@@ -6,8 +6,13 @@
 use std::{path::Path, time::Duration};
 
 use opencode_fsm::{
-    policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{ExecOutcome, ExecSpec, OutputCaps, SANDBOX_UID, Sandbox, jail::Jail},
+    image,
+    policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
+    sandbox::{
+        Backend, ExecOutcome, ExecSpec, Layer, OutputCaps, SANDBOX_UID, Sandbox,
+        docker::{Docker, Engine, Start},
+        jail::Jail,
+    },
     wire::{Argv, Leftovers, Reach},
 };
 
@@ -39,6 +44,44 @@ pub fn jail() -> Jail {
     Jail::with_launcher(Path::new(PROGRAM)).expect("the launcher starts")
 }
 
+/// Whether this run of the tests is about containers (`OPENCODE_FSM_SANDBOX=docker`); else
+/// it is about the jail.
+pub fn in_docker() -> bool {
+    std::env::var_os("OPENCODE_FSM_SANDBOX").is_some_and(|name| name == "docker")
+}
+
+/// The back end that this run of the tests is about, some layers left off.
+pub async fn backend(off: &[Layer]) -> Backend {
+    if in_docker() {
+        Backend::Docker(Box::new(docker(&runner_image().await).await.without(off)))
+    } else {
+        Backend::Jail(jail().without(off))
+    }
+}
+
+/// Containers of an image, with the built program for the guest.
+pub async fn docker(image: &str) -> Docker {
+    let start = Start {
+        program: PROGRAM.into(),
+        image: image.to_owned(),
+        runtime: None,
+    };
+    let engine = Engine::reach().await.expect("a Docker engine");
+    Docker::new(engine, start).await.expect("an image")
+}
+
+/// The image that `OPENCODE_FSM_IMAGE` names, else the runner image.
+pub async fn runner_image() -> String {
+    if let Ok(name) = std::env::var("OPENCODE_FSM_IMAGE") {
+        return name;
+    }
+    let engine = Engine::reach().await.expect("a Docker engine");
+    let found = image::ready(&engine.client, image::Variant::Full)
+        .await
+        .expect("images");
+    found.expect("the runner image: opencode-fsm image build").reference
+}
+
 /// A plan for a jail whose layers lie in `dir`, which gets one file `hello`.
 pub fn plan(dir: &Path, label: &str) -> SandboxPlan {
     let lower = dir.join("lower");
@@ -66,6 +109,7 @@ pub fn plan(dir: &Path, label: &str) -> SandboxPlan {
             ..Limits::default()
         },
         min_tier: Tier::Namespaces,
+        lease: LEASE,
     }
 }
 

@@ -14,6 +14,16 @@ use serde_json::{Value, json};
 /// The built program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
 
+/// The built program, with the jail for its walls where the tests are not about containers
+/// (`OPENCODE_FSM_SANDBOX=docker`).
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    if std::env::var_os("OPENCODE_FSM_SANDBOX").is_none() {
+        command.env("OPENCODE_FSM_SANDBOX", "jail");
+    }
+    command
+}
+
 /// Whether OpenCode is there. Where it must be (CI), its absence is a failure.
 pub fn opencode() -> bool {
     let there = opencode_fsm::agent::find_binary(None);
@@ -111,7 +121,7 @@ impl Bench {
 
     /// The program with a target (a name here) at the end.
     pub fn command(&self, arguments: &[&str], target: &str) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command
             .args(arguments)
             .arg("--artifacts-dir")
@@ -207,6 +217,28 @@ pub fn process_status(pid: u32, name: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// PID 1 of every container that the program that runs as `host` has made, where the tests
+/// are about containers.
+fn containers(host: u32) -> Vec<u32> {
+    if std::env::var_os("OPENCODE_FSM_SANDBOX").is_none_or(|name| name != "docker") {
+        return Vec::new();
+    }
+    let docker = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output().expect("docker");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let ids = docker(&["ps", "--quiet", "--filter", "label=dev.opencode-fsm.sandbox"]);
+    let format = "{{.State.Pid}} {{index .Config.Labels \"dev.opencode-fsm.owner\"}}";
+    let inspect: Vec<&str> = ["inspect", "--format", format].into_iter().chain(ids.lines()).collect();
+    let owned = docker(&inspect);
+    owned
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(_, owner)| owner.starts_with(&format!("{host} ")))
+        .filter_map(|(pid, _)| pid.parse().ok())
+        .collect()
+}
+
 /// PID 1 of a sandbox of the program that runs as `host`, in which some process is `wanted`.
 pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd::Pid> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -229,6 +261,7 @@ pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd:
     let is_init = |pid: u32| process_status(pid, "NSpid:").is_some_and(|ids| ids.ends_with("\t1"));
     let init = below(host)
         .into_iter()
+        .chain(containers(host))
         .find(|pid| is_init(*pid) && below(*pid).into_iter().any(wanted))?;
     Some(nix::unistd::Pid::from_raw(i32::try_from(init).ok()?))
 }

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::resource::{Resource, getrlimit},
-};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
     cgroup,
@@ -24,14 +21,14 @@ use super::{
     walls,
 };
 use crate::{
-    policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, SandboxPlan},
+    policy::{GUEST_GID, GUEST_UID, GUEST_WORKSPACE, Inside, SandboxPlan},
     sandbox::{
-        DiskCap, Premises, Sandbox, SandboxError,
+        DiskCap, Layer, Premises, Sandbox, SandboxError, confine,
         guest_link::Teardown,
         owner,
         seccomp::{self, Network},
     },
-    wire::{self, Confinement, FrameError, Identity, LandlockRules, PathAccess, Rlimit},
+    wire::{self, Confinement, FrameError, Identity},
 };
 
 /// Longest time that building a jail may take.
@@ -44,15 +41,6 @@ const GONE: Duration = Duration::from_secs(10);
 pub struct Jail {
     launcher: Mutex<(OwnedFd, Child)>,
     layers_off: Vec<Layer>,
-}
-
-/// A layer that a test may leave off, to show that the others hold alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The landlock rules.
-    Landlock,
-    /// The seccomp filter.
-    Seccomp,
 }
 
 impl Jail {
@@ -141,7 +129,7 @@ impl Jail {
             disk: Some(disk),
             oom_events: built.bounds.oom_events,
         };
-        let sandbox = Sandbox::connect(guest, premises, Box::new(teardown)).await?;
+        let (sandbox, _) = Sandbox::connect(guest, premises, Box::new(teardown)).await?;
         let landlock = spec.confinement.landlock.as_ref();
         if landlock.is_some_and(|rules| built.landlock_abi < rules.min_abi) {
             sandbox.destroy().await?;
@@ -167,17 +155,6 @@ impl Jail {
 
     fn compile(&self, plan: &SandboxPlan) -> JailSpec {
         let limits = &plan.limits;
-        let hard = |resource: Resource, value: u64| {
-            // A limit can only be lowered: a stricter one of the host stays.
-            getrlimit(resource).map_or(value, |(_, hard)| value.min(hard))
-        };
-        let mut rlimits = vec![
-            (Resource::RLIMIT_NPROC, limits.processes),
-            (Resource::RLIMIT_NOFILE, limits.open_files),
-            (Resource::RLIMIT_FSIZE, limits.file_bytes),
-            (Resource::RLIMIT_CORE, 0),
-        ];
-        rlimits.extend(limits.address_space_bytes.map(|bytes| (Resource::RLIMIT_AS, bytes)));
         let on = |layer| !self.layers_off.contains(&layer);
         JailSpec {
             lowers: plan.workspace.lowers.clone(),
@@ -196,14 +173,8 @@ impl Jail {
                 uid: GUEST_UID,
                 gid: GUEST_GID,
                 workspace: GUEST_WORKSPACE.to_owned(),
-                rlimits: rlimits
-                    .into_iter()
-                    .map(|(resource, value)| Rlimit {
-                        resource: resource as u32,
-                        value: hard(resource, value),
-                    })
-                    .collect(),
-                landlock: on(Layer::Landlock).then(landlock_rules),
+                rlimits: confine::rlimits(limits, true),
+                landlock: on(Layer::Landlock).then(confine::landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
                 identity: Identity::Nested,
                 pid1: true,
@@ -223,22 +194,6 @@ impl Drop for Jail {
         // nothing outlives us.
         let _ = nix::sys::socket::shutdown(launcher.0.as_raw_fd(), nix::sys::socket::Shutdown::Both);
         let _ = launcher.1.wait();
-    }
-}
-
-fn landlock_rules() -> LandlockRules {
-    let mut paths = vec![("/".to_owned(), PathAccess::ReadExecute)];
-    for path in [GUEST_WORKSPACE, GUEST_HOME, "/tmp", "/run", "/dev/shm"] {
-        paths.push((path.to_owned(), PathAccess::ReadWrite));
-    }
-    for path in ["/dev", "/proc"] {
-        paths.push((path.to_owned(), PathAccess::Device));
-    }
-    // ABI 3 is the first that mediates truncation (landlock(7)).
-    LandlockRules {
-        paths,
-        min_abi: 3,
-        ..LandlockRules::default()
     }
 }
 

@@ -177,6 +177,7 @@ fn init(socket: OwnedFd) -> u8 {
         socket,
         confinement: spec.confinement,
         nested: Some(nested),
+        lease: None,
     };
     let started = Guest::new(start).map_err(|refused| StepError {
         step: refused.step,

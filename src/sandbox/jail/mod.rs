@@ -20,6 +20,6 @@ mod root;
 mod spec;
 mod walls;
 
-pub use host::{Jail, Layer};
+pub use host::Jail;
 pub use launcher::launcher_main;
 pub use probe::{Probe, ProbeRow, ProbeState};

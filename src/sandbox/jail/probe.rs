@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     guest::landlock_abi,
-    policy::{Limits, Role, SandboxPlan, Tier, WorkspacePlan},
+    policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{ExecSpec, OutputCaps, SandboxError, Wall, WallReport, WallState},
     wire::{Argv, Leftovers, Reach, Termination},
 };
@@ -174,6 +174,7 @@ async fn attempt(jail: &Jail, scratch: &Path) -> Result<WallReport, Unbuilt> {
             ..Limits::default()
         },
         min_tier: Tier::Landlock,
+        lease: LEASE,
     };
     let sandbox = jail.build(&plan).await?;
     let report = sandbox.walls().clone();

@@ -6,9 +6,13 @@
 //! test, and the kernel caches the verdict of calls that are decided by number
 //! alone, so they cost nanoseconds.
 
+mod container;
+
 use std::{collections::BTreeSet, str::FromStr};
 
 use syscalls::Sysno;
+
+pub use container::profile;
 
 const ALLOWED: &str = include_str!("allow.txt");
 

@@ -1,0 +1,54 @@
+//! What every command is confined by where the sandbox has a root of its own.
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::{
+    policy::{GUEST_HOME, GUEST_WORKSPACE, Limits},
+    wire::{LandlockRules, PathAccess, Rlimit},
+};
+
+/// A layer that a test may leave off, to show that the others hold alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The landlock rules.
+    Landlock,
+    /// The seccomp filter.
+    Seccomp,
+}
+
+/// The landlock rules for the inside of a jail or a container.
+pub(super) fn landlock_rules() -> LandlockRules {
+    let mut paths = vec![("/".to_owned(), PathAccess::ReadExecute)];
+    for path in [GUEST_WORKSPACE, GUEST_HOME, "/tmp", "/run", "/dev/shm"] {
+        paths.push((path.to_owned(), PathAccess::ReadWrite));
+    }
+    for path in ["/dev", "/proc"] {
+        paths.push((path.to_owned(), PathAccess::Device));
+    }
+    // ABI 3 is the first that mediates truncation (landlock(7)).
+    LandlockRules {
+        paths,
+        min_abi: 3,
+        ..LandlockRules::default()
+    }
+}
+
+/// The limits of every process (setrlimit(2)), none above this program's own: a limit
+/// can only be lowered. `counted` says that the processes of the commands' id are those
+/// of the sandbox alone, so that their number can be bounded here.
+pub(super) fn rlimits(limits: &Limits, counted: bool) -> Vec<Rlimit> {
+    let mut wanted = vec![
+        (Resource::RLIMIT_NOFILE, limits.open_files),
+        (Resource::RLIMIT_FSIZE, limits.file_bytes),
+        (Resource::RLIMIT_CORE, 0),
+    ];
+    wanted.extend(counted.then_some((Resource::RLIMIT_NPROC, limits.processes)));
+    wanted.extend(limits.address_space_bytes.map(|bytes| (Resource::RLIMIT_AS, bytes)));
+    wanted
+        .into_iter()
+        .map(|(resource, value)| Rlimit {
+            resource: resource as u32,
+            value: getrlimit(resource).map_or(value, |(_, hard)| value.min(hard)),
+        })
+        .collect()
+}

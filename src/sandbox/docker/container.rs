@@ -1,0 +1,190 @@
+//! A plan compiled for the engine.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
+    MountBindOptions, MountType, ResourcesUlimits,
+};
+
+use super::{files, image::Image, overlay};
+use crate::{
+    policy::{GUEST_HOME, GUEST_WORKSPACE, SandboxPlan},
+    sandbox::seccomp,
+};
+
+/// Ours inside: a directory that only the guest may enter.
+const OURS: &str = "/.opencode-fsm";
+/// The guest's executable.
+const GUEST: &str = "/.opencode-fsm/guest";
+/// The directory of the host's socket ([`crate::guest::DOOR`]).
+const DOOR: &str = "/.opencode-fsm/door";
+/// The overlay's work directory ([`crate::wire::Admission::leave_empty`]).
+pub(super) const WORK: &str = "/.opencode-fsm/work";
+
+/// What the guest needs, and commands do not keep: to read what belongs to them and
+/// to change the workspace as they (`DAC_OVERRIDE`), to end them (`KILL`), to become
+/// them (`SETGID`, `SETUID`), to take the rest from them (`SETPCAP`), and to see which
+/// of their threads stand still (`SYS_PTRACE`, `/proc/PID/task/TID/syscall`).
+pub(super) const CAPABILITIES: [(&str, u32); 6] = [
+    ("DAC_OVERRIDE", 1),
+    ("KILL", 5),
+    ("SETGID", 6),
+    ("SETUID", 7),
+    ("SETPCAP", 8),
+    ("SYS_PTRACE", 19),
+];
+
+/// The guest and its wardens, which are counted with the commands.
+const SUPERVISORS: u64 = 16;
+
+/// What a container is made of besides its plan.
+pub(super) struct Parts<'a> {
+    pub image: &'a Image,
+    /// This very program.
+    pub program: &'a Path,
+    pub runtime: Option<&'a str>,
+    pub labels: HashMap<String, String>,
+    /// Pieces of the host's C library that the image lacks.
+    pub libraries: &'a [PathBuf],
+    /// The ids that commands run as.
+    pub ids: (u32, u32),
+    /// Whether the engine loads our filter of system calls.
+    pub filtered: bool,
+}
+
+/// The engine's order.
+///
+/// # Errors
+/// What cannot be said to an engine, in one line.
+pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCreateBody, String> {
+    let scratch = &plan.workspace.scratch;
+    let labels = parts.labels.clone();
+    let mut mounts = vec![
+        overlay::volume(GUEST_WORKSPACE, &plan.workspace.lowers, scratch, labels)?,
+        bound(parts.program, Path::new(GUEST), true),
+        bound(&scratch.join("door"), Path::new(DOOR), true),
+        bound(&scratch.join("work"), Path::new(WORK), false),
+    ];
+    mounts.extend(files::NAMES.map(|name| bound(&scratch.join("etc").join(name), &Path::new("/etc").join(name), true)));
+    mounts.extend(parts.libraries.iter().map(|path| bound(path, path, true)));
+    mounts.extend(plan.read_only.iter().map(|m| bound(&m.host, &m.guest, true)));
+    Ok(ContainerCreateBody {
+        image: Some(parts.image.id.clone()),
+        // Everything that an image could choose is chosen here.
+        user: Some("0:0".to_owned()),
+        entrypoint: Some(vec![GUEST.to_owned(), "guest".to_owned()]),
+        cmd: Some(Vec::new()),
+        env: Some(Vec::new()),
+        working_dir: Some("/".to_owned()),
+        healthcheck: Some(HealthConfig {
+            test: Some(vec!["NONE".to_owned()]),
+            ..HealthConfig::default()
+        }),
+        stop_signal: Some("SIGKILL".to_owned()),
+        hostname: Some("sandbox".to_owned()),
+        tty: Some(false),
+        open_stdin: Some(false),
+        attach_stdin: Some(false),
+        attach_stdout: Some(false),
+        attach_stderr: Some(false),
+        network_disabled: Some(true),
+        host_config: Some(host_config(plan, &parts, mounts)),
+        labels: Some(parts.labels),
+        ..ContainerCreateBody::default()
+    })
+}
+
+fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> HostConfig {
+    let limits = &plan.limits;
+    let most = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let ulimit = |name: &str, value: u64| ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(most(value)),
+        hard: Some(most(value)),
+    };
+    let filter = if parts.filtered {
+        seccomp::profile()
+    } else {
+        "unconfined".to_owned()
+    };
+    HostConfig {
+        mounts: Some(mounts),
+        tmpfs: Some(private(plan, parts.image, parts.ids)),
+        readonly_rootfs: Some(true),
+        network_mode: Some("none".to_owned()),
+        // A private namespace; /dev/shm is ours, with a cap on its inodes too.
+        ipc_mode: Some("none".to_owned()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.map(|(name, _)| name.to_owned()).to_vec()),
+        security_opt: Some(vec!["no-new-privileges".to_owned(), format!("seccomp={filter}")]),
+        privileged: Some(false),
+        devices: Some(Vec::new()),
+        group_add: Some(Vec::new()),
+        memory: Some(most(limits.memory_bytes)),
+        memory_swap: Some(most(limits.memory_bytes)),
+        pids_limit: Some(most(limits.processes.saturating_add(SUPERVISORS))),
+        nano_cpus: limits.cpu.map(|millis| i64::from(millis) * 1_000_000),
+        ulimits: Some(vec![ulimit("nofile", limits.open_files), ulimit("core", 0)]),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("none".to_owned()),
+            config: None,
+        }),
+        init: Some(false),
+        // The end of the guest, however it comes, is the end of all that was made for it.
+        auto_remove: Some(true),
+        runtime: parts.runtime.map(str::to_owned),
+        sysctls: Some(HashMap::from([(
+            // A System V segment goes with the last process that maps it.
+            "kernel.shm_rmid_forced".to_owned(),
+            "1".to_owned(),
+        )])),
+        ..HostConfig::default()
+    }
+}
+
+/// The private file systems in memory, by path.
+fn private(plan: &SandboxPlan, image: &Image, (uid, gid): (u32, u32)) -> HashMap<String, String> {
+    let (bytes, inodes) = (plan.limits.scratch_bytes, plan.limits.scratch_inodes);
+    let sized =
+        |mode: &str, owner: String| format!("rw,exec,nosuid,nodev,size={bytes},nr_inodes={inodes},mode={mode}{owner}");
+    let own = || format!(",uid={uid},gid={gid}");
+    let mut mounts: HashMap<String, String> = [
+        ("/tmp", sized("1777", String::new())),
+        ("/dev/shm", sized("1777", String::new())),
+        ("/run", sized("755", own())),
+        (GUEST_HOME, sized("755", own())),
+        (OURS, "rw,exec,nosuid,nodev,size=64k,nr_inodes=32,mode=700".to_owned()),
+    ]
+    .map(|(path, options)| (path.to_owned(), options))
+    .into();
+    // The host's hardware is nothing to whoever is inside.
+    mounts.insert("/sys".to_owned(), "ro,noexec,nosuid,nodev,size=4k,mode=555".to_owned());
+    // An image's volume would be a directory of the engine's disk, without a cap.
+    for path in &image.volumes {
+        mounts
+            .entry(path.clone())
+            .or_insert_with(|| sized("755", String::new()));
+    }
+    mounts.remove(GUEST_WORKSPACE);
+    mounts
+}
+
+fn bound(host: &Path, inside: &Path, read_only: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(host.to_string_lossy().into_owned()),
+        target: Some(inside.to_string_lossy().into_owned()),
+        read_only: Some(read_only),
+        bind_options: Some(MountBindOptions {
+            // What is mounted below on the host is not shown.
+            non_recursive: Some(true),
+            ..MountBindOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
