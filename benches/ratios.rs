@@ -45,6 +45,9 @@ fn main() {
         if let Some(dir) = place("execs") {
             execs(&jail, &dir).await;
         }
+        if let Some(dir) = place("commands") {
+            commands(&dir);
+        }
         if let Some(dir) = place("copies") {
             copies(&jail, &dir).await;
         }
@@ -191,6 +194,66 @@ async fn execs(jail: &Jail, dir: &Path) {
         "fork and exec of `true`",
         median(plain),
     );
+}
+
+/// How many commands the contract of [`commands`] has.
+const COMMANDS: u32 = 500;
+
+/// A whole verification of a contract with many short commands, its records included,
+/// against the same commands by `sh -c` from here, and by one Python program: as it is,
+/// and with the four files that the predecessor kept of each command.
+fn commands(dir: &Path) {
+    const PYTHON: &str = "import json, subprocess, sys\n\
+        for n, line in enumerate(open(sys.argv[1])):\n\
+        \x20   done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)\n\
+        \x20   if len(sys.argv) == 2: continue\n\
+        \x20   kept = {'cmd.txt': line, 'stdout.txt': done.stdout, 'stderr.txt': done.stderr,\n\
+        \x20       'result.json': json.dumps({'rc': done.returncode, 'timed_out': False})}\n\
+        \x20   for name, text in kept.items():\n\
+        \x20       with open(f'{sys.argv[2]}/{n}_{name}', 'w') as file: file.write(text)\n";
+    let scripts: Vec<String> = (0..COMMANDS).map(|n| format!("test {n} -ge 0 && echo {n}")).collect();
+    let target = dir.join("target");
+    fs::create_dir_all(&target).expect("mkdir");
+    let list: String = scripts.iter().map(|script| format!("    - {script}\n")).collect();
+    fs::write(target.join("pipeline.yml"), format!("tests:\n  cmds:\n{list}")).expect("write");
+    let lines = dir.join("lines");
+    fs::write(&lines, scripts.join("\n")).expect("write");
+    fs::create_dir_all(dir.join("kept")).expect("mkdir");
+    let shown = |path: &Path| path.display().to_string();
+    let (target, lines, runs, kept) = (
+        shown(&target),
+        shown(&lines),
+        shown(&dir.join("runs")),
+        shown(&dir.join("kept")),
+    );
+    let [mut ours, mut plain, mut python, mut keeping] = [const { Vec::new() }; 4];
+    for _ in 0..7 {
+        ours.push(quietly(
+            PROGRAM,
+            &["verify", "--json", "--artifacts-dir", &runs, &target],
+        ));
+        plain.push(timed(|| {
+            for script in &scripts {
+                let done = Command::new("/bin/sh")
+                    .args(["-c", script])
+                    .stdin(Stdio::null())
+                    .output();
+                assert!(done.expect("sh").status.success(), "{script}");
+            }
+        }));
+        python.push(quietly("python3", &["-c", PYTHON, &lines]));
+        keeping.push(quietly("python3", &["-c", PYTHON, &lines, &kept]));
+    }
+    let [ours, plain, python, keeping] = [ours, plain, python, keeping].map(median);
+    for (peer, theirs) in [
+        ("`sh -c` for each", plain),
+        ("one Python program, `subprocess.run` for each", python),
+        ("the same, and four files for each", keeping),
+    ] {
+        row("a contract of 500 short commands", ours, peer, theirs);
+    }
+    let over = (ours.as_secs_f64() - plain.as_secs_f64()) * 1e3 / f64::from(COMMANDS);
+    println!("| its own time a command, over `sh -c` | {over:.2} ms | | | |");
 }
 
 /// A tree of `files` files with `bytes` each, 100 to a directory.
