@@ -4,141 +4,48 @@
 //! Prints a Markdown table (docs/performance.md holds one). Ours and the peer's take
 //! turns, and the figures are medians, because machines are noisy.
 
+mod support;
+
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use opencode_fsm::{
-    policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{self, ExecSpec, OutputCaps, Sandbox, jail::Jail},
-    tree::{Cache, Checkpoint, CopyLimits, Pristine, Survey},
-    wire::{Argv, Leftovers, Reach},
+    sandbox::jail::Jail,
+    tree::{Checkpoint, Survey},
 };
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
-const LIMITS: CopyLimits = CopyLimits {
-    max_files: 1_000_000,
-    max_bytes: 8 << 30,
-};
+use support::{PROGRAM, Wanted, median, own, plan, pristine, quietly, row, run_true, timed, tree};
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
-    // Not /tmp, which may be memory.
-    let dir = tempfile::Builder::new()
-        .prefix("bench-")
-        .tempdir_in("/var/tmp")
-        .expect("tempdir");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
     let jail = Jail::with_launcher(Path::new(PROGRAM)).expect("launcher");
-    println!("| what | ours | peer | peer's | ours / peer's |");
-    println!("|---|---|---|---|---|");
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let place = |name: &str| (wanted.is_empty() || wanted.iter().any(|w| w == name)).then(|| dir.path().join(name));
+    let wanted = Wanted::new();
     runtime.block_on(async {
-        if let Some(dir) = place("jails") {
+        if let Some(dir) = wanted.part("jails") {
             jails(&jail, &dir).await;
         }
-        if let Some(dir) = place("execs") {
+        if let Some(dir) = wanted.part("execs") {
             execs(&jail, &dir).await;
         }
-        if let Some(dir) = place("commands") {
+        if let Some(dir) = wanted.part("commands") {
             commands(&dir);
         }
-        if let Some(dir) = place("copies") {
+        if let Some(dir) = wanted.part("copies") {
             copies(&jail, &dir).await;
         }
-        if let Some(dir) = place("changes") {
+        if let Some(dir) = wanted.part("changes") {
             changes(&dir);
         }
-        if let Some(dir) = place("bootstrap") {
+        if let Some(dir) = wanted.part("bootstrap") {
             bootstrap(&dir);
         }
-        if let Some(dir) = place("iterations") {
+        if let Some(dir) = wanted.part("iterations") {
             iterations(&dir);
         }
     });
-}
-
-fn row(what: &str, ours: Duration, peer: &str, theirs: Duration) {
-    let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-    println!(
-        "| {what} | {:.2} ms | {peer} | {:.2} ms | {ratio:.2} |",
-        millis(ours),
-        millis(theirs)
-    );
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn timed(run: impl FnOnce()) -> Duration {
-    let began = Instant::now();
-    run();
-    began.elapsed()
-}
-
-fn quietly(program: &str, arguments: &[&str]) -> Duration {
-    timed(|| {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-        assert!(
-            command
-                .status()
-                .unwrap_or_else(|why| panic!("{program}: {why}"))
-                .success(),
-            "{program}"
-        );
-    })
-}
-
-fn owner() -> Option<(u32, u32)> {
-    sandbox::owner().map(|id| (id, id))
-}
-
-fn own(path: &Path) {
-    if let Some((uid, gid)) = owner() {
-        std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("chown");
-    }
-}
-
-fn plan(lower: &Path, scratch: &Path) -> SandboxPlan {
-    SandboxPlan {
-        label: format!("bench-{}", std::process::id()),
-        role: Role::Judge,
-        workspace: WorkspacePlan {
-            lowers: vec![lower.to_path_buf()],
-            scratch: scratch.to_path_buf(),
-            max_bytes: 1 << 30,
-            max_inodes: 1_000_000,
-        },
-        read_only: Vec::new(),
-        limits: Limits::default(),
-        min_tier: Tier::Namespaces,
-        lease: LEASE,
-    }
-}
-
-async fn run_true(sandbox: &Sandbox) {
-    let spec = ExecSpec {
-        argv: Argv::Direct(vec!["/bin/true".to_owned()]),
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        wall: Duration::from_secs(10),
-        silence: None,
-        terminal: None,
-        leftovers: Leftovers::Kill,
-        reach: Reach::Own,
-        stdout: OutputCaps::default(),
-        stderr: OutputCaps::default(),
-    };
-    sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
 }
 
 /// A jail made, used once and removed, against bubblewrap and against no walls at all.
@@ -230,7 +137,15 @@ fn commands(dir: &Path) {
     for _ in 0..7 {
         ours.push(quietly(
             PROGRAM,
-            &["verify", "--json", "--artifacts-dir", &runs, &target],
+            &[
+                "verify",
+                "--json",
+                "--sandbox",
+                "jail",
+                "--artifacts-dir",
+                &runs,
+                &target,
+            ],
         ));
         plain.push(timed(|| {
             for script in &scripts {
@@ -254,29 +169,6 @@ fn commands(dir: &Path) {
     }
     let over = (ours.as_secs_f64() - plain.as_secs_f64()) * 1e3 / f64::from(COMMANDS);
     println!("| its own time a command, over `sh -c` | {over:.2} ms | | | |");
-}
-
-/// A tree of `files` files with `bytes` each, 100 to a directory.
-fn tree(root: &Path, files: usize, bytes: usize) {
-    let mut content = vec![0_u8; bytes];
-    for at in 0..files {
-        let dir = root.join(format!("{:04}", at / 100));
-        if at % 100 == 0 {
-            fs::create_dir_all(&dir).expect("mkdir");
-        }
-        // Different in every file, and nothing that compresses to holes.
-        for (index, byte) in content.iter_mut().enumerate() {
-            *byte = (index.wrapping_mul(31) ^ at) as u8;
-        }
-        fs::write(dir.join(format!("{at}")), &content).expect("write");
-    }
-}
-
-fn pristine(cache: &Path, source: &Path) -> Pristine {
-    Cache::open(cache, owner())
-        .expect("cache")
-        .pristine(source, &LIMITS, &|_, _| {})
-        .expect("copy")
 }
 
 /// The pristine copy of 20 000 files with 400 MB in all, and a sandbox on it.
@@ -398,7 +290,18 @@ fn bootstrap(dir: &Path) {
     fs::write(with.join(".aider_fsm/bootstrap.yml"), VENV).expect("write");
     let verify = |target: &Path, runs: &str| {
         let (target, runs) = (target.display().to_string(), dir.join(runs).display().to_string());
-        quietly(PROGRAM, &["verify", "--json", "--artifacts-dir", &runs, &target])
+        quietly(
+            PROGRAM,
+            &[
+                "verify",
+                "--json",
+                "--sandbox",
+                "jail",
+                "--artifacts-dir",
+                &runs,
+                &target,
+            ],
+        )
     };
     let first = verify(&with, "first");
     verify(&without, "plain");
@@ -421,7 +324,7 @@ fn bootstrap(dir: &Path) {
 fn iterations(dir: &Path) {
     let mut command = Command::new(PROGRAM);
     command
-        .args(["demo", "--json", "--artifacts-dir"])
+        .args(["demo", "--json", "--sandbox", "jail", "--artifacts-dir"])
         .arg(dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
