@@ -31,6 +31,7 @@ mod schemas;
 mod scratch;
 mod seat;
 mod site;
+mod slots;
 mod stop;
 mod summary;
 mod turn;
