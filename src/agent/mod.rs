@@ -8,6 +8,7 @@
 //! | `desk` | where that is, and where it finds the tree |
 //! | `http`, `events` | bounded requests and the event stream |
 //! | `turn` | one prompt until the agent is idle, with its caps |
+//! | `seen`, `recorder` | what a turn's events come to, and their keeping |
 //!
 //! The API is the server's first (`GET /doc` of a running server describes it).
 #![forbid(unsafe_code)]
@@ -17,6 +18,8 @@ mod config;
 mod desk;
 mod events;
 mod http;
+mod recorder;
+mod seen;
 mod server;
 mod turn;
 

@@ -6,13 +6,16 @@
 //! stream or a JSON error of 400 and above (OpenCode loops without pause on a
 //! 200 that is no event stream, and without end on 429 and 5xx).
 //!
-//! - `door`: the server; `meter`: budgets and usage; `upstream`: real endpoints;
+//! - `door`: the server; `forward`: one call through it; `answer`: what it says itself;
+//! - `meter`: budgets and usage; `upstream`: real endpoints;
 //! - `cassette`: recorded traffic, written and played; `ledger`: one line a call;
 //! - `reach`: whether an endpoint is there at all.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod cassette;
 mod door;
+mod forward;
 mod ledger;
 mod meter;
 mod reach;

@@ -1,0 +1,63 @@
+//! Bodies that go through the door, and the answers that are its own.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::Exhausted;
+
+pub(super) type Body = BoxBody<Bytes, Infallible>;
+
+pub(super) async fn bounded_text(mut response: reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > 4096 {
+            bytes.truncate(4096);
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub(super) fn with_model(body: &[u8], model: &str) -> Option<Vec<u8>> {
+    let mut value: Value = serde_json::from_slice(body).ok()?;
+    value.as_object_mut()?.insert("model".to_owned(), json!(model));
+    serde_json::to_vec(&value).ok()
+}
+
+/// Token counts of one `data:` line, if it carries them.
+pub(super) fn usage_in(line: &[u8]) -> Option<(u64, u64)> {
+    let event: Value = serde_json::from_slice(line.strip_prefix(b"data:")?.trim_ascii()).ok()?;
+    let usage = event.get("usage")?;
+    Some((
+        usage.get("prompt_tokens")?.as_u64()?,
+        usage.get("completion_tokens")?.as_u64()?,
+    ))
+}
+
+pub(super) fn reply(status: StatusCode, kind: &str, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).boxed());
+    *response.status_mut() = status;
+    if let Ok(kind) = kind.parse() {
+        response.headers_mut().insert("content-type", kind);
+    }
+    response
+}
+
+/// The shape of OpenAI's errors.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let body = json!({"error": {"message": message, "type": code, "code": code}});
+    reply(status, "application/json", body.to_string().into())
+}
+
+pub(super) fn exhausted(cap: Exhausted) -> Response<Body> {
+    error(
+        StatusCode::BAD_REQUEST,
+        "budget_exhausted",
+        &format!("the runner's budget is used up: {cap:?}"),
+    )
+}

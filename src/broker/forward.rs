@@ -1,0 +1,261 @@
+//! One call through the door: answered from a cassette, or by the provider.
+
+use std::{convert::Infallible, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{Response, StatusCode, body::Frame};
+use tokio::sync::mpsc;
+
+use super::{
+    Exhausted,
+    answer::{Body, bounded_text, error, exhausted, reply, usage_in, with_model},
+    cassette::{self, Recorded},
+    door::{Shared, Source},
+    ledger,
+    meter::CallId,
+};
+
+/// Largest response that is recorded on a cassette.
+const MAX_RECORDED: usize = 16 << 20;
+/// Longest line of an event stream that is looked at for usage.
+const MAX_LINE: usize = 1 << 20;
+
+/// What the ledger needs of a call under way.
+pub(super) struct Call {
+    pub id: CallId,
+    pub began: Instant,
+    pub request: String,
+    pub request_bytes: u64,
+}
+
+/// How a call went.
+#[derive(Default)]
+pub(super) struct Outcome {
+    status: u16,
+    bytes: u64,
+    usage: Option<(u64, u64)>,
+    why: Option<String>,
+}
+
+impl Shared {
+    pub fn play(&self, call: Call, played: Result<Recorded, String>) -> Response<Body> {
+        match played {
+            Ok(recorded) => {
+                let usage = recorded
+                    .body
+                    .lines()
+                    .filter_map(|line| usage_in(line.as_bytes()))
+                    .next_back();
+                let bytes = recorded.body.len() as u64;
+                self.finish(
+                    &call,
+                    Outcome {
+                        status: recorded.status,
+                        bytes,
+                        usage,
+                        why: None,
+                    },
+                );
+                let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::BAD_GATEWAY);
+                reply(status, &recorded.content_type, recorded.body.into())
+            }
+            Err(why) => {
+                self.meter().exhaust(Exhausted::CassetteEnded);
+                self.finish(
+                    &call,
+                    Outcome {
+                        status: 400,
+                        why: Some(why.clone()),
+                        ..Outcome::default()
+                    },
+                );
+                error(StatusCode::BAD_REQUEST, "cassette_ended", &why)
+            }
+        }
+    }
+
+    pub async fn forward(self: Arc<Self>, call: Call, body: &[u8]) -> Response<Body> {
+        let Source::Endpoint(endpoint) = &self.source else {
+            return error(StatusCode::BAD_REQUEST, "no_endpoint", "no endpoint is configured");
+        };
+        let Some(body) = with_model(body, &self.model) else {
+            self.finish(
+                &call,
+                Outcome {
+                    status: 400,
+                    why: Some("not JSON".to_owned()),
+                    ..Outcome::default()
+                },
+            );
+            return error(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "the request is not a JSON object",
+            );
+        };
+        let response = match endpoint.send(body).await {
+            Ok(response) => response,
+            Err(why) => return self.transient(&call, 502, why),
+        };
+        let status = response.status();
+        let kind = response
+            .headers()
+            .get("content-type")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        if status.as_u16() == 429 || status.is_server_error() {
+            return self.transient(&call, status.as_u16(), format!("the provider answered {status}"));
+        }
+        if !status.is_success() {
+            let text = bounded_text(response).await;
+            let code = StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::BAD_REQUEST);
+            let code = if code.is_client_error() {
+                code
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            self.finish(
+                &call,
+                Outcome {
+                    status: status.as_u16(),
+                    bytes: text.len() as u64,
+                    ..Outcome::default()
+                },
+            );
+            return error(code, "provider_error", &text);
+        }
+        if !kind.starts_with("text/event-stream") {
+            // Passed on as 200, OpenCode would ask again at once, without end.
+            let why = format!("the provider answered `{kind}` where an event stream was asked for");
+            self.finish(
+                &call,
+                Outcome {
+                    status: 200,
+                    why: Some(why.clone()),
+                    ..Outcome::default()
+                },
+            );
+            return error(StatusCode::BAD_REQUEST, "no_event_stream", &why);
+        }
+        let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(16);
+        tokio::spawn(self.clone().pump(call, response, sender));
+        let frames = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|frame| (frame, receiver))
+        });
+        let mut out = Response::new(BodyExt::boxed(StreamBody::new(frames)));
+        out.headers_mut().insert(
+            "content-type",
+            hyper::header::HeaderValue::from_static("text/event-stream"),
+        );
+        out
+    }
+
+    /// Streams an answer through, counting; a budget that is passed midway cuts it.
+    async fn pump(
+        self: Arc<Self>,
+        call: Call,
+        mut response: reqwest::Response,
+        to: mpsc::Sender<Result<Frame<Bytes>, Infallible>>,
+    ) {
+        let mut outcome = Outcome {
+            status: 200,
+            ..Outcome::default()
+        };
+        let mut line = Vec::new();
+        let mut kept = Vec::new();
+        loop {
+            let chunk = tokio::select! {
+                chunk = response.chunk() => chunk,
+                // The inside went away: stop paying for the answer.
+                () = to.closed() => { outcome.why = Some("the inside hung up".to_owned()); break }
+            };
+            let chunk = match chunk {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(e) => {
+                    outcome.why = Some(e.without_url().to_string());
+                    break;
+                }
+            };
+            outcome.bytes += chunk.len() as u64;
+            for part in chunk.split_inclusive(|b| *b == b'\n') {
+                if line.len() + part.len() <= MAX_LINE {
+                    line.extend_from_slice(part);
+                }
+                if part.ends_with(b"\n") {
+                    outcome.usage = usage_in(&line).or(outcome.usage);
+                    line.clear();
+                }
+            }
+            if self.recorder.is_some() && kept.len() + chunk.len() <= MAX_RECORDED {
+                kept.extend_from_slice(&chunk);
+            }
+            if to.send(Ok(Frame::data(chunk))).await.is_err() {
+                break;
+            }
+            if let Some(cap) = self.meter().cut() {
+                outcome.why = Some(format!("cut off: {cap:?}"));
+                break;
+            }
+        }
+        if let Some(recorder) = &self.recorder {
+            recorder.append(&cassette::Entry {
+                turn: call.id.turn.clone(),
+                occurrence: call.id.occurrence,
+                call: call.id.call,
+                expect: Vec::new(),
+                reply: None,
+                recorded: Some(Recorded {
+                    status: 200,
+                    content_type: "text/event-stream".to_owned(),
+                    body: String::from_utf8_lossy(&kept).into_owned(),
+                }),
+            });
+        }
+        self.finish(&call, outcome);
+    }
+
+    /// A transient error is passed on so that OpenCode retries, but only so often.
+    fn transient(&self, call: &Call, status: u16, why: String) -> Response<Body> {
+        let again = self.meter().transient();
+        self.finish(
+            call,
+            Outcome {
+                status,
+                why: Some(why.clone()),
+                ..Outcome::default()
+            },
+        );
+        if again {
+            let code = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            error(code, "provider_unavailable", &why)
+        } else {
+            exhausted(Exhausted::ProviderErrors)
+        }
+    }
+
+    fn finish(&self, call: &Call, outcome: Outcome) {
+        let estimated = outcome.usage.is_none() && outcome.status == 200 && outcome.bytes > 0;
+        let (input, output) = match outcome.usage {
+            Some(usage) => usage,
+            None if estimated => (call.request_bytes / 4, outcome.bytes / 4),
+            None => (0, 0),
+        };
+        self.meter().count(input, output);
+        self.ledger.append(&ledger::Entry {
+            ts: ledger::now(),
+            id: call.id.clone(),
+            request: call.request.clone(),
+            request_bytes: call.request_bytes,
+            status: outcome.status,
+            response_bytes: outcome.bytes,
+            input_tokens: input,
+            output_tokens: output,
+            estimated,
+            ms: u64::try_from(call.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            why: outcome.why,
+        });
+    }
+}
