@@ -65,19 +65,25 @@ pub fn main() -> ExitCode {
             return ExitCode::from(7);
         }
     };
-    let code = runtime.block_on(async {
-        let (stopper, stop) = Stop::pair();
-        let done = match watch_signals(stopper) {
-            Ok(()) => perform(&argv, &cli, &reporter, stop).await,
-            Err(source) => Err(EngineError::Io {
-                what: "watch for signals".to_owned(),
-                source,
-            }),
-        };
-        done.unwrap_or_else(|why| {
-            reporter.fail(why.exit_code(), &why.to_string());
-            why.exit_code()
-        })
+    // On a worker: this thread has no part in the runtime's events, and would be woken by
+    // another one for each.
+    let code = runtime.block_on(async move {
+        let work = tokio::spawn(async move {
+            let (stopper, stop) = Stop::pair();
+            let done = match watch_signals(stopper) {
+                Ok(()) => perform(&argv, &cli, &reporter, stop).await,
+                Err(source) => Err(EngineError::Io {
+                    what: "watch for signals".to_owned(),
+                    source,
+                }),
+            };
+            done.unwrap_or_else(|why| {
+                reporter.fail(why.exit_code(), &why.to_string());
+                why.exit_code()
+            })
+        });
+        // A panic has been printed already.
+        work.await.unwrap_or(101)
     });
     // A copy of a large target that nobody waits for any more must not hold us up.
     runtime.shutdown_background();

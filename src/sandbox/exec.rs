@@ -20,6 +20,9 @@ use crate::{
 /// What the host waits beyond a command's wall cap before it gives the guest up.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// Between two looks at what a command takes of disk and memory.
+const TICK: Duration = Duration::from_millis(200);
+
 /// One command for a sandbox.
 #[derive(Clone, Debug)]
 pub struct ExecSpec {
@@ -156,7 +159,8 @@ impl Running {
         };
         let killed_for = self.killed_for.clone();
         self.watcher = Some(tokio::spawn(async move {
-            let mut tick = tokio::time::interval(Duration::from_millis(200));
+            // Most commands are over before there is anything to look at.
+            let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
             loop {
                 tick.tick().await;
                 if let Some(cap) = exceeded() {

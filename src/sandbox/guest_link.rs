@@ -54,6 +54,46 @@ pub struct DiskCap {
     pub max_inodes: u64,
 }
 
+/// Looks at what a sandbox has written, from one command to the next.
+struct DiskWatch {
+    cap: DiskCap,
+    /// Bytes and inodes above which a command is killed; unknown after one was, because
+    /// what it left above the cap may still be removed by the next: then only growth
+    /// beyond it counts.
+    allowed: std::sync::Mutex<Option<(u64, u64)>>,
+}
+
+impl DiskWatch {
+    fn new(cap: DiskCap) -> Self {
+        let allowed = std::sync::Mutex::new(Some((cap.max_bytes, cap.max_inodes)));
+        Self { cap, allowed }
+    }
+
+    /// Before a command.
+    fn begin(&self) {
+        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        if allowed.is_none() {
+            let (bytes, inodes) = crate::tree::usage(&self.cap.dir, u64::MAX).unwrap_or_default();
+            *allowed = Some((bytes.max(self.cap.max_bytes), inodes.max(self.cap.max_inodes)));
+        }
+    }
+
+    /// While it runs.
+    fn exceeded(&self) -> bool {
+        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((most, nodes)) = *allowed else { return false };
+        let over = match crate::tree::usage(&self.cap.dir, u64::MAX) {
+            Ok((bytes, inodes)) => bytes > most || inodes > nodes,
+            // A tree that cannot be measured is over any cap.
+            Err(why) => matches!(why, TreeError::Limit(_)),
+        };
+        if over {
+            *allowed = None;
+        }
+        over
+    }
+}
+
 /// What a back end knows of a sandbox that it made.
 pub struct Premises {
     /// The walls that stand.
@@ -80,6 +120,7 @@ struct Link {
 /// does so and waits until nothing is left.
 pub struct Sandbox {
     link: Mutex<Link>,
+    disk: Option<Arc<DiskWatch>>,
     premises: Premises,
     stages: AtomicU64,
     /// Stages whose leftovers live on.
@@ -108,6 +149,7 @@ impl Sandbox {
                 socket: async_fd(socket).map_err(io)?,
                 owed: 0,
             }),
+            disk: premises.disk.clone().map(|cap| Arc::new(DiskWatch::new(cap))),
             premises,
             stages: AtomicU64::new(1),
             kept: Arc::default(),
@@ -203,25 +245,17 @@ impl Sandbox {
             return Err(why);
         }
         let ooms = self.premises.oom_events.clone().map(OomCount::begin);
-        if self.premises.disk.is_some() || ooms.is_some() {
-            let disk = self.premises.disk.clone();
-            // What an earlier command left above the cap may still be removed,
-            // so only growth beyond it counts.
-            let mut allowed = None;
+        let disk = self.disk.clone();
+        if let Some(disk) = &disk {
+            disk.begin();
+        }
+        if disk.is_some() || ooms.is_some() {
             running.watch(move || {
                 // The kernel has killed something of it: what is left goes on with a part missing.
                 if ooms.as_ref().is_some_and(OomCount::grew) {
                     return Some("memory");
                 }
-                let cap = disk.as_ref()?;
-                let (bytes, inodes) = match crate::tree::usage(&cap.dir, u64::MAX) {
-                    Ok(used) => used,
-                    // A tree that cannot be measured is over any cap.
-                    Err(TreeError::Limit(_)) => return Some("disk"),
-                    Err(_) => return None,
-                };
-                let (most, nodes) = *allowed.get_or_insert((bytes.max(cap.max_bytes), inodes.max(cap.max_inodes)));
-                (bytes > most || inodes > nodes).then_some("disk")
+                disk.as_ref()?.exceeded().then_some("disk")
             });
         }
         Ok(running)

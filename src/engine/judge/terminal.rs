@@ -19,7 +19,7 @@ use crate::report::{Aside, Reporter};
 /// The terminal, lent out until it is dropped.
 pub(super) struct Terminal {
     descriptor: Arc<OwnedFd>,
-    before: Termios,
+    before: libc::termios,
     /// Our own live line stays away meanwhile.
     _aside: Aside,
 }
@@ -31,7 +31,7 @@ impl Terminal {
     /// When there is none.
     pub fn open(reporter: &Reporter) -> std::io::Result<Self> {
         let file: File = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-        let before = tcgetattr(&file)?;
+        let before = tcgetattr(&file)?.into();
         Ok(Self {
             descriptor: Arc::new(file.into()),
             before,
@@ -48,6 +48,6 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // A command that was killed may have left it without echo, or raw.
-        let _ = tcsetattr(&*self.descriptor, SetArg::TCSADRAIN, &self.before);
+        let _ = tcsetattr(&*self.descriptor, SetArg::TCSADRAIN, &Termios::from(self.before));
     }
 }
