@@ -164,10 +164,10 @@ async fn comets_and_bombs_end_at_the_wall_cap_below_their_count() {
         // A container's supervisors are counted with its commands.
         let allowed = if in_docker() { 64 + 16 } else { 64 };
         assert!(most <= allowed, "{most} processes");
-        assert!(
-            most >= 8 || text(&outcome).contains("Cannot fork"),
-            "control: {outcome:?}"
-        );
+        // Comets change their ids too fast for a watcher on a loaded machine; what was
+        // killed at the end is as good a witness.
+        let many = most >= 8 || outcome.leaked_total >= 8;
+        assert!(many || text(&outcome).contains("Cannot fork"), "control: {outcome:?}");
         jail.is_clean_and_works().await;
     }
 }
