@@ -10,7 +10,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{engine::EngineError, names::RunId, tree};
+use crate::{engine::EngineError, names::RunId, record, tree};
 
 /// One run's scratch directory; removed by [`Scratch::remove`], or by the next run.
 pub(super) struct Scratch {
@@ -27,7 +27,7 @@ impl Scratch {
         // Making and collecting exclude each other, so a lease is never seen unheld
         // while its run is being born.
         let _turn = lock(&base.join("lock"), FlockArg::LockExclusive)?;
-        collect(base)?;
+        dead(base, false)?;
         let lease = base.join(format!("{id}.lease"));
         let held = lock(&lease, FlockArg::LockExclusiveNonblock)?;
         let dir = base.join(id.as_str());
@@ -69,22 +69,42 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the directories whose lease nobody holds.
-fn collect(base: &Path) -> Result<(), EngineError> {
+/// Removes the scratch directories that dead runs left in the cache, as the next run
+/// would; a dry run only names them.
+///
+/// # Errors
+/// [`EngineError::Io`] and [`EngineError::Tree`] with what could not be read or removed.
+pub fn collect_scratch(dry_run: bool) -> Result<Vec<PathBuf>, EngineError> {
+    let base = record::default_cache_dir()?.join("scratch");
+    if !base.is_dir() {
+        return Ok(Vec::new());
+    }
+    let _turn = lock(&base.join("lock"), FlockArg::LockExclusive)?;
+    dead(&base, dry_run)
+}
+
+/// The directories whose lease nobody holds, removed unless it is a dry run.
+fn dead(base: &Path, dry_run: bool) -> Result<Vec<PathBuf>, EngineError> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(base).map_err(io("read", base))? {
-        let path = entry.map_err(io("read", base))?.path();
-        if path.extension().is_none_or(|extension| extension != "lease") {
+        let lease = entry.map_err(io("read", base))?.path();
+        if lease.extension().is_none_or(|extension| extension != "lease") {
             continue;
         }
-        if lock(&path, FlockArg::LockExclusiveNonblock).is_ok() {
-            let dir = path.with_extension("");
+        if lock(&lease, FlockArg::LockExclusiveNonblock).is_err() {
+            continue;
+        }
+        let dir = lease.with_extension("");
+        if !dry_run {
             if dir.exists() {
                 tree::remove_all(&dir)?;
             }
-            fs::remove_file(&path).map_err(io("remove", &path))?;
+            fs::remove_file(&lease).map_err(io("remove", &lease))?;
         }
+        found.push(dir);
     }
-    Ok(())
+    found.sort();
+    Ok(found)
 }
 
 fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EngineError> {
@@ -125,7 +145,8 @@ mod tests {
         let left = other.path().to_path_buf();
         let other = std::mem::ManuallyDrop::new(other);
         nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&*other._held)).expect("close");
-        assert!(left.exists());
+        assert_eq!(dead(base.path(), true).expect("look"), [left.clone()]);
+        assert!(left.exists(), "a dry run removes nothing");
         let third = Scratch::make(base.path(), &RunId::fresh()).expect("make");
         assert!(!left.exists() && one.path().exists());
         third.remove().expect("remove");

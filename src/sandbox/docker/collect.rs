@@ -1,18 +1,26 @@
 //! What dead hosts have left with an engine, found by label and lease, never by name.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use bollard::query_parameters::{
-    ListContainersOptions, ListVolumesOptions, RemoveContainerOptions, RemoveVolumeOptions,
+use bollard::{
+    errors::Error,
+    query_parameters::{ListContainersOptions, ListVolumesOptions, RemoveVolumeOptions},
 };
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::{
     connection::{Engine, shown},
     label::{self, Orphaned},
-    teardown::gone,
+    teardown::{gone, remove},
 };
 use crate::sandbox::SandboxError;
+
+/// Removals that an engine is given at once; more only queue up in it.
+const AT_ONCE: usize = 4;
+/// Longest time that the removal of one container may take.
+const REMOVAL: Duration = Duration::from_secs(60);
+const REMEDY: &str = "see what the engine's log says of it";
 
 /// A container or a volume that is provably nobody's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,16 +39,8 @@ pub struct Leftover {
 /// cannot be proven dead, is left alone.
 ///
 /// # Errors
-/// When the engine does not answer or cannot remove something.
+/// When the engine does not answer, or cannot remove something; the rest is removed all the same.
 pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, SandboxError> {
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |why: bollard::errors::Error| SandboxError::Engine {
-            what,
-            why: shown(&why),
-            remedy: "see what the engine's log says of it".to_owned(),
-        }
-    };
     let ours = HashMap::from([("label".to_owned(), vec![label::OURS.to_owned()])]);
     let options = ListContainersOptions {
         all: true,
@@ -51,7 +51,7 @@ pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, Sa
         .client
         .list_containers(Some(options))
         .await
-        .map_err(failed("list containers"))?;
+        .map_err(|why| failed("list containers", &why))?;
     let mut found = Vec::new();
     for container in containers {
         let (Some(id), Some(labels)) = (container.id, container.labels) else {
@@ -59,17 +59,14 @@ pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, Sa
         };
         found.extend(leftover("container", id, &labels));
     }
+    // What one container costs is no reason to leave the others.
+    let mut first_failure = None;
     if !dry_run {
-        for container in &found {
-            let options = RemoveContainerOptions {
-                force: true,
-                v: true,
-                ..RemoveContainerOptions::default()
-            };
-            match engine.client.remove_container(&container.id, Some(options)).await {
-                Err(why) if !gone(&why) => return Err(failed("remove a container")(why)),
-                _ => {}
-            }
+        let ids: Vec<String> = found.iter().map(|container| container.id.clone()).collect();
+        let removals = stream::iter(ids).map(|id| removed(engine, id));
+        let mut removals = removals.buffer_unordered(AT_ONCE);
+        while let Some(done) = removals.next().await {
+            first_failure = first_failure.or(done.err());
         }
     }
     // Volumes go with their container; one is left where that was removed without them.
@@ -80,7 +77,7 @@ pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, Sa
         .client
         .list_volumes(Some(options))
         .await
-        .map_err(failed("list volumes"))?;
+        .map_err(|why| failed("list volumes", &why))?;
     for volume in volumes.volumes.unwrap_or_default() {
         let Some(volume) = leftover("volume", volume.name, &volume.labels) else {
             continue;
@@ -88,13 +85,33 @@ pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, Sa
         if !dry_run {
             let options = RemoveVolumeOptions { force: true };
             match engine.client.remove_volume(&volume.id, Some(options)).await {
-                Err(why) if !gone(&why) => return Err(failed("remove a volume")(why)),
+                Err(why) if !gone(&why) => first_failure = first_failure.or(Some(failed("remove a volume", &why))),
                 _ => {}
             }
         }
         found.push(volume);
     }
-    Ok(found)
+    first_failure.map_or(Ok(found), Err)
+}
+
+/// One container, bounded: an engine under load takes seconds for each.
+async fn removed(engine: &Engine, id: String) -> Result<(), SandboxError> {
+    match tokio::time::timeout(REMOVAL, remove(&engine.client, &id)).await {
+        Ok(done) => done.map_err(|why| failed("remove a container", &why)),
+        Err(_) => Err(SandboxError::Engine {
+            what: "remove a container".to_owned(),
+            why: format!("{id} is still there after {} s", REMOVAL.as_secs()),
+            remedy: REMEDY.to_owned(),
+        }),
+    }
+}
+
+fn failed(what: &str, why: &Error) -> SandboxError {
+    SandboxError::Engine {
+        what: what.to_owned(),
+        why: shown(why),
+        remedy: REMEDY.to_owned(),
+    }
 }
 
 fn leftover(kind: &'static str, id: String, labels: &HashMap<String, String>) -> Option<Leftover> {

@@ -1,13 +1,19 @@
 //! What a container starts from.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use bollard::{
     models::ContainerCreateBody,
-    query_parameters::{ContainerArchiveInfoOptions, CreateContainerOptions, RemoveContainerOptions},
+    query_parameters::{ContainerArchiveInfoOptions, CreateContainerOptions},
 };
 
-use super::connection::{Engine, shown};
+use super::{
+    connection::{Engine, shown},
+    teardown::remove,
+};
 use crate::sandbox::SandboxError;
 
 /// Where programs of the GNU C library ask for its loader (x86-64 ABI).
@@ -64,8 +70,12 @@ impl Image {
     }
 
     /// Pieces of this host's C library that the image lacks and OpenCode needs, each to be
-    /// shown at its own path.
-    pub async fn missing_libraries(&self, engine: &Engine) -> Result<Vec<PathBuf>, SandboxError> {
+    /// shown at its own path. `labels` are for the container that this takes.
+    pub async fn missing_libraries(
+        &self,
+        engine: &Engine,
+        labels: HashMap<String, String>,
+    ) -> Result<Vec<PathBuf>, SandboxError> {
         let failed = |why: bollard::errors::Error| SandboxError::Engine {
             what: format!("look into the image `{}`", self.reference),
             why: shown(&why),
@@ -76,6 +86,7 @@ impl Image {
             image: Some(self.id.clone()),
             entrypoint: Some(vec!["/".to_owned()]),
             network_disabled: Some(true),
+            labels: Some(labels),
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptions::default();
@@ -88,16 +99,7 @@ impl Image {
             path: LOADER.to_owned(),
         };
         let loader = engine.client.get_container_archive_info(&made.id, Some(options)).await;
-        let options = RemoveContainerOptions {
-            force: true,
-            v: true,
-            ..RemoveContainerOptions::default()
-        };
-        engine
-            .client
-            .remove_container(&made.id, Some(options))
-            .await
-            .map_err(failed)?;
+        remove(&engine.client, &made.id).await.map_err(failed)?;
         Ok(if loader.is_ok() { Vec::new() } else { host_libraries() })
     }
 }
