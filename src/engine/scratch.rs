@@ -27,7 +27,7 @@ impl Scratch {
         // Making and collecting exclude each other, so a lease is never seen unheld
         // while its run is being born.
         let _turn = lock(&base.join("lock"), FlockArg::LockExclusive)?;
-        dead(base, false)?;
+        collect(base, false)?;
         let lease = base.join(format!("{id}.lease"));
         let held = lock(&lease, FlockArg::LockExclusiveNonblock)?;
         let dir = base.join(id.as_str());
@@ -80,11 +80,11 @@ pub fn collect_scratch(dry_run: bool) -> Result<Vec<PathBuf>, EngineError> {
         return Ok(Vec::new());
     }
     let _turn = lock(&base.join("lock"), FlockArg::LockExclusive)?;
-    dead(&base, dry_run)
+    collect(&base, dry_run)
 }
 
 /// The directories whose lease nobody holds, removed unless it is a dry run.
-fn dead(base: &Path, dry_run: bool) -> Result<Vec<PathBuf>, EngineError> {
+fn collect(base: &Path, dry_run: bool) -> Result<Vec<PathBuf>, EngineError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(base).map_err(io("read", base))? {
         let lease = entry.map_err(io("read", base))?.path();
@@ -145,7 +145,7 @@ mod tests {
         let left = other.path().to_path_buf();
         let other = std::mem::ManuallyDrop::new(other);
         nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&*other._held)).expect("close");
-        assert_eq!(dead(base.path(), true).expect("look"), [left.clone()]);
+        assert_eq!(collect(base.path(), true).expect("look"), [left.clone()]);
         assert!(left.exists(), "a dry run removes nothing");
         let third = Scratch::make(base.path(), &RunId::fresh()).expect("make");
         assert!(!left.exists() && one.path().exists());

@@ -1,6 +1,9 @@
 //! What dead hosts have left with an engine, found by label and lease, never by name.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use bollard::{
     errors::Error,
@@ -12,13 +15,15 @@ use serde::Serialize;
 use super::{
     connection::{Engine, shown},
     label::{self, Orphaned},
-    teardown::{gone, remove},
+    teardown::remove,
 };
 use crate::sandbox::SandboxError;
 
 /// Removals that an engine is given at once; more only queue up in it.
 const AT_ONCE: usize = 4;
-/// Longest time that the removal of one container may take.
+/// Between two tries to remove a volume that is still held.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Longest time that the removal of one container or volume may take.
 const REMOVAL: Duration = Duration::from_secs(60);
 const REMEDY: &str = "see what the engine's log says of it";
 
@@ -41,10 +46,9 @@ pub struct Leftover {
 /// # Errors
 /// When the engine does not answer, or cannot remove something; the rest is removed all the same.
 pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, SandboxError> {
-    let ours = HashMap::from([("label".to_owned(), vec![label::OURS.to_owned()])]);
     let options = ListContainersOptions {
         all: true,
-        filters: Some(ours.clone()),
+        filters: Some(ours()),
         ..ListContainersOptions::default()
     };
     let containers = engine
@@ -69,25 +73,10 @@ pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, Sa
             first_failure = first_failure.or(done.err());
         }
     }
-    // Volumes go with their container; one is left where that was removed without them.
-    let mut unused = ours;
-    unused.insert("dangling".to_owned(), vec!["true".to_owned()]);
-    let options = ListVolumesOptions { filters: Some(unused) };
-    let volumes = engine
-        .client
-        .list_volumes(Some(options))
-        .await
-        .map_err(|why| failed("list volumes", &why))?;
-    for volume in volumes.volumes.unwrap_or_default() {
-        let Some(volume) = leftover("volume", volume.name, &volume.labels) else {
-            continue;
-        };
+    // A volume goes with its container; one is left where that was removed without it.
+    for volume in volumes(engine, dry_run).await? {
         if !dry_run {
-            let options = RemoveVolumeOptions { force: true };
-            match engine.client.remove_volume(&volume.id, Some(options)).await {
-                Err(why) if !gone(&why) => first_failure = first_failure.or(Some(failed("remove a volume", &why))),
-                _ => {}
-            }
+            first_failure = first_failure.or(unused(engine, &volume.id).await.err());
         }
         found.push(volume);
     }
@@ -104,6 +93,45 @@ async fn removed(engine: &Engine, id: String) -> Result<(), SandboxError> {
             remedy: REMEDY.to_owned(),
         }),
     }
+}
+
+/// Orphaned volumes. A dry run leaves those out that a container has: they would go with it.
+async fn volumes(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, SandboxError> {
+    let mut filters = ours();
+    if dry_run {
+        filters.insert("dangling".to_owned(), vec!["true".to_owned()]);
+    }
+    let options = ListVolumesOptions { filters: Some(filters) };
+    let volumes = engine
+        .client
+        .list_volumes(Some(options))
+        .await
+        .map_err(|why| failed("list volumes", &why))?;
+    let volumes = volumes.volumes.unwrap_or_default().into_iter();
+    Ok(volumes
+        .filter_map(|volume| leftover("volume", volume.name, &volume.labels))
+        .collect())
+}
+
+/// Removes one volume. The engine forgets a container a moment before it lets go of the
+/// container's volumes: so long it is waited for.
+async fn unused(engine: &Engine, name: &str) -> Result<(), SandboxError> {
+    let give_up = Instant::now() + REMOVAL;
+    loop {
+        let options = RemoveVolumeOptions { force: true };
+        match engine.client.remove_volume(name, Some(options)).await {
+            Ok(()) => return Ok(()),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            Err(Error::DockerResponseServerError { status_code: 409, .. }) if Instant::now() < give_up => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(why) => return Err(failed("remove a volume", &why)),
+        }
+    }
+}
+
+fn ours() -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![label::OURS.to_owned()])])
 }
 
 fn failed(what: &str, why: &Error) -> SandboxError {

@@ -42,6 +42,10 @@ use crate::{
 /// Longest time from a container's start to its guest's arrival.
 const ARRIVAL: Duration = Duration::from_secs(60);
 
+/// What a label's lease is longer than the guest's own, whose clock starts later: the
+/// guest ends itself before anybody else may.
+const MARGIN: Duration = Duration::from_secs(60);
+
 /// How containers are made.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -200,7 +204,7 @@ impl Docker {
         let libraries: &[PathBuf] = if plan.read_only.is_empty() {
             &[]
         } else {
-            let labels = self.owner.labels(&plan.label, "look", "", plan.lease);
+            let labels = self.owner.labels(&plan.label, "look", "", plan.lease + MARGIN);
             let missing = || self.image.missing_libraries(&self.engine, labels);
             self.libraries.get_or_try_init(missing).await?
         };
@@ -214,7 +218,7 @@ impl Docker {
             image: &self.image,
             program: &self.program,
             runtime: self.runtime.as_deref(),
-            labels: self.owner.labels(&plan.label, role, &hash[..16], plan.lease),
+            labels: self.owner.labels(&plan.label, role, &hash[..16], plan.lease + MARGIN),
             libraries,
             ids: self.ids,
             filtered: !self.layers_off.contains(&Layer::Seccomp),
