@@ -145,7 +145,7 @@ mod tests {
         let left = other.path().to_path_buf();
         let other = std::mem::ManuallyDrop::new(other);
         nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&*other._held)).expect("close");
-        assert_eq!(collect(base.path(), true).expect("look"), [left.clone()]);
+        assert_eq!(collect(base.path(), true).expect("look").first(), Some(&left));
         assert!(left.exists(), "a dry run removes nothing");
         let third = Scratch::make(base.path(), &RunId::fresh()).expect("make");
         assert!(!left.exists() && one.path().exists());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bollard::{
-    models::{ContainerCreateBody, HostConfig, MountPointType},
+    models::{ContainerCreateBody, HostConfig},
     query_parameters::{
         CreateContainerOptions, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
     },
@@ -64,7 +64,7 @@ async fn what_a_hostile_image_wants_changes_nothing() {
         let volumes: Vec<_> = found.mounts.unwrap_or_default();
         let volumes: Vec<_> = volumes
             .into_iter()
-            .filter(|mount| mount.typ == Some(MountPointType::VOLUME))
+            .filter(|mount| mount.typ.as_deref() == Some("volume"))
             .collect();
         assert_eq!(volumes.len(), 1, "the workspace's alone: {volumes:?}");
         assert_eq!(volumes[0].destination.as_deref(), Some("/workspace"));

@@ -53,7 +53,8 @@ async fn a_process_that_plays_dead_ends_at_the_cap_and_with_its_container() {
     let plan = plan(dir.path(), "trick");
     let maker = docker(&image.name).await;
     let sandbox = maker.create(&plan).await.expect("a sandbox");
-    assert_eq!(marked(&mark), [], "the image's entry point runs");
+    let none: Vec<i32> = Vec::new();
+    assert_eq!(marked(&mark), none, "the image's entry point runs");
     for script in ["exec trick", "trick & trick & wait"] {
         let mut spec = sh(script);
         spec.env.push(("MARK".to_owned(), mark.clone()));
@@ -62,7 +63,7 @@ async fn a_process_that_plays_dead_ends_at_the_cap_and_with_its_container() {
         let outcome = sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
         assert!(outcome.timed_out, "{outcome:?}");
         assert!(began.elapsed() < Duration::from_secs(20), "{outcome:?}");
-        assert_eq!(marked(&mark), [], "{script}: something survives its stage");
+        assert_eq!(marked(&mark), none, "{script}: something survives its stage");
     }
     assert_eq!(text(&run(&sandbox, "echo works").await), "works\n");
 
@@ -79,7 +80,7 @@ async fn a_process_that_plays_dead_ends_at_the_cap_and_with_its_container() {
     .await;
     sandbox.destroy().await.expect("destroyed");
     drop(running);
-    assert_eq!(marked(&mark), [], "something survives its sandbox");
+    assert_eq!(marked(&mark), none, "something survives its sandbox");
     assert_eq!(inside_of(&dir.path().to_string_lossy()), Vec::<String>::new());
 
     // The control: the engine by itself runs it for PID 1.
