@@ -61,6 +61,13 @@ async fn what_a_hostile_image_wants_changes_nothing() {
 
         let ids = containers(&engine, &plan.label).await;
         let found = engine.inspect_container(&ids[0], None).await.expect("inspects");
+        let pid = found.state.and_then(|state| state.pid).expect("a pid");
+        if nix::unistd::geteuid().is_root() {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).expect("the guest's");
+            let environ = String::from_utf8_lossy(&environ).into_owned();
+            assert!(environ.contains("HOSTNAME=sandbox"), "control: {environ}");
+            assert!(!environ.contains("evil") && !environ.contains("nowhere"), "{environ}");
+        }
         let volumes: Vec<_> = found.mounts.unwrap_or_default();
         let volumes: Vec<_> = volumes
             .into_iter()

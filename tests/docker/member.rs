@@ -10,7 +10,7 @@ use std::{
 use crate::{
     containers,
     engine::engine,
-    program::{Bench, PROGRAM, opencode},
+    program::{PROGRAM, opencode},
     support::Scratch,
     volumes,
 };
@@ -162,12 +162,15 @@ async fn a_member_of_the_engines_group_needs_no_root_and_leaves_nothing() {
     );
 
     // The control: who is in no group of the engine is told what to do.
+    let engines_own = std::env::var_os("DOCKER_HOST");
     let mut stranger = Command::new("setpriv");
     stranger
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(&program)
         .args(["gc", "--dry-run"])
-        .env("XDG_CACHE_HOME", Bench::new().path("cache"));
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .envs(engines_own.map(|value| ("DOCKER_HOST", value)));
     let done = stranger.output().expect("starts");
     let text = String::from_utf8_lossy(&done.stderr).into_owned();
     assert_eq!(done.status.code(), Some(7), "{text}");

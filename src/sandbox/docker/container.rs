@@ -78,7 +78,9 @@ pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCre
         user: Some("0:0".to_owned()),
         entrypoint: Some(vec![GUEST.to_owned(), "guest".to_owned()]),
         cmd: Some(Vec::new()),
-        env: Some(Vec::new()),
+        // An engine adds the image's variables to an order's; a name without a value takes
+        // one away again. The C library in the guest reads some.
+        env: Some(parts.image.variables.clone()),
         working_dir: Some("/".to_owned()),
         healthcheck: Some(HealthConfig {
             test: Some(vec!["NONE".to_owned()]),

@@ -37,6 +37,8 @@ pub(super) struct Image {
     pub id: String,
     /// Paths for which it wants volumes.
     pub volumes: Vec<String>,
+    /// Names of the variables that it wants set.
+    pub variables: Vec<String>,
 }
 
 impl Image {
@@ -62,10 +64,14 @@ impl Image {
                 "name an image for amd64",
             ));
         }
+        let config = found.config.unwrap_or_default();
+        let name = |variable: String| variable.split('=').next().unwrap_or_default().to_owned();
+        let variables = config.env.unwrap_or_default().into_iter().map(name);
         Ok(Self {
             reference: reference.to_owned(),
             id,
-            volumes: found.config.and_then(|config| config.volumes).unwrap_or_default(),
+            volumes: config.volumes.unwrap_or_default(),
+            variables: variables.filter(|name| !name.is_empty()).collect(),
         })
     }
 
