@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
-    engine::{self, EngineError, Stop, told},
+    engine::{self, DeadScratch, EngineError, Stop, told},
     image::{self, Base, BuildOptions, Built, ImageError, Progress, Pruning, Recipe, RunnerImage, Variant},
     report::Reporter,
     sandbox::{
@@ -181,13 +181,13 @@ pub(super) async fn gc(args: &GcArgs, reporter: &Reporter) -> Result<u8, EngineE
         Ok(engine) => docker::collect(engine, args.dry_run).await?,
         Err(_) => Vec::new(),
     };
-    let scratch = engine::collect_scratch(args.dry_run)?;
+    let DeadScratch { found: scratch, stuck } = engine::collect_scratch(args.dry_run)?;
     let count = leftovers.len() + scratch.len();
     let value =
         json!({"dry_run": args.dry_run, "leftovers": leftovers, "scratch_directories": scratch, "count": count});
     reporter.result(&value, &collected(&leftovers, &scratch, args.dry_run));
     engine.map_err(SandboxError::from)?;
-    Ok(0)
+    stuck.into_iter().next().map_or(Ok(0), Err)
 }
 
 fn collected(leftovers: &[Leftover], scratch: &[PathBuf], dry_run: bool) -> String {

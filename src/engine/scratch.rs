@@ -27,7 +27,10 @@ impl Scratch {
         // Making and collecting exclude each other, so a lease is never seen unheld
         // while its run is being born.
         let _turn = lock(&base.join("lock"), FlockArg::LockExclusive)?;
-        collect(base, false)?;
+        for why in collect(base, false)?.stuck {
+            // It is in nobody's way.
+            tracing::warn!("{why}");
+        }
         let lease = base.join(format!("{id}.lease"));
         let held = lock(&lease, FlockArg::LockExclusiveNonblock)?;
         let dir = base.join(id.as_str());
@@ -69,42 +72,59 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the scratch directories that dead runs left in the cache, as the next run
-/// would; a dry run only names them.
+/// What dead runs left in the cache.
+#[derive(Debug, Default)]
+pub struct DeadScratch {
+    /// Directories that are removed, or would be.
+    pub found: Vec<PathBuf>,
+    /// Why others could not be.
+    pub stuck: Vec<EngineError>,
+}
+
+/// Removes the scratch directories of dead runs, as the next run would; a dry run only
+/// names them.
 ///
 /// # Errors
-/// [`EngineError::Io`] and [`EngineError::Tree`] with what could not be read or removed.
-pub fn collect_scratch(dry_run: bool) -> Result<Vec<PathBuf>, EngineError> {
+/// [`EngineError::Io`] where the cache cannot be looked into.
+pub fn collect_scratch(dry_run: bool) -> Result<DeadScratch, EngineError> {
     let base = record::default_cache_dir()?.join("scratch");
     if !base.is_dir() {
-        return Ok(Vec::new());
+        return Ok(DeadScratch::default());
     }
     let _turn = lock(&base.join("lock"), FlockArg::LockExclusive)?;
     collect(&base, dry_run)
 }
 
 /// The directories whose lease nobody holds, removed unless it is a dry run.
-fn collect(base: &Path, dry_run: bool) -> Result<Vec<PathBuf>, EngineError> {
-    let mut found = Vec::new();
+fn collect(base: &Path, dry_run: bool) -> Result<DeadScratch, EngineError> {
+    let mut dead = DeadScratch::default();
     for entry in fs::read_dir(base).map_err(io("read", base))? {
         let lease = entry.map_err(io("read", base))?.path();
-        if lease.extension().is_none_or(|extension| extension != "lease") {
-            continue;
-        }
-        if lock(&lease, FlockArg::LockExclusiveNonblock).is_err() {
+        let is_lease = lease.extension().is_some_and(|extension| extension == "lease");
+        if !is_lease || lock(&lease, FlockArg::LockExclusiveNonblock).is_err() {
             continue;
         }
         let dir = lease.with_extension("");
-        if !dry_run {
-            if dir.exists() {
-                tree::remove_all(&dir)?;
+        match if dry_run { Ok(()) } else { remove_dead(&dir, &lease) } {
+            Ok(()) => dead.found.push(dir),
+            Err(source) => {
+                let what = format!(
+                    "cannot remove {}, where a killed run may have left files of root; remove it as root",
+                    dir.display()
+                );
+                dead.stuck.push(EngineError::Io { what, source });
             }
-            fs::remove_file(&lease).map_err(io("remove", &lease))?;
         }
-        found.push(dir);
     }
-    found.sort();
-    Ok(found)
+    dead.found.sort();
+    Ok(dead)
+}
+
+fn remove_dead(dir: &Path, lease: &Path) -> std::io::Result<()> {
+    if dir.exists() {
+        tree::remove_all(dir).map_err(std::io::Error::other)?;
+    }
+    fs::remove_file(lease)
 }
 
 fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EngineError> {
@@ -145,7 +165,7 @@ mod tests {
         let left = other.path().to_path_buf();
         let other = std::mem::ManuallyDrop::new(other);
         nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&*other._held)).expect("close");
-        assert_eq!(collect(base.path(), true).expect("look").first(), Some(&left));
+        assert_eq!(collect(base.path(), true).expect("look").found.first(), Some(&left));
         assert!(left.exists(), "a dry run removes nothing");
         let third = Scratch::make(base.path(), &RunId::fresh()).expect("make");
         assert!(!left.exists() && one.path().exists());

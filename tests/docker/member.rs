@@ -4,7 +4,8 @@ use std::{
     fs,
     os::unix::fs::chown,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     engine::engine,
     program::{PROGRAM, opencode},
     support::Scratch,
-    volumes,
+    until, volumes,
 };
 
 /// A user of this machine in the engine's group, removed with this value.
@@ -23,8 +24,8 @@ struct Member {
 }
 
 impl Member {
-    fn add() -> Self {
-        let name = format!("ofsm{}", std::process::id());
+    fn add(name: &str) -> Self {
+        let name = format!("{name}{}", std::process::id());
         let added = Command::new("useradd")
             .args(["--no-create-home", "--user-group", "--groups", "docker", &name])
             .output()
@@ -82,50 +83,76 @@ fn contents(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         .collect()
 }
 
+/// A member's directory, with the program in it.
+struct Place {
+    // Dropped in this order.
+    scratch: Scratch,
+    member: Member,
+    home: PathBuf,
+    program: PathBuf,
+}
+
+impl Place {
+    /// `None` where only an ordinary user runs the tests.
+    fn make(name: &str) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can add a user; the other tests run as an ordinary one here");
+            return None;
+        }
+        let (member, scratch) = (Member::add(name), Scratch::new());
+        chown(scratch.path(), Some(member.uid), Some(member.gid)).expect("chown");
+        let home = member.dir(scratch.path().join("home"));
+        let program = bring(&scratch, "opencode-fsm", Path::new(PROGRAM));
+        Some(Self {
+            scratch,
+            member,
+            home,
+            program,
+        })
+    }
+
+    fn command(&self) -> Command {
+        self.member.command(&self.program, &self.home)
+    }
+
+    /// What lies where runs have their layers.
+    fn layers(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.home.join(".cache/opencode-fsm/scratch")).expect("scratch");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// Brings a program to where others than root can look, too.
+fn bring(scratch: &Scratch, name: &str, from: &Path) -> PathBuf {
+    let to = scratch.path().join(name);
+    fs::copy(from, &to).expect("copy");
+    to
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_the_engines_group_needs_no_root_and_leaves_nothing() {
     let Some(engine) = engine().await else { return };
     if !opencode() {
         return;
     }
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can add a user; the other tests run as an ordinary one here");
-        return;
-    }
-    let member = Member::add();
-    let scratch = Scratch::new();
-    std::os::unix::fs::chown(scratch.path(), Some(member.uid), Some(member.gid)).expect("chown");
-    let home = member.dir(scratch.path().join("home"));
-    // Both may lie where only root can look.
-    let bring = |name: &str, from: &Path| {
-        let to = scratch.path().join(name);
-        fs::copy(from, &to).expect("copy");
-        to
-    };
-    let program = bring("opencode-fsm", Path::new(PROGRAM));
-    let agent = bring("opencode", &opencode_fsm::agent::find_binary(None).expect("OpenCode"));
-
+    let Some(place) = Place::make("ofsm") else { return };
+    let (member, home) = (&place.member, &place.home);
+    let agent = opencode_fsm::agent::find_binary(None).expect("OpenCode");
+    let agent = bring(&place.scratch, "opencode", &agent);
     let image = crate::support::runner_image().await;
-    let demo = || {
-        let mut command = member.command(&program, &home);
-        command
-            .args([
-                "demo",
-                "--json",
-                "--sandbox",
-                "docker",
-                "--image",
-                &image,
-                "--artifacts-dir",
-            ])
-            .arg(home.join("runs"))
-            .arg("--opencode-bin")
-            .arg(&agent);
-        command
-    };
-    let mut first = demo();
-    first.arg("--dir").arg(home.join("demo"));
-    let done = first.output().expect("starts");
+    let mut demo = place.command();
+    demo.args(["demo", "--json", "--sandbox", "docker", "--image", &image])
+        .arg("--artifacts-dir")
+        .arg(home.join("runs"))
+        .arg("--opencode-bin")
+        .arg(&agent)
+        .arg("--dir")
+        .arg(home.join("demo"));
+    let done = demo.output().expect("starts");
     assert!(
         done.status.success(),
         "{}{}",
@@ -140,11 +167,7 @@ async fn a_member_of_the_engines_group_needs_no_root_and_leaves_nothing() {
     let id = run.file_name().to_string_lossy().into_owned();
     assert_eq!(containers(&engine, &id).await, Vec::<String>::new());
     assert_eq!(volumes(&engine, &id).await, Vec::<String>::new());
-    let left: Vec<_> = fs::read_dir(home.join(".cache/opencode-fsm/scratch"))
-        .expect("scratch")
-        .map(|entry| entry.expect("entry").file_name())
-        .collect();
-    assert_eq!(left, ["lock"], "the scratch directory");
+    assert_eq!(place.layers(), ["lock"]);
     // The target is as it was written, and all that came out is the user's.
     assert_eq!(
         contents(&home.join("demo")),
@@ -166,7 +189,7 @@ async fn a_member_of_the_engines_group_needs_no_root_and_leaves_nothing() {
     let mut stranger = Command::new("setpriv");
     stranger
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-        .arg(&program)
+        .arg(&place.program)
         .args(["gc", "--dry-run"])
         .env_clear()
         .env("HOME", "/nonexistent")
@@ -175,4 +198,60 @@ async fn a_member_of_the_engines_group_needs_no_root_and_leaves_nothing() {
     let text = String::from_utf8_lossy(&done.stderr).into_owned();
     assert_eq!(done.status.code(), Some(7), "{text}");
     assert!(text.contains("usermod -aG docker"), "{text}");
+}
+
+/// Removes a file of the target, so that the kernel keeps a whiteout of its own (root's) in
+/// the overlay's work directory, and stays.
+const WHITEOUT: &str = "version: 1\ntests:\n  cmd: rm gone && touch here && sleep 1000\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_members_killed_run_leaves_is_the_members_to_collect() {
+    let Some(engine) = engine().await else { return };
+    let Some(place) = Place::make("ofsk") else { return };
+    let repo = place.member.dir(place.home.join("repo"));
+    fs::write(repo.join("pipeline.yml"), WHITEOUT).expect("write");
+    fs::write(repo.join("gone"), "").expect("write");
+    let image = crate::support::runner_image().await;
+    let verify = || {
+        let mut command = place.command();
+        command
+            .args(["verify", "--sandbox", "docker", "--image", &image, "--artifacts-dir"])
+            .arg(place.home.join("runs"))
+            .arg(&repo);
+        command
+    };
+    let mut host = verify()
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let layers = place.home.join(".cache/opencode-fsm/scratch");
+    let below = |wanted: &str| {
+        let all = crate::program::fingerprint(&layers);
+        all.into_keys().any(|path| path.to_string_lossy().contains(wanted))
+    };
+    until("the stage", Duration::from_secs(60), async || {
+        // Trees change while they are looked at.
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| below("/upper/here"))) {
+            Ok(true) => Ok(()),
+            _ => Err("no file yet".to_owned()),
+        }
+    })
+    .await;
+    assert!(below("/work/work/"), "control: the kernel keeps nothing of its own");
+    host.kill().expect("it lives");
+    host.wait().expect("wait");
+    let id = fs::read_dir(place.home.join("runs"))
+        .expect("runs")
+        .next()
+        .expect("a run")
+        .expect("entry");
+    let id = id.file_name().to_string_lossy().into_owned();
+    let done = place.command().arg("gc").output().expect("starts");
+    let text = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(done.status.success(), "{text}");
+    assert!(text.contains(&format!("scratch/{id}: its run is over")), "{text}");
+    assert_eq!(containers(&engine, &id).await, Vec::<String>::new());
+    assert_eq!(volumes(&engine, &id).await, Vec::<String>::new());
+    assert_eq!(place.layers(), ["lock"], "{text}");
 }

@@ -7,6 +7,7 @@ use std::{
 
 use bollard::{
     errors::Error,
+    models::ContainerSummaryStateEnum,
     query_parameters::{ListContainersOptions, ListVolumesOptions, RemoveVolumeOptions},
 };
 use futures_util::{StreamExt, stream};
@@ -15,12 +16,16 @@ use serde::Serialize;
 use super::{
     connection::{Engine, shown},
     label::{self, Orphaned},
-    teardown::remove,
+    teardown::{remove, until_removed},
 };
 use crate::sandbox::SandboxError;
 
 /// Removals that an engine is given at once; more only queue up in it.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
+/// What a guest whose host is gone gets to end by itself, and the engine to remove its
+/// container: only the guest takes the kernel's files out of the workspace's layers, which
+/// an ordinary user cannot.
+const BY_ITSELF: Duration = Duration::from_secs(10);
 /// Between two tries to remove a volume that is still held.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longest time that the removal of one container or volume may take.
@@ -56,18 +61,21 @@ pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, Sa
         .list_containers(Some(options))
         .await
         .map_err(|why| failed("list containers", &why))?;
-    let mut found = Vec::new();
+    let (mut found, mut ending) = (Vec::new(), Vec::new());
     for container in containers {
         let (Some(id), Some(labels)) = (container.id, container.labels) else {
             continue;
         };
-        found.extend(leftover("container", id, &labels));
+        if let Some(orphan) = leftover("container", id, &labels) {
+            let running = container.state == Some(ContainerSummaryStateEnum::RUNNING);
+            ending.push((orphan.id.clone(), running));
+            found.push(orphan);
+        }
     }
     // What one container costs is no reason to leave the others.
     let mut first_failure = None;
     if !dry_run {
-        let ids: Vec<String> = found.iter().map(|container| container.id.clone()).collect();
-        let removals = stream::iter(ids).map(|id| removed(engine, id));
+        let removals = stream::iter(ending).map(|(id, running)| removed(engine, id, running));
         let mut removals = removals.buffer_unordered(AT_ONCE);
         while let Some(done) = removals.next().await {
             first_failure = first_failure.or(done.err());
@@ -84,7 +92,10 @@ pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, Sa
 }
 
 /// One container, bounded: an engine under load takes seconds for each.
-async fn removed(engine: &Engine, id: String) -> Result<(), SandboxError> {
+async fn removed(engine: &Engine, id: String, running: bool) -> Result<(), SandboxError> {
+    if running && let Ok(Ok(())) = tokio::time::timeout(BY_ITSELF, until_removed(&engine.client, &id)).await {
+        return Ok(());
+    }
     match tokio::time::timeout(REMOVAL, remove(&engine.client, &id)).await {
         Ok(done) => done.map_err(|why| failed("remove a container", &why)),
         Err(_) => Err(SandboxError::Engine {

@@ -127,7 +127,7 @@ pub(super) async fn remove(client: &Docker, id: &str) -> Result<(), Error> {
 }
 
 /// Waits until the engine does not know a container any more.
-async fn until_removed(client: &Docker, id: &str) -> Result<(), Error> {
+pub(super) async fn until_removed(client: &Docker, id: &str) -> Result<(), Error> {
     let options = WaitContainerOptions {
         condition: "removed".to_owned(),
     };
