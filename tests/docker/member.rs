@@ -4,8 +4,13 @@ use std::{
     fs,
     os::unix::fs::chown,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use crate::{
@@ -70,7 +75,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let _ = Command::new("userdel").arg(&self.name).output();
+        let _ = Command::new("userdel").args(["--force", &self.name]).output();
     }
 }
 
@@ -113,6 +118,15 @@ impl Place {
 
     fn command(&self) -> Command {
         self.member.command(&self.program, &self.home)
+    }
+
+    /// Whether there is such a path where runs have their layers (find(1), `-path`).
+    fn holds(&self, pattern: &str) -> bool {
+        let mut find = Command::new("find");
+        find.arg(self.home.join(".cache/opencode-fsm/scratch"))
+            .args(["-path", pattern]);
+        // What vanishes meanwhile is not there.
+        !find.stderr(Stdio::null()).output().expect("find").stdout.is_empty()
     }
 
     /// What lies where runs have their layers.
@@ -204,54 +218,98 @@ async fn a_member_of_the_engines_group_needs_no_root_and_leaves_nothing() {
 /// the overlay's work directory, and stays.
 const WHITEOUT: &str = "version: 1\ntests:\n  cmd: rm gone && touch here && sleep 1000\n";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_members_killed_run_leaves_is_the_members_to_collect() {
-    let Some(engine) = engine().await else { return };
-    let Some(place) = Place::make("ofsk") else { return };
+/// A run of the member's that has come to its stage: its host, and its id.
+async fn begun(place: &Place, image: &str) -> (Child, String) {
     let repo = place.member.dir(place.home.join("repo"));
     fs::write(repo.join("pipeline.yml"), WHITEOUT).expect("write");
     fs::write(repo.join("gone"), "").expect("write");
-    let image = crate::support::runner_image().await;
-    let verify = || {
-        let mut command = place.command();
-        command
-            .args(["verify", "--sandbox", "docker", "--image", &image, "--artifacts-dir"])
-            .arg(place.home.join("runs"))
-            .arg(&repo);
-        command
-    };
-    let mut host = verify()
+    let runs = place.home.join("runs");
+    let mut command = place.command();
+    command
+        .args(["verify", "--sandbox", "docker", "--image", image, "--artifacts-dir"])
+        .arg(&runs)
+        .arg(&repo);
+    let host = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("starts");
-    let layers = place.home.join(".cache/opencode-fsm/scratch");
-    let below = |wanted: &str| {
-        let all = crate::program::fingerprint(&layers);
-        all.into_keys().any(|path| path.to_string_lossy().contains(wanted))
-    };
     until("the stage", Duration::from_secs(60), async || {
-        // Trees change while they are looked at.
-        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| below("/upper/here"))) {
-            Ok(true) => Ok(()),
-            _ => Err("no file yet".to_owned()),
+        if place.holds("*/upper/here") {
+            Ok(())
+        } else {
+            Err("no file yet".to_owned())
         }
     })
     .await;
-    assert!(below("/work/work/"), "control: the kernel keeps nothing of its own");
-    host.kill().expect("it lives");
-    host.wait().expect("wait");
-    let id = fs::read_dir(place.home.join("runs"))
+    assert!(
+        place.holds("*/work/work/*"),
+        "control: the kernel keeps nothing of its own"
+    );
+    let run = fs::read_dir(&runs)
         .expect("runs")
         .next()
         .expect("a run")
         .expect("entry");
-    let id = id.file_name().to_string_lossy().into_owned();
+    let id = run.file_name().to_string_lossy().into_owned();
+    fs::remove_dir_all(&runs).expect("rm");
+    (host, id)
+}
+
+/// What the member's `gc` ends with and says.
+fn gc(place: &Place) -> (Option<i32>, String) {
     let done = place.command().arg("gc").output().expect("starts");
-    let text = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
-    assert!(done.status.success(), "{text}");
+    let text = [done.stdout, done.stderr].concat();
+    (done.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_members_killed_run_leaves_is_the_members_to_collect() {
+    let Some(engine) = engine().await else { return };
+    let Some(place) = Place::make("ofsk") else { return };
+    let image = crate::support::runner_image().await;
+    let (mut host, id) = begun(&place, &image).await;
+    host.kill().expect("it lives");
+    host.wait().expect("wait");
+    let (code, text) = gc(&place);
+    assert_eq!(code, Some(0), "{text}");
     assert!(text.contains(&format!("scratch/{id}: its run is over")), "{text}");
     assert_eq!(containers(&engine, &id).await, Vec::<String>::new());
     assert_eq!(volumes(&engine, &id).await, Vec::<String>::new());
     assert_eq!(place.layers(), ["lock"], "{text}");
+
+    // The worst: the guest is killed too, so nobody takes the kernel's files away.
+    let (mut host, id) = begun(&place, &image).await;
+    let container = containers(&engine, &id).await.remove(0);
+    let state = engine
+        .inspect_container(&container, None)
+        .await
+        .expect("inspects")
+        .state;
+    let pid = state
+        .and_then(|state| state.pid)
+        .and_then(|pid| i32::try_from(pid).ok());
+    let guest = Pid::from_raw(pid.expect("a pid"));
+    kill(guest, Signal::SIGSTOP).expect("it lives");
+    host.kill().expect("it lives");
+    host.wait().expect("wait");
+    kill(guest, Signal::SIGKILL).expect("it lives");
+    let (code, text) = gc(&place);
+    assert_eq!(code, Some(7), "{text}");
+    assert!(
+        text.contains(&format!("scratch/{id}, where")) && text.contains("remove it as root"),
+        "{text}"
+    );
+    assert_eq!(containers(&engine, &id).await, Vec::<String>::new());
+    // It is in no other run's way.
+    fs::write(
+        place.home.join("repo/pipeline.yml"),
+        "version: 1\ntests:\n  cmd: \"true\"\n",
+    )
+    .expect("write");
+    let mut next = place.command();
+    next.args(["verify", "--sandbox", "docker", "--image", &image])
+        .arg(place.home.join("repo"));
+    let done = next.output().expect("starts");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
