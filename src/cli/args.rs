@@ -23,7 +23,7 @@ use crate::{
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 25] = [
+pub(super) const CONFIG_KEYS: [&str; 26] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -33,6 +33,7 @@ pub(super) const CONFIG_KEYS: [&str; 25] = [
     "sandbox",
     "image",
     "docker_runtime",
+    "jobs",
     "min_tier",
     "memory",
     "processes",
@@ -152,6 +153,9 @@ pub(super) struct TargetArgs {
     pub print_config: bool,
     #[command(flatten)]
     pub walls: WallArgs,
+    /// Runs of this host that go on side by side; further ones wait; 0 for any number [env: OPENCODE_FSM_JOBS; default: two a processor, at least 4].
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<u32>,
     /// Memory of one sandbox.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
     pub memory: u64,
@@ -202,9 +206,12 @@ pub(super) struct RunArgs {
     /// The OpenCode executable [default: $OPENCODE_BIN, PATH, ~/.opencode/bin, the tool's cache].
     #[arg(long, value_name = "FILE")]
     pub opencode_bin: Option<PathBuf>,
-    /// An OpenCode server outside the sandbox: refused by this version.
-    #[arg(long, value_name = "URL", hide = true)]
+    /// An OpenCode server of this host that runs already: THE AGENT THEN RUNS OUTSIDE THE SANDBOX; needs --allow-unsandboxed-agent [env: OPENCODE_SERVER_USERNAME, OPENCODE_SERVER_PASSWORD].
+    #[arg(long, value_name = "URL")]
     pub opencode_url: Option<String>,
+    /// Accept that what --opencode-url names runs without any wall.
+    #[arg(long)]
+    pub allow_unsandboxed_agent: bool,
     /// What the agent's shell may run; the walls and the guard hold either way.
     #[arg(long, value_enum, default_value = "restricted")]
     pub opencode_bash: BashMode,

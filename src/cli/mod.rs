@@ -42,6 +42,7 @@ const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 pub fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == "guest-launcher" => return crate::sandbox::jail::launcher_main(),
+        Some(verb) if verb == "guest-bare" => return crate::sandbox::bare::guest_main(),
         Some(verb) if verb == "engine-reaper" => return crate::sandbox::docker::reaper_main(),
         Some(verb) if verb == "guest" => return crate::guest::guest_main(),
         _ => {}
@@ -158,7 +159,7 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
         return Ok(0);
     }
     let grants = granted(grants, &invocation.around, reporter);
-    let outcome = engine::run(&args.options(grants, model)?, reporter, stop).await?;
+    let outcome = engine::run(&args.options(grants, model, &invocation.around)?, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
     Ok(outcome.summary.exit_code)
 }
@@ -303,7 +304,7 @@ fn demo_options(
         return Err(EngineError::Usage("the demonstration is a run".to_owned()));
     };
     let model = model::Resolved::of(ModelChoice::Bundled(DEMO));
-    let mut options = run.options(Vec::new(), model)?;
+    let mut options = run.options(Vec::new(), model, &invocation.around)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);
     options.target.walls = args.walls.options();
@@ -364,9 +365,10 @@ async fn doctor(reporter: &Reporter) -> Result<u8, EngineError> {
     let found = agent
         .as_ref()
         .map_or_else(ToString::to_string, |path| path.display().to_string());
+    let engine = containers::seen().await;
     reporter.result(
-        &json!({"probe": probe, "opencode": found}),
-        &show::probe(&probe, &found),
+        &json!({"probe": probe, "opencode": found, "docker": engine}),
+        &format!("{}\nDocker: {}", show::probe(&probe, &found), engine.text()),
     );
     Ok(if probe.tier >= Some(Tier::Namespaces) { 0 } else { 5 })
 }

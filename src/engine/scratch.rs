@@ -127,7 +127,8 @@ fn remove_dead(dir: &Path, lease: &Path) -> std::io::Result<()> {
     fs::remove_file(lease)
 }
 
-fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EngineError> {
+/// The lock of a file that is made where it is missing.
+pub(super) fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EngineError> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)

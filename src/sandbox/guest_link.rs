@@ -25,7 +25,7 @@ use crate::{
         exec::{Kept, OomCount},
         output::{async_fd, nonblocking},
     },
-    tree::TreeError,
+    tree::{Place, TreeError},
     wire::{self, ExecRequest, FrameError, Hello, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
 };
 
@@ -60,6 +60,8 @@ pub struct Premises {
     pub walls: WallReport,
     /// Where things are inside.
     pub inside: Inside,
+    /// Where the workspace is on the host.
+    pub place: Place,
     /// The cap on its workspace, where the host has to see to it.
     pub disk: Option<DiskCap>,
     /// The file in which the kernel counts its kills for memory, if it bounds the memory.
@@ -134,6 +136,11 @@ impl Sandbox {
         &self.premises.inside
     }
 
+    /// Where the workspace is on the host.
+    pub fn place(&self) -> &Place {
+        &self.premises.place
+    }
+
     pub(super) async fn ask(
         &self,
         request: &Request,
@@ -186,8 +193,15 @@ impl Sandbox {
             Some(terminal) => [terminal.as_fd(); 3],
             None => [null.as_fd(), out.as_fd(), err.as_fd()],
         };
-        self.ask(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
-            .await?;
+        if let Err(why) = self
+            .ask(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
+            .await
+        {
+            // A guest that dies before it answers may have started the command, which may
+            // have spoken.
+            running.drain();
+            return Err(why);
+        }
         let ooms = self.premises.oom_events.clone().map(OomCount::begin);
         if self.premises.disk.is_some() || ooms.is_some() {
             let disk = self.premises.disk.clone();
@@ -364,3 +378,7 @@ fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, SandboxError> {
         .next()
         .ok_or_else(|| SandboxError::Gone("a socket was promised and none came".to_owned()))
 }
+
+#[cfg(test)]
+#[path = "guest_link_tests.rs"]
+mod tests;

@@ -118,11 +118,11 @@ impl Judge<'_> {
         if !out.ok || extent == Extent::Bootstrap {
             return Ok(out);
         }
-        let (sandbox, upper) = workspace.open_judge(self.backend).await?;
+        let (sandbox, place) = workspace.open_judge(self.backend).await?;
         let mut session = Session::new(self, sandbox, name, out)?;
         let ran = session.stages().await;
         let mut out = session.end(ran).await?;
-        self.copy_out(workspace, &upper, name, &mut out)?;
+        self.copy_out(workspace, &place, name, &mut out)?;
         Ok(out)
     }
 
@@ -131,6 +131,7 @@ impl Judge<'_> {
         let artifacts = format!("{name}.sandbox_failure_{}", failures.len() + 1);
         let (from, to) = (self.run.path().join(name), self.run.path().join(&artifacts));
         if from.exists() {
+            self.run.sync()?;
             std::fs::rename(&from, &to).map_err(|source| EngineError::Io {
                 what: format!("set {} aside", from.display()),
                 source,
