@@ -11,7 +11,7 @@ use clap::{
 };
 
 use super::{
-    containers::ImageVerb,
+    containers::{GcArgs, ImageVerb},
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
@@ -93,6 +93,8 @@ pub(super) enum Verb {
     /// Build, list or prune the images that containers begin with.
     #[command(subcommand)]
     Image(ImageVerb),
+    /// Remove what dead runs left behind: containers, volumes, scratch directories.
+    Gc(GcArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }

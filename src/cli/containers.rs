@@ -1,18 +1,18 @@
-//! `image`: what containers begin with.
+//! `image`: what containers begin with; `gc`: what dead runs left.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    engine::{EngineError, Stop, told},
+    engine::{self, DeadScratch, EngineError, Stop, told},
     image::{self, Base, BuildOptions, Built, ImageError, ImageRef, Progress, Pruning, Recipe, RunnerImage, Variant},
     report::Reporter,
     sandbox::{
         SandboxError,
-        docker::{About, Engine},
+        docker::{self, About, Engine, Leftover, Orphaned},
     },
 };
 
@@ -49,7 +49,14 @@ pub(super) struct PruneArgs {
     dry_run: bool,
 }
 
-/// Performs the verb.
+#[derive(Debug, Args)]
+pub(super) struct GcArgs {
+    /// Say what would go; remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Performs `image`.
 pub(super) async fn image(verb: &ImageVerb, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
     let docker = Engine::reach().await.map_err(SandboxError::from)?.client;
     match verb {
@@ -162,6 +169,50 @@ fn pruned(pruning: &Pruning, dry_run: bool) -> String {
         lines.push("no runner image of an older recipe".to_owned());
     }
     lines.join("\n")
+}
+
+/// Performs `gc`. Where no engine answers, scratch directories go all the same.
+///
+/// # Errors
+/// What could not be removed, and an engine that cannot be used.
+pub(super) async fn gc(args: &GcArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let engine = Engine::reach().await;
+    // Containers first: their workspaces lie in the scratch directories.
+    let leftovers = match &engine {
+        Ok(engine) => docker::collect(engine, args.dry_run).await?,
+        Err(_) => Vec::new(),
+    };
+    let DeadScratch { found: scratch, stuck } = engine::collect_scratch(args.dry_run)?;
+    let count = leftovers.len() + scratch.len();
+    let value =
+        json!({"dry_run": args.dry_run, "leftovers": leftovers, "scratch_directories": scratch, "count": count});
+    reporter.result(&value, &collected(&leftovers, &scratch, args.dry_run));
+    engine.map_err(SandboxError::from)?;
+    stuck.into_iter().next().map_or(Ok(0), Err)
+}
+
+fn collected(leftovers: &[Leftover], scratch: &[PathBuf], dry_run: bool) -> String {
+    let verb = if dry_run { "would remove" } else { "removed" };
+    let mut text = String::new();
+    for Leftover { kind, id, sandbox, why } in leftovers {
+        let why = match why {
+            Orphaned::Rebooted => "the machine was started anew",
+            Orphaned::OwnerGone => "its host is gone",
+            Orphaned::LeaseExpired => "its lease is over",
+        };
+        let (id, sandbox) = (shortened(id, 12), shortened(sandbox, 120));
+        let _ = writeln!(text, "{verb} {kind} {id} of {sandbox}: {why}");
+    }
+    for dir in scratch {
+        let dir = shortened(&dir.to_string_lossy(), 300);
+        let _ = writeln!(text, "{verb} directory {dir}: its run is over");
+    }
+    let _ = write!(
+        text,
+        "{verb} {} leftovers of dead runs",
+        leftovers.len() + scratch.len()
+    );
+    text
 }
 
 /// What `doctor` says of Docker.

@@ -45,6 +45,7 @@ pub use error::EngineError;
 pub use options::{BackendChoice, Caps, ModelChoice, OutsideAgent, RunOptions, TargetOptions, Unattended, WallOptions};
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
+pub use scratch::{DeadScratch, collect_scratch};
 pub use stop::{Stop, Stopper};
 pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
 pub use verify::verify;

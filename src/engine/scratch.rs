@@ -10,7 +10,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{engine::EngineError, names::RunId, tree};
+use crate::{engine::EngineError, names::RunId, record, tree};
 
 /// One run's scratch directory; removed by [`Scratch::remove`], or by the next run.
 pub(super) struct Scratch {
@@ -27,7 +27,10 @@ impl Scratch {
         // Making and collecting exclude each other, so a lease is never seen unheld
         // while its run is being born.
         let _turn = lock(&base.join("lock"), FlockArg::LockExclusive)?;
-        collect(base)?;
+        for why in collect(base, false)?.stuck {
+            // It is in nobody's way.
+            tracing::warn!("{why}");
+        }
         let lease = base.join(format!("{id}.lease"));
         let held = lock(&lease, FlockArg::LockExclusiveNonblock)?;
         let dir = base.join(id.as_str());
@@ -69,22 +72,59 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the directories whose lease nobody holds.
-fn collect(base: &Path) -> Result<(), EngineError> {
+/// What dead runs left in the cache.
+#[derive(Debug, Default)]
+pub struct DeadScratch {
+    /// Directories that are removed, or would be.
+    pub found: Vec<PathBuf>,
+    /// Why others could not be.
+    pub stuck: Vec<EngineError>,
+}
+
+/// Removes the scratch directories of dead runs, as the next run would; a dry run only
+/// names them.
+///
+/// # Errors
+/// [`EngineError::Io`] where the cache cannot be looked into.
+pub fn collect_scratch(dry_run: bool) -> Result<DeadScratch, EngineError> {
+    let base = record::default_cache_dir()?.join("scratch");
+    if !base.is_dir() {
+        return Ok(DeadScratch::default());
+    }
+    let _turn = lock(&base.join("lock"), FlockArg::LockExclusive)?;
+    collect(&base, dry_run)
+}
+
+/// The directories whose lease nobody holds, removed unless it is a dry run.
+fn collect(base: &Path, dry_run: bool) -> Result<DeadScratch, EngineError> {
+    let mut dead = DeadScratch::default();
     for entry in fs::read_dir(base).map_err(io("read", base))? {
-        let path = entry.map_err(io("read", base))?.path();
-        if path.extension().is_none_or(|extension| extension != "lease") {
+        let lease = entry.map_err(io("read", base))?.path();
+        let is_lease = lease.extension().is_some_and(|extension| extension == "lease");
+        if !is_lease || lock(&lease, FlockArg::LockExclusiveNonblock).is_err() {
             continue;
         }
-        if lock(&path, FlockArg::LockExclusiveNonblock).is_ok() {
-            let dir = path.with_extension("");
-            if dir.exists() {
-                tree::remove_all(&dir)?;
+        let dir = lease.with_extension("");
+        match if dry_run { Ok(()) } else { remove_dead(&dir, &lease) } {
+            Ok(()) => dead.found.push(dir),
+            Err(source) => {
+                let what = format!(
+                    "cannot remove {}, where a killed run may have left files of root; remove it as root",
+                    dir.display()
+                );
+                dead.stuck.push(EngineError::Io { what, source });
             }
-            fs::remove_file(&path).map_err(io("remove", &path))?;
         }
     }
-    Ok(())
+    dead.found.sort();
+    Ok(dead)
+}
+
+fn remove_dead(dir: &Path, lease: &Path) -> std::io::Result<()> {
+    if dir.exists() {
+        tree::remove_all(dir).map_err(std::io::Error::other)?;
+    }
+    fs::remove_file(lease)
 }
 
 /// The lock of a file that is made where it is missing.
@@ -126,7 +166,8 @@ mod tests {
         let left = other.path().to_path_buf();
         let other = std::mem::ManuallyDrop::new(other);
         nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&*other._held)).expect("close");
-        assert!(left.exists());
+        assert_eq!(collect(base.path(), true).expect("look").found.first(), Some(&left));
+        assert!(left.exists(), "a dry run removes nothing");
         let third = Scratch::make(base.path(), &RunId::fresh()).expect("make");
         assert!(!left.exists() && one.path().exists());
         third.remove().expect("remove");

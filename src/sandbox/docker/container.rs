@@ -41,6 +41,14 @@ pub(super) const CAPABILITIES: [(&str, u32); 6] = [
 /// The guest and its wardens, which are counted with the commands.
 const SUPERVISORS: u64 = 16;
 
+/// The entry point of a container that is only looked into, and never started.
+pub(super) const NOTHING: &str = "/";
+
+/// Whether a container's command, as the engine lists it, is one that we give.
+pub(super) fn runs_ours(command: &str) -> bool {
+    command == NOTHING || command == format!("{GUEST} guest")
+}
+
 /// What a container is made of besides its plan.
 pub(super) struct Parts<'a> {
     pub image: &'a Image,
@@ -78,7 +86,9 @@ pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCre
         user: Some("0:0".to_owned()),
         entrypoint: Some(vec![GUEST.to_owned(), "guest".to_owned()]),
         cmd: Some(Vec::new()),
-        env: Some(Vec::new()),
+        // An engine adds the image's variables to an order's; a name without a value takes
+        // one away again. The C library in the guest reads some.
+        env: Some(parts.image.variables.clone()),
         working_dir: Some("/".to_owned()),
         healthcheck: Some(HealthConfig {
             test: Some(vec!["NONE".to_owned()]),

@@ -12,7 +12,7 @@ use std::{
 
 use bollard::{
     errors::Error,
-    query_parameters::{CreateContainerOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions},
+    query_parameters::{CreateContainerOptions, StartContainerOptions, WaitContainerOptions},
 };
 use futures_util::StreamExt;
 use nix::unistd::{getegid, geteuid};
@@ -27,7 +27,7 @@ use super::{
     image::Image,
     label::Owner,
     reaper::Reaper,
-    teardown::{ContainerTeardown, pidfd},
+    teardown::{ContainerTeardown, pidfd, remove},
     walls,
 };
 use crate::{
@@ -42,8 +42,10 @@ use crate::{
 
 /// Longest time from a container's start to its guest's arrival.
 const ARRIVAL: Duration = Duration::from_secs(60);
-/// What a host may take to end a run that is over, before the guest does it.
-const GRACE: Duration = Duration::from_secs(60);
+
+/// What a label's lease is longer than the guest's own, whose clock starts later: the
+/// guest ends itself before anybody else may.
+const MARGIN: Duration = Duration::from_secs(60);
 
 /// How containers are made.
 #[derive(Clone, Debug)]
@@ -203,7 +205,8 @@ impl Docker {
         let libraries: &[PathBuf] = if plan.read_only.is_empty() {
             &[]
         } else {
-            let missing = || self.image.missing_libraries(&self.engine);
+            let labels = self.owner.labels(&plan.label, "look", "", plan.lease + MARGIN);
+            let missing = || self.image.missing_libraries(&self.engine, labels);
             self.libraries.get_or_try_init(missing).await?
         };
         let text = serde_json::to_vec(plan).unwrap_or_default();
@@ -216,7 +219,7 @@ impl Docker {
             image: &self.image,
             program: &self.program,
             runtime: self.runtime.as_deref(),
-            labels: self.owner.labels(&plan.label, role, &hash[..16], plan.lease + GRACE),
+            labels: self.owner.labels(&plan.label, role, &hash[..16], plan.lease + MARGIN),
             libraries,
             ids: self.ids,
             filtered: !self.layers_off.contains(&Layer::Seccomp),
@@ -305,7 +308,7 @@ impl Docker {
                 pid1: true,
                 memory_bytes: None,
             },
-            lease_ms: u64::try_from((plan.lease + GRACE).as_millis()).unwrap_or(u64::MAX),
+            lease_ms: u64::try_from((plan.lease).as_millis()).unwrap_or(u64::MAX),
             leave_empty: WORK.to_owned(),
         };
         let sent = wire::send(socket.as_fd(), &admission, &[]);
@@ -347,13 +350,8 @@ impl Docker {
 
     /// Removes a container whose guest never came.
     async fn remove(&self, id: &str) {
-        let options = RemoveContainerOptions {
-            force: true,
-            v: true,
-            ..RemoveContainerOptions::default()
-        };
         // What cannot be removed now is found by its label later.
-        let _ = self.engine.client.remove_container(id, Some(options)).await;
+        let _ = remove(&self.engine.client, id).await;
     }
 }
 

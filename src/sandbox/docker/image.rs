@@ -1,13 +1,20 @@
 //! What a container starts from.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use bollard::{
     models::ContainerCreateBody,
-    query_parameters::{ContainerArchiveInfoOptions, CreateContainerOptions, RemoveContainerOptions},
+    query_parameters::{ContainerArchiveInfoOptions, CreateContainerOptions},
 };
 
-use super::connection::{Engine, shown};
+use super::{
+    connection::{Engine, shown},
+    container::NOTHING,
+    teardown::remove,
+};
 use crate::sandbox::SandboxError;
 
 /// Where programs of the GNU C library ask for its loader (x86-64 ABI).
@@ -31,6 +38,8 @@ pub(super) struct Image {
     pub id: String,
     /// Paths for which it wants volumes.
     pub volumes: Vec<String>,
+    /// Names of the variables that it wants set.
+    pub variables: Vec<String>,
 }
 
 impl Image {
@@ -56,16 +65,24 @@ impl Image {
                 "name an image for amd64",
             ));
         }
+        let config = found.config.unwrap_or_default();
+        let name = |variable: String| variable.split('=').next().unwrap_or_default().to_owned();
+        let variables = config.env.unwrap_or_default().into_iter().map(name);
         Ok(Self {
             reference: reference.to_owned(),
             id,
-            volumes: found.config.and_then(|config| config.volumes).unwrap_or_default(),
+            volumes: config.volumes.unwrap_or_default(),
+            variables: variables.filter(|name| !name.is_empty()).collect(),
         })
     }
 
     /// Pieces of this host's C library that the image lacks and OpenCode needs, each to be
-    /// shown at its own path.
-    pub async fn missing_libraries(&self, engine: &Engine) -> Result<Vec<PathBuf>, SandboxError> {
+    /// shown at its own path. `labels` are for the container that this takes.
+    pub async fn missing_libraries(
+        &self,
+        engine: &Engine,
+        labels: HashMap<String, String>,
+    ) -> Result<Vec<PathBuf>, SandboxError> {
         let failed = |why: bollard::errors::Error| SandboxError::Engine {
             what: format!("look into the image `{}`", self.reference),
             why: shown(&why),
@@ -74,8 +91,9 @@ impl Image {
         // It is never started: a name for the image's files, which the engine reads.
         let body = ContainerCreateBody {
             image: Some(self.id.clone()),
-            entrypoint: Some(vec!["/".to_owned()]),
+            entrypoint: Some(vec![NOTHING.to_owned()]),
             network_disabled: Some(true),
+            labels: Some(labels),
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptions::default();
@@ -88,16 +106,7 @@ impl Image {
             path: LOADER.to_owned(),
         };
         let loader = engine.client.get_container_archive_info(&made.id, Some(options)).await;
-        let options = RemoveContainerOptions {
-            force: true,
-            v: true,
-            ..RemoveContainerOptions::default()
-        };
-        engine
-            .client
-            .remove_container(&made.id, Some(options))
-            .await
-            .map_err(failed)?;
+        remove(&engine.client, &made.id).await.map_err(failed)?;
         Ok(if loader.is_ok() { Vec::new() } else { host_libraries() })
     }
 }

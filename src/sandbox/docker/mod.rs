@@ -28,5 +28,5 @@ mod walls;
 pub use collect::{Leftover, collect};
 pub use connection::{About, Engine, EngineError};
 pub use host::{Docker, Start};
-pub use label::PREFIX;
+pub use label::{Orphaned, PREFIX};
 pub use reaper::reaper_main;

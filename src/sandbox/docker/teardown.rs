@@ -9,6 +9,7 @@ use std::{
 };
 
 use bollard::{
+    Docker,
     errors::Error,
     query_parameters::{KillContainerOptions, RemoveContainerOptions, WaitContainerOptions},
 };
@@ -74,34 +75,15 @@ impl ContainerTeardown {
     /// Waits until the engine has removed the container, and insists where it does not.
     async fn removed(&self) -> Result<(), String> {
         let client = connect(&self.socket).map_err(|why| shown(&why))?;
-        let wait = || async {
-            let options = WaitContainerOptions {
-                condition: "removed".to_owned(),
-            };
-            match client.wait_container(&self.id, Some(options)).next().await {
-                // The guest's exit status is nothing to us.
-                None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
-                Some(Err(why)) if gone(&why) => Ok(()),
-                Some(Err(why)) => Err(shown(&why)),
-            }
-        };
-        if let Ok(done) = tokio::time::timeout(GONE, wait()).await {
-            return done;
+        if let Ok(done) = tokio::time::timeout(GONE, until_removed(&client, &self.id)).await {
+            return done.map_err(|why| shown(&why));
         }
         let insist = async {
             let kill = KillContainerOptions {
                 signal: "SIGKILL".to_owned(),
             };
             let _ = client.kill_container(&self.id, Some(kill)).await;
-            let options = RemoveContainerOptions {
-                force: true,
-                v: true,
-                ..RemoveContainerOptions::default()
-            };
-            match client.remove_container(&self.id, Some(options)).await {
-                Err(why) if !gone(&why) => Err(shown(&why)),
-                _ => wait().await,
-            }
+            remove(&client, &self.id).await.map_err(|why| shown(&why))
         };
         tokio::time::timeout(ANSWER, insist)
             .await
@@ -127,6 +109,33 @@ impl ContainerTeardown {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// Has a container and its volumes removed, whatever runs in it, and waits until they are.
+pub(super) async fn remove(client: &Docker, id: &str) -> Result<(), Error> {
+    let options = RemoveContainerOptions {
+        force: true,
+        v: true,
+        ..RemoveContainerOptions::default()
+    };
+    match client.remove_container(id, Some(options)).await {
+        // Somebody else's removal may be under way, or the engine's own.
+        Err(why) if gone(&why) => until_removed(client, id).await,
+        done => done,
+    }
+}
+
+/// Waits until the engine does not know a container any more.
+pub(super) async fn until_removed(client: &Docker, id: &str) -> Result<(), Error> {
+    let options = WaitContainerOptions {
+        condition: "removed".to_owned(),
+    };
+    match client.wait_container(id, Some(options)).next().await {
+        // The guest's exit status is nothing to us.
+        None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+        Some(Err(why)) if gone(&why) => Ok(()),
+        Some(Err(why)) => Err(why),
     }
 }
 
