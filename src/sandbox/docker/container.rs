@@ -38,6 +38,32 @@ pub(super) const CAPABILITIES: [(&str, u32); 6] = [
     ("SYS_PTRACE", 19),
 ];
 
+/// What `/proc` tells and takes of the host's kernel: an engine's own list leaves some out.
+const MASKED: [&str; 12] = [
+    "acpi",
+    "asound",
+    "kallsyms",
+    "kcore",
+    "keys",
+    "kmsg",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+];
+/// What of `/proc` acts on the kernel.
+const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
+
+/// Settings of the container's own namespaces.
+const SYSCTLS: [(&str, &str); 2] = [
+    // A System V segment goes with the last process that maps it.
+    ("kernel.shm_rmid_forced", "1"),
+    // The kernel's own default, which engines take down to 0.
+    ("net.ipv4.ip_unprivileged_port_start", "1024"),
+];
+
 /// The guest and its wardens, which are counted with the commands.
 const SUPERVISORS: u64 = 16;
 
@@ -138,11 +164,9 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> Hos
         // The end of the guest, however it comes, is the end of all that was made for it.
         auto_remove: Some(true),
         runtime: parts.runtime.map(str::to_owned),
-        sysctls: Some(HashMap::from([(
-            // A System V segment goes with the last process that maps it.
-            "kernel.shm_rmid_forced".to_owned(),
-            "1".to_owned(),
-        )])),
+        masked_paths: Some(MASKED.map(|name| format!("/proc/{name}")).to_vec()),
+        readonly_paths: Some(READ_ONLY.map(|name| format!("/proc/{name}")).to_vec()),
+        sysctls: Some(SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
         ..HostConfig::default()
     }
 }

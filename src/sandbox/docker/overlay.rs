@@ -25,9 +25,10 @@ pub(super) fn volume(
     let lowers: Vec<&str> = lowers.iter().rev().map(|path| plain(path)).collect::<Result<_, _>>()?;
     let scratch = plain(scratch)?;
     // Without `volatile`: its mark in the work directory could not be removed by an
-    // ordinary user. The format of the layers is that of `userxattr` (overlayfs.rst).
+    // ordinary user. The format of the layers is that of `userxattr` (overlayfs.rst); the
+    // engine knows the words that are flags of mount(2).
     let options = format!(
-        "lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work,userxattr",
+        "lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work,userxattr,nosuid,nodev",
         lowers.join(":")
     );
     if options.len() > LONGEST {
@@ -83,7 +84,7 @@ mod tests {
     fn the_topmost_layer_comes_first() {
         assert_eq!(
             options(&["/a", "/b"], "/s").expect("plain"),
-            "lowerdir=/b:/a,upperdir=/s/upper,workdir=/s/work,userxattr"
+            "lowerdir=/b:/a,upperdir=/s/upper,workdir=/s/work,userxattr,nosuid,nodev"
         );
     }
 
