@@ -15,7 +15,10 @@ use crate::{
 };
 
 pub fn probes() -> Vec<Probe> {
-    [times(), codes(), signals(), outputs(), copies()].into_iter().flatten().collect()
+    [times(), codes(), signals(), outputs(), copies()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn ends(group: Group, name: &'static str, spec: ExecSpec) -> Probe {
@@ -43,8 +46,14 @@ fn times() -> Vec<Probe> {
         ends("a sleeper", sh("exec sleep 60")),
         ends("one deaf to signals", sh("trap '' TERM INT HUP; while :; do :; done")),
         ends("one that stops itself", sh("kill -STOP $$; exit 3")),
-        ends("one with children of its own sessions", sh("setsid sleep 60 & setsid sleep 60 & exec sleep 60")),
-        ends("one that traces itself", perl("syscall(101, 0, 0, 0, 0); 1 while 1", &[])),
+        ends(
+            "one with children of its own sessions",
+            sh("setsid sleep 60 & setsid sleep 60 & exec sleep 60"),
+        ),
+        ends(
+            "one that traces itself",
+            perl("syscall(101, 0, 0, 0, 0); 1 while 1", &[]),
+        ),
         Probe {
             group: Group::Time,
             name: "a silent one",
@@ -95,14 +104,23 @@ fn codes() -> Vec<Probe> {
         ends("a code of 256", sh("perl -e 'exit 256'")),
         ends("a word that is no command", sh("no-such-command")),
         ends("a script that may not be executed", sh("./not-executable")),
-        ends("a script without an interpreter line, by the shell", sh("./no-interpreter")),
-        ends("a script whose interpreter is missing, by the shell", sh("./missing-interpreter")),
+        ends(
+            "a script without an interpreter line, by the shell",
+            sh("./no-interpreter"),
+        ),
+        ends(
+            "a script whose interpreter is missing, by the shell",
+            sh("./missing-interpreter"),
+        ),
         ends("a syntax error", sh("if")),
         ends("a program that is not there", direct(&["no-such-program"])),
         ends("a program without the right to execute", direct(&["./not-executable"])),
         ends("a directory as program", direct(&["./deep"])),
         ends("a script without an interpreter line", direct(&["./no-interpreter"])),
-        ends("a script whose interpreter is missing", direct(&["./missing-interpreter"])),
+        ends(
+            "a script whose interpreter is missing",
+            direct(&["./missing-interpreter"]),
+        ),
         ends("an empty command", direct(&[])),
         Probe {
             group: Group::Codes,
@@ -124,12 +142,20 @@ fn signals() -> Vec<Probe> {
         ends("ended by SEGV", sh("kill -SEGV $$")),
         ends("ended by PIPE", perl("kill 13, $$", &[])),
         ends("an abort", perl("use POSIX (); POSIX::abort()", &[])),
-        says(Group::Signals, "a child's signal as the shell tells it", "sh -c 'kill -9 $$'; echo $?"),
+        says(
+            Group::Signals,
+            "a child's signal as the shell tells it",
+            "sh -c 'kill -9 $$'; echo $?",
+        ),
         perl_says("signals to pid 1", r#"told(kill $_, 1) for 0, 15, 9, 19"#),
         perl_says("signals to the parent", r#"told(kill $_, getppid) for 0, 15, 9, 19"#),
         perl_says("signals to nobody", "told(kill 0, 99999)"),
         ends("signals to everybody", sh("trap '' TERM; kill -TERM -1; exit 5")),
-        says(Group::Signals, "signals to its own group", "trap 'echo caught' USR1; kill -USR1 0; echo on"),
+        says(
+            Group::Signals,
+            "signals to its own group",
+            "trap 'echo caught' USR1; kill -USR1 0; echo on",
+        ),
         Probe {
             group: Group::Signals,
             name: "signals to the parent with a wider reach",
@@ -142,9 +168,18 @@ fn signals() -> Vec<Probe> {
             ),
         },
         says(Group::Signals, "the command after it", "echo works"),
-        perl_says("signals queued and descriptors of processes", "my $p = syscall(434, $$ + 0, 0); call(424, $p, 0, 0, 0); call(200, $$ + 0, 0)"),
-        perl_says("signals that the parent's end sends", r#"my $s = "\0" x 4; call(157, 2, $s, 0, 0, 0); print unpack "L", $s"#),
-        perl_says("a trap of seccomp", r#"$SIG{SYS} = sub { print "SYS" }; call(321, 0, 0, 0)"#),
+        perl_says(
+            "signals queued and descriptors of processes",
+            "my $p = syscall(434, $$ + 0, 0); call(424, $p, 0, 0, 0); call(200, $$ + 0, 0)",
+        ),
+        perl_says(
+            "signals that the parent's end sends",
+            r#"my $s = "\0" x 4; call(157, 2, $s, 0, 0, 0); print unpack "L", $s"#,
+        ),
+        perl_says(
+            "a trap of seccomp",
+            r#"$SIG{SYS} = sub { print "SYS" }; call(321, 0, 0, 0)"#,
+        ),
     ]
 }
 
@@ -185,7 +220,10 @@ fn outputs() -> Vec<Probe> {
         probe("every byte", perl("binmode STDOUT; print map chr, 0 .. 255", &[])),
         probe("a line without an end", sh("printf 'no newline'")),
         probe("output of a child", sh("(seq 10)")),
-        probe("output by other names", sh("echo a >/dev/stdout; echo b >/proc/self/fd/1; echo c >/dev/stderr")),
+        probe(
+            "output by other names",
+            sh("echo a >/dev/stdout; echo b >/proc/self/fd/1; echo c >/dev/stderr"),
+        ),
         probe("closed streams", sh("exec >&- 2>&-; echo lost; exit 0")),
         Probe {
             group: Group::Output,
@@ -193,7 +231,15 @@ fn outputs() -> Vec<Probe> {
             act: Act::Exec(
                 capped(sh("exec yes")),
                 Box::new(|o| {
-                    format!("{} {}", o.timed_out, if o.stdout.total_bytes > 1 << 16 { "flooded" } else { "little" })
+                    format!(
+                        "{} {}",
+                        o.timed_out,
+                        if o.stdout.total_bytes > 1 << 16 {
+                            "flooded"
+                        } else {
+                            "little"
+                        }
+                    )
                 }),
             ),
         },
@@ -201,7 +247,11 @@ fn outputs() -> Vec<Probe> {
     .into_iter()
     .chain([4_u64, 1 << 20].map(|max| Probe {
         group: Group::Output,
-        name: if max == 4 { "a file that is too small" } else { "a file that is large enough" },
+        name: if max == 4 {
+            "a file that is too small"
+        } else {
+            "a file that is large enough"
+        },
         act: Act::Exec(
             sunk("echo 0123456789", max),
             Box::new(move |o| {
@@ -209,7 +259,11 @@ fn outputs() -> Vec<Probe> {
                 let text = std::fs::read_to_string(&path).unwrap_or_default();
                 // Every back end makes it anew.
                 let _ = std::fs::remove_file(&path);
-                format!("{} {}", if o.stdout.truncated { "cut" } else { "whole" }, text.split_whitespace().collect::<Vec<_>>().join(" "))
+                format!(
+                    "{} {}",
+                    if o.stdout.truncated { "cut" } else { "whole" },
+                    text.split_whitespace().collect::<Vec<_>>().join(" ")
+                )
             }),
         ),
     }))
@@ -262,13 +316,43 @@ fn copies() -> Vec<Probe> {
         act: Act::Upper { first, path },
     };
     vec![
-        put("a file and its mode", &[], &[("in/x", Regular, 0o755, "x\n")], "stat -c '%a %s' in in/x; [ -O in/x ] && cat in/x"),
-        put("set-id bits", &[], &[("setid", Regular, 0o6755, "")], "stat -c %a setid"),
-        put("a link and a directory", &[], &[("d", Directory, 0o700, ""), ("d/l", Symlink, 0o777, "../hello")], "stat -c %a d; cat d/l"),
-        put("in place of a directory", &[], &[("deep", Regular, 0o644, "flat\n")], "cat deep"),
-        put("in place of a protected file", &[], &[("write-protected", Regular, 0o600, "new\n")], "stat -c %a write-protected; cat write-protected"),
+        put(
+            "a file and its mode",
+            &[],
+            &[("in/x", Regular, 0o755, "x\n")],
+            "stat -c '%a %s' in in/x; [ -O in/x ] && cat in/x",
+        ),
+        put(
+            "set-id bits",
+            &[],
+            &[("setid", Regular, 0o6755, "")],
+            "stat -c %a setid",
+        ),
+        put(
+            "a link and a directory",
+            &[],
+            &[("d", Directory, 0o700, ""), ("d/l", Symlink, 0o777, "../hello")],
+            "stat -c %a d; cat d/l",
+        ),
+        put(
+            "in place of a directory",
+            &[],
+            &[("deep", Regular, 0o644, "flat\n")],
+            "cat deep",
+        ),
+        put(
+            "in place of a protected file",
+            &[],
+            &[("write-protected", Regular, 0o600, "new\n")],
+            "stat -c %a write-protected; cat write-protected",
+        ),
         put("a removal", &["gone"], &[], "ls gone 2>/dev/null | wc -l"),
-        put("a removal of what is not there", &["never", "hello/below"], &[], "cat hello"),
+        put(
+            "a removal of what is not there",
+            &["never", "hello/below"],
+            &[],
+            "cat hello",
+        ),
         Probe {
             group: Group::Copies,
             name: "directories that nobody may enter",
@@ -292,14 +376,28 @@ fn copies() -> Vec<Probe> {
             "ls ro ro/in; stat -c %a ro",
         ),
         put("through that link", &[], &[("out/x", Regular, 0o644, "")], "ls -A /tmp"),
-        put("a path that leads out", &[], &[("../x", Regular, 0o644, "")], "ls /x 2>/dev/null | wc -l"),
-        put("a fifo", &[], &[("pipe", Fifo, 0o644, "")], "ls pipe 2>/dev/null | wc -l"),
+        put(
+            "a path that leads out",
+            &[],
+            &[("../x", Regular, 0o644, "")],
+            "ls /x 2>/dev/null | wc -l",
+        ),
+        put(
+            "a fifo",
+            &[],
+            &[("pipe", Fifo, 0o644, "")],
+            "ls pipe 2>/dev/null | wc -l",
+        ),
         read("reading a file", "echo back >back", "back"),
         read("reading what is not there", ":", "nowhere"),
         read("reading below a file", ":", "hello/x"),
         read("reading a directory", ":", "in"),
         read("reading a link", ":", "passwd"),
-        read("reading through a link", "mkdir -p t; ln -sfn t tl; echo x >t/x", "tl/x"),
+        read(
+            "reading through a link",
+            "mkdir -p t; ln -sfn t tl; echo x >t/x",
+            "tl/x",
+        ),
         read("reading a fifo", "mkfifo p 2>/dev/null; :", "p"),
         read("reading a protected file", "echo s >sealed; chmod 0 sealed", "sealed"),
         read("reading too much", "head -c 5000 /dev/zero >large", "large"),
@@ -307,7 +405,11 @@ fn copies() -> Vec<Probe> {
         upper("a new file in the layer", "echo n >fresh; chmod 640 fresh", "fresh"),
         upper("a new directory in the layer", "mkdir -m 750 freshdir", "freshdir"),
         upper("a removed file in the layer", "rm -f script", "script"),
-        upper("a changed file in the layer", "echo more >>no-interpreter", "no-interpreter"),
+        upper(
+            "a changed file in the layer",
+            "echo more >>no-interpreter",
+            "no-interpreter",
+        ),
         upper("a link in the layer", "ln -sfn hello linked", "linked"),
         upper("an untouched file in the layer", ":", "hello"),
     ]

@@ -90,10 +90,7 @@ pub enum Act {
         max: u64,
     },
     /// A script, then what the host finds of it in the upper layer.
-    Upper {
-        first: &'static str,
-        path: &'static str,
-    },
+    Upper { first: &'static str, path: &'static str },
     /// The host listens inside, and a perl program that gets the port in `PORT` speaks to it.
     Door(&'static str),
 }

@@ -61,13 +61,19 @@ fn files() -> Vec<Probe> {
             "grep -c -e lowerdir= -e upperdir=/ /proc/self/mounts >/tmp/n; \
              if grep -q -e 'upperdir=[^,]*/layer/upper' /proc/self/mounts; then echo shown; else echo hidden; fi",
         ),
-        says("modes of private places", "stat -c '%n %a' /tmp /dev/shm /run /home/agent /workspace"),
+        says(
+            "modes of private places",
+            "stat -c '%n %a' /tmp /dev/shm /run /home/agent /workspace",
+        ),
         says(
             "owners of private places",
             "for p in /run /home/agent /workspace /workspace/hello; do [ -O $p ] && [ -G $p ] && echo mine; done",
         ),
         says("an existing file", "cat hello; stat -c '%a %s %h' hello"),
-        says("modes of new files", "umask; : >new; mkdir newdir; stat -c %a new newdir"),
+        says(
+            "modes of new files",
+            "umask; : >new; mkdir newdir; stat -c %a new newdir",
+        ),
         perl(
             "places that cannot be written",
             r#"for (qw(/ /usr /etc /dev /proc /proc/sys /sys /home /.opencode-fsm)) {
@@ -113,12 +119,18 @@ fn files() -> Vec<Probe> {
             "devices in the workspace",
             r#"call(133, my $n = "null", 020666, 0x103); call(133, my $w = "white", 020000, 0); call(133, my $b = "disk", 060600, 0x800)"#,
         ),
-        perl("set-id bits in the workspace", r#"open my $f, ">", "setid"; told(chmod 06755, "setid"); printf "%o", (stat "setid")[2]"#),
+        perl(
+            "set-id bits in the workspace",
+            r#"open my $f, ">", "setid"; told(chmod 06755, "setid"); printf "%o", (stat "setid")[2]"#,
+        ),
         perl(
             "renaming a directory of the pristine tree",
             r#"told(rename "deep", "deeper"); print -e "deep/leaf" ? "there" : "gone""#,
         ),
-        perl("names of 255 and 256 bytes", r#"for (255, 256) { told(open my $f, ">", "n" x $_) } unlink "n" x 255"#),
+        perl(
+            "names of 255 and 256 bytes",
+            r#"for (255, 256) { told(open my $f, ">", "n" x $_) } unlink "n" x 255"#,
+        ),
         perl(
             "extended attributes",
             r#"for ("user.mine", "user.overlay.opaque", "trusted.mine", "security.capability") {
@@ -130,9 +142,12 @@ fn files() -> Vec<Probe> {
                print +(stat $f)[12] * 512 < 65536 ? "sparse " : "full "; told(flock $f, 6);
                call(285, fileno $f, 0, 0, 4096); call(326, fileno $f, 0, fileno $t, 0, 4096, 0)"#,
         ),
-        perl("executing from private places", r##"for (qw(/tmp /dev/shm /run /home/agent /workspace)) {
+        perl(
+            "executing from private places",
+            r##"for (qw(/tmp /dev/shm /run /home/agent /workspace)) {
             open my $f, ">", "$_/x"; print $f "#!/bin/sh\nexit 3\n"; close $f; chmod 0755, "$_/x";
-            print system("$_/x") >> 8, " "; unlink "$_/x" }"##),
+            print system("$_/x") >> 8, " "; unlink "$_/x" }"##,
+        ),
     ]
 }
 
@@ -164,14 +179,23 @@ fn ids() -> Vec<Probe> {
             "becoming somebody else",
             r#"call(105, 0); call(106, 0); call(117, 65534, 65534, 65534); my $g = pack "L", 0; call(116, 1, $g)"#,
         ),
-        perl("giving a file away", r#"told(chown 0, 0, "hello"); told(chown 65534, -1, "hello"); told(chown $<, $(+0, "hello")"#),
+        perl(
+            "giving a file away",
+            r#"told(chown 0, 0, "hello"); told(chown 65534, -1, "hello"); told(chown $<, $(+0, "hello")"#,
+        ),
         says(
             "set-id programs",
             "for p in /usr/bin/su /usr/bin/passwd /usr/bin/newgrp; do [ -u $p ] && $p </dev/null >/dev/null 2>&1 && echo $p; done; \
              grep ^CapPrm /proc/self/status",
         ),
-        perl("setting limits higher", r#"for (7, 1, 4) { my $l = pack "Q2", 1 << 40, 1 << 40; call(160, $_, $l) }"#),
-        perl("being nicer and less nice", r#"print POSIX::nice(1) ? "done " : why(), " "; print POSIX::nice(-5) ? "done" : why()"#),
+        perl(
+            "setting limits higher",
+            r#"for (7, 1, 4) { my $l = pack "Q2", 1 << 40, 1 << 40; call(160, $_, $l) }"#,
+        ),
+        perl(
+            "being nicer and less nice",
+            r#"print POSIX::nice(1) ? "done " : why(), " "; print POSIX::nice(-5) ? "done" : why()"#,
+        ),
     ]
 }
 
@@ -195,10 +219,22 @@ fn environment() -> Vec<Probe> {
             "standard input",
             "read x; echo $?; readlink /proc/self/fd/0; [ -t 0 ] || [ -t 1 ] || echo no terminal; : </dev/tty 2>&1 || :",
         ),
-        perl("open descriptors", r#"opendir my $d, "/proc/self/fd"; print join " ", sort grep { /\d/ && $_ != fileno $d } readdir $d"#),
-        says("signals blocked and ignored", "grep -E '^Sig(Blk|Ign|Pnd)' /proc/self/status"),
-        perl("session, group and nice value", r#"print getppid == $$ ? 0 : 1, $$ == getpgrp ? " leads" : " follows", " ", POSIX::getpid() == POSIX::tcgetpgrp(0) ? "tty" : "no tty"; print ", behind by ", getpriority(0, 0) - getpriority(0, 1)"#),
-        says("host name", "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname /etc/hostname; uname -n"),
+        perl(
+            "open descriptors",
+            r#"opendir my $d, "/proc/self/fd"; print join " ", sort grep { /\d/ && $_ != fileno $d } readdir $d"#,
+        ),
+        says(
+            "signals blocked and ignored",
+            "grep -E '^Sig(Blk|Ign|Pnd)' /proc/self/status",
+        ),
+        perl(
+            "session, group and nice value",
+            r#"print getppid == $$ ? 0 : 1, $$ == getpgrp ? " leads" : " follows", " ", open(my $t, "<", "/dev/tty") ? "a terminal" : "no terminal"; print ", behind by ", getpriority(0, 0) - getpriority(0, 1)"#,
+        ),
+        says(
+            "host name",
+            "cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname /etc/hostname; uname -n",
+        ),
         says("control groups", "cut -d: -f3 /proc/self/cgroup | sort -u"),
         says("score for the kernel's memory killer", "cat /proc/self/oom_score_adj"),
         Probe {
@@ -218,7 +254,13 @@ fn environment() -> Vec<Probe> {
             ),
         },
         says("name service", "cat /etc/nsswitch.conf /etc/resolv.conf"),
-        says("personality and dumps", "cat /proc/self/personality 2>/dev/null | tr -d 0; ulimit -c"),
-        says("System V segments", "cat /proc/sys/kernel/shm_rmid_forced; ipcs -m 2>/dev/null | grep -c ^0x"),
+        says(
+            "personality and dumps",
+            "cat /proc/self/personality 2>/dev/null | tr -d 0; ulimit -c",
+        ),
+        says(
+            "System V segments",
+            "cat /proc/sys/kernel/shm_rmid_forced; ipcs -m 2>/dev/null | grep -c ^0x",
+        ),
     ]
 }

@@ -8,10 +8,7 @@ use std::{
     path::Path,
 };
 
-use opencode_fsm::{
-    policy::SandboxPlan,
-    sandbox::owner,
-};
+use opencode_fsm::{policy::SandboxPlan, sandbox::owner};
 
 use crate::{Column, Verdicts, bounds, commands, differences, probe::Probe, surroundings};
 
@@ -138,7 +135,9 @@ fn code(text: &str) -> String {
 }
 
 fn opencode_fsm_date() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a clock");
     let seconds = i64::try_from(now.as_secs()).expect("this century");
     let day = jiff::Timestamp::from_second(seconds).expect("a time");
     day.to_string().chars().take(10).collect()
