@@ -86,7 +86,7 @@ async fn back_ends_give_the_same_verdicts_or_differ_as_documented() {
             not_applicable: &[],
         },
         Column {
-            name: "docker",
+            name: "container",
             backend: Backend::Docker(Box::new(docker(&runner_image().await).await)),
             not_applicable: &[],
         },
@@ -110,12 +110,12 @@ fn a_difference_is_seen_in_both_directions() {
     let verdicts = |verdict: &str| Verdicts::from([(name, verdict.to_owned())]);
     let (a, b) = (verdicts("yes"), verdicts("no"));
     let check = |left: &Verdicts, right: &Verdicts, documented: &[differences::Difference]| {
-        differences::against(documented, &probes, &[("jail", left), ("docker", right)])
+        differences::against(documented, &probes, &[("jail", left), ("container", right)])
     };
     let known = [differences::Difference {
         probe: name,
         reference: "yes",
-        others: &[("docker", "no")],
+        others: &[("container", "no")],
         why: "so",
     }];
     assert!(check(&a, &a, &[]).is_empty());

@@ -56,6 +56,8 @@ pub(super) fn get(workspace: &Path, paths: &[RelPath], stream: OwnedFd) -> Resul
         let kind = fs::symlink_metadata(&there).map_err(|e| failed(&e))?;
         if kind.is_dir() {
             archive.append_dir_all(path.as_path(), &there).map_err(|e| failed(&e))?;
+        } else if !kind.is_file() && !kind.is_symlink() {
+            return Err(failed(&io::Error::other("a fifo, a socket or a device")));
         } else {
             archive
                 .append_path_with_name(&there, path.as_path())

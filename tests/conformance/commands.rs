@@ -176,10 +176,6 @@ fn signals() -> Vec<Probe> {
             "signals that the parent's end sends",
             r#"my $s = "\0" x 4; call(157, 2, $s, 0, 0, 0); print unpack "L", $s"#,
         ),
-        perl_says(
-            "a trap of seccomp",
-            r#"$SIG{SYS} = sub { print "SYS" }; call(321, 0, 0, 0)"#,
-        ),
     ]
 }
 

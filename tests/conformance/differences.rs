@@ -13,15 +13,15 @@ pub struct Difference {
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
         probe: "what / holds besides what every system has",
-        reference: "[code 1]",
-        others: &[("docker", ".dockerenv .opencode-fsm boot media opt root srv var")],
+        reference: "",
+        others: &[("container", ".dockerenv .opencode-fsm boot media opt root srv var")],
         why: "the root is the image's, read-only; `.opencode-fsm` is the guest's and closed to commands",
     },
     Difference {
         probe: "what /dev holds",
         reference: "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero",
         others: &[(
-            "docker",
+            "container",
             "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero",
         )],
         why: "the engine makes an empty directory for message queues; nothing is mounted there",
@@ -29,55 +29,49 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         probe: "host paths in the table of mounts",
         reference: "hidden",
-        others: &[("docker", "shown")],
+        others: &[("container", "shown")],
         why: "the engine names the layers in the mount that it makes: names of directories of the cache, whose contents are out of reach",
-    },
-    Difference {
-        probe: "user and group",
-        reference: "1000 1000",
-        others: &[("docker", "host's host's")],
-        why: "the engine maps no ids (userns-remap is refused): commands have the id that owns the workspace on the host",
     },
     Difference {
         probe: "mapped ids",
         reference: "one one deny",
-        others: &[("docker", "many many allow")],
-        why: "no user namespace in a container: what is to hold holds by ids and capabilities alone",
+        others: &[("container", "many many allow")],
+        why: "the engine maps no ids (userns-remap is refused): commands have the id that owns the workspace on the host, in the jail 1000",
     },
     Difference {
         probe: "becoming somebody else",
         reference: "ENOSYS ENOSYS EINVAL ENOSYS",
-        others: &[("docker", "ENOSYS ENOSYS EPERM ENOSYS")],
+        others: &[("container", "ENOSYS ENOSYS EPERM ENOSYS")],
         why: "other ids exist in a container, and are refused",
     },
     Difference {
         probe: "giving a file away",
         reference: "EINVAL EINVAL done",
-        others: &[("docker", "EPERM EPERM done")],
+        others: &[("container", "EPERM EPERM done")],
         why: "other ids exist in a container, and are refused",
     },
     Difference {
         probe: "processes of the id",
         reference: "bounded",
-        others: &[("docker", "not bounded")],
+        others: &[("container", "not bounded")],
         why: "the id is shared by all containers of the host; the cgroup bounds the processes of each",
     },
     Difference {
         probe: "a call of x32",
         reference: "ENOSYS",
-        others: &[("docker", "[signal 31]")],
+        others: &[("container", "[signal 31]")],
         why: "the engine's own filter stands in front of ours and kills what comes by another architecture",
     },
     Difference {
         probe: "namespaces apart from the host's",
         reference: "cgroup ipc mnt net pid user uts",
-        others: &[("docker", "cgroup ipc mnt net pid uts")],
+        others: &[("container", "cgroup ipc mnt net pid uts")],
         why: "no user namespace in a container",
     },
     Difference {
         probe: "signals to the parent with a wider reach",
         reference: "signal 9",
-        others: &[("docker", "code 7")],
+        others: &[("container", "code 7")],
         why: "a container's supervisors are another user, whom a command may not signal; in the jail the stage ends with its supervisor",
     },
 ];
@@ -89,7 +83,7 @@ pub fn undocumented(probes: &[Probe], columns: &[(&str, &Verdicts)]) -> Vec<Stri
 
 pub fn against(documented: &[Difference], probes: &[Probe], columns: &[(&str, &Verdicts)]) -> Vec<String> {
     let mut wrong = Vec::new();
-    let ((_, reference), others) = columns.split_first().expect("a back end");
+    let ((name, reference), others) = columns.split_first().expect("a back end");
     for probe in probes {
         let known = documented.iter().find(|difference| difference.probe == probe.name);
         let first = &reference[probe.name];
@@ -104,7 +98,7 @@ pub fn against(documented: &[Difference], probes: &[Probe], columns: &[(&str, &V
             });
             let told = || {
                 format!(
-                    "{}: `{}`: jail `{first}`, {column} `{verdict}`",
+                    "{}: `{}`: {name} `{first}`, {column} `{verdict}`",
                     probe.group, probe.name
                 )
             };

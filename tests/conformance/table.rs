@@ -89,10 +89,8 @@ pub fn write(file: &Path, probes: &[Probe], columns: &[(&str, &Verdicts)], engin
 
 fn markdown(probes: &[Probe], columns: &[(&str, &Verdicts)], engine: &str) -> String {
     let kernel = nix::sys::utsname::uname().expect("uname");
-    let release = kernel.release().to_string_lossy().into_owned();
-    // A build's own suffix tells nothing about the kernel.
-    let release = release.split('-').next().expect("a release").to_owned();
-    let today = opencode_fsm_date();
+    let release = kernel.release().to_string_lossy();
+    let today = today();
     let differing = probes.iter().filter(|p| !differences::why(p.name).is_empty()).count();
     let mut out = format!(
         "\nDocker engine {engine}, Linux {release}, {today}: {} probes, {differing} documented differences.\n\n| group | probe |",
@@ -134,7 +132,7 @@ fn code(text: &str) -> String {
     format!("`{}`", cell(&text.replace('`', "'")))
 }
 
-fn opencode_fsm_date() -> String {
+fn today() -> String {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .expect("a clock");
