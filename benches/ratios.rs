@@ -4,138 +4,48 @@
 //! Prints a Markdown table (docs/performance.md holds one). Ours and the peer's take
 //! turns, and the figures are medians, because machines are noisy.
 
+mod support;
+
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use opencode_fsm::{
-    policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{self, ExecSpec, OutputCaps, Sandbox, jail::Jail},
-    tree::{Cache, Checkpoint, CopyLimits, Pristine, Survey},
-    wire::{Argv, Leftovers, Reach},
+    sandbox::jail::Jail,
+    tree::{Checkpoint, Survey},
 };
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
-const LIMITS: CopyLimits = CopyLimits {
-    max_files: 1_000_000,
-    max_bytes: 8 << 30,
-};
+use support::{PROGRAM, Wanted, median, own, plan, pristine, quietly, row, run_true, timed, tree};
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
-    // Not /tmp, which may be memory.
-    let dir = tempfile::Builder::new()
-        .prefix("bench-")
-        .tempdir_in("/var/tmp")
-        .expect("tempdir");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
     let jail = Jail::with_launcher(Path::new(PROGRAM)).expect("launcher");
-    println!("| what | ours | peer | peer's | ours / peer's |");
-    println!("|---|---|---|---|---|");
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let place = |name: &str| (wanted.is_empty() || wanted.iter().any(|w| w == name)).then(|| dir.path().join(name));
+    let wanted = Wanted::new();
     runtime.block_on(async {
-        if let Some(dir) = place("jails") {
+        if let Some(dir) = wanted.part("jails") {
             jails(&jail, &dir).await;
         }
-        if let Some(dir) = place("execs") {
+        if let Some(dir) = wanted.part("execs") {
             execs(&jail, &dir).await;
         }
-        if let Some(dir) = place("copies") {
+        if let Some(dir) = wanted.part("commands") {
+            commands(&dir);
+        }
+        if let Some(dir) = wanted.part("copies") {
             copies(&jail, &dir).await;
         }
-        if let Some(dir) = place("changes") {
+        if let Some(dir) = wanted.part("changes") {
             changes(&dir);
         }
-        if let Some(dir) = place("bootstrap") {
+        if let Some(dir) = wanted.part("bootstrap") {
             bootstrap(&dir);
         }
-        if let Some(dir) = place("iterations") {
+        if let Some(dir) = wanted.part("iterations") {
             iterations(&dir);
         }
     });
-}
-
-fn row(what: &str, ours: Duration, peer: &str, theirs: Duration) {
-    let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-    println!(
-        "| {what} | {:.2} ms | {peer} | {:.2} ms | {ratio:.2} |",
-        millis(ours),
-        millis(theirs)
-    );
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn timed(run: impl FnOnce()) -> Duration {
-    let began = Instant::now();
-    run();
-    began.elapsed()
-}
-
-fn quietly(program: &str, arguments: &[&str]) -> Duration {
-    timed(|| {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-        assert!(
-            command
-                .status()
-                .unwrap_or_else(|why| panic!("{program}: {why}"))
-                .success(),
-            "{program}"
-        );
-    })
-}
-
-fn owner() -> Option<(u32, u32)> {
-    sandbox::owner().map(|id| (id, id))
-}
-
-fn own(path: &Path) {
-    if let Some((uid, gid)) = owner() {
-        std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("chown");
-    }
-}
-
-fn plan(lower: &Path, scratch: &Path) -> SandboxPlan {
-    SandboxPlan {
-        label: format!("bench-{}", std::process::id()),
-        role: Role::Judge,
-        workspace: WorkspacePlan {
-            lowers: vec![lower.to_path_buf()],
-            scratch: scratch.to_path_buf(),
-            max_bytes: 1 << 30,
-            max_inodes: 1_000_000,
-        },
-        read_only: Vec::new(),
-        limits: Limits::default(),
-        min_tier: Tier::Namespaces,
-        lease: LEASE,
-    }
-}
-
-async fn run_true(sandbox: &Sandbox) {
-    let spec = ExecSpec {
-        argv: Argv::Direct(vec!["/bin/true".to_owned()]),
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        wall: Duration::from_secs(10),
-        silence: None,
-        terminal: None,
-        leftovers: Leftovers::Kill,
-        reach: Reach::Own,
-        stdout: OutputCaps::default(),
-        stderr: OutputCaps::default(),
-    };
-    sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
 }
 
 /// A jail made, used once and removed, against bubblewrap and against no walls at all.
@@ -193,27 +103,72 @@ async fn execs(jail: &Jail, dir: &Path) {
     );
 }
 
-/// A tree of `files` files with `bytes` each, 100 to a directory.
-fn tree(root: &Path, files: usize, bytes: usize) {
-    let mut content = vec![0_u8; bytes];
-    for at in 0..files {
-        let dir = root.join(format!("{:04}", at / 100));
-        if at % 100 == 0 {
-            fs::create_dir_all(&dir).expect("mkdir");
-        }
-        // Different in every file, and nothing that compresses to holes.
-        for (index, byte) in content.iter_mut().enumerate() {
-            *byte = (index.wrapping_mul(31) ^ at) as u8;
-        }
-        fs::write(dir.join(format!("{at}")), &content).expect("write");
-    }
-}
+/// How many commands the contract of [`commands`] has.
+const COMMANDS: u32 = 500;
 
-fn pristine(cache: &Path, source: &Path) -> Pristine {
-    Cache::open(cache, owner())
-        .expect("cache")
-        .pristine(source, &LIMITS, &|_, _| {})
-        .expect("copy")
+/// A whole verification of a contract with many short commands, its records included,
+/// against the same commands by `sh -c` from here, and by one Python program: as it is,
+/// and with the four files that the predecessor kept of each command.
+fn commands(dir: &Path) {
+    const PYTHON: &str = "import json, subprocess, sys\n\
+        for n, line in enumerate(open(sys.argv[1])):\n\
+        \x20   done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)\n\
+        \x20   if len(sys.argv) == 2: continue\n\
+        \x20   kept = {'cmd.txt': line, 'stdout.txt': done.stdout, 'stderr.txt': done.stderr,\n\
+        \x20       'result.json': json.dumps({'rc': done.returncode, 'timed_out': False})}\n\
+        \x20   for name, text in kept.items():\n\
+        \x20       with open(f'{sys.argv[2]}/{n}_{name}', 'w') as file: file.write(text)\n";
+    let scripts: Vec<String> = (0..COMMANDS).map(|n| format!("test {n} -ge 0 && echo {n}")).collect();
+    let target = dir.join("target");
+    fs::create_dir_all(&target).expect("mkdir");
+    let list: String = scripts.iter().map(|script| format!("    - {script}\n")).collect();
+    fs::write(target.join("pipeline.yml"), format!("tests:\n  cmds:\n{list}")).expect("write");
+    let lines = dir.join("lines");
+    fs::write(&lines, scripts.join("\n")).expect("write");
+    fs::create_dir_all(dir.join("kept")).expect("mkdir");
+    let shown = |path: &Path| path.display().to_string();
+    let (target, lines, runs, kept) = (
+        shown(&target),
+        shown(&lines),
+        shown(&dir.join("runs")),
+        shown(&dir.join("kept")),
+    );
+    let [mut ours, mut plain, mut python, mut keeping] = [const { Vec::new() }; 4];
+    for _ in 0..7 {
+        ours.push(quietly(
+            PROGRAM,
+            &[
+                "verify",
+                "--json",
+                "--sandbox",
+                "jail",
+                "--artifacts-dir",
+                &runs,
+                &target,
+            ],
+        ));
+        plain.push(timed(|| {
+            for script in &scripts {
+                let done = Command::new("/bin/sh")
+                    .args(["-c", script])
+                    .stdin(Stdio::null())
+                    .output();
+                assert!(done.expect("sh").status.success(), "{script}");
+            }
+        }));
+        python.push(quietly("python3", &["-c", PYTHON, &lines]));
+        keeping.push(quietly("python3", &["-c", PYTHON, &lines, &kept]));
+    }
+    let [ours, plain, python, keeping] = [ours, plain, python, keeping].map(median);
+    for (peer, theirs) in [
+        ("`sh -c` for each", plain),
+        ("one Python program, `subprocess.run` for each", python),
+        ("the same, and four files for each", keeping),
+    ] {
+        row("a contract of 500 short commands", ours, peer, theirs);
+    }
+    let over = (ours.as_secs_f64() - plain.as_secs_f64()) * 1e3 / f64::from(COMMANDS);
+    println!("| its own time a command, over `sh -c` | {over:.2} ms | | | |");
 }
 
 /// The pristine copy of 20 000 files with 400 MB in all, and a sandbox on it.
@@ -335,7 +290,18 @@ fn bootstrap(dir: &Path) {
     fs::write(with.join(".aider_fsm/bootstrap.yml"), VENV).expect("write");
     let verify = |target: &Path, runs: &str| {
         let (target, runs) = (target.display().to_string(), dir.join(runs).display().to_string());
-        quietly(PROGRAM, &["verify", "--json", "--artifacts-dir", &runs, &target])
+        quietly(
+            PROGRAM,
+            &[
+                "verify",
+                "--json",
+                "--sandbox",
+                "jail",
+                "--artifacts-dir",
+                &runs,
+                &target,
+            ],
+        )
     };
     let first = verify(&with, "first");
     verify(&without, "plain");
@@ -358,7 +324,7 @@ fn bootstrap(dir: &Path) {
 fn iterations(dir: &Path) {
     let mut command = Command::new(PROGRAM);
     command
-        .args(["demo", "--json", "--artifacts-dir"])
+        .args(["demo", "--json", "--sandbox", "jail", "--artifacts-dir"])
         .arg(dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null());

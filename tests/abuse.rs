@@ -94,7 +94,8 @@ fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Three daemons that are no one's children, deaf, in sessions of their own, with
-/// stdout held open; the stage ends once all of them are up.
+/// stdout held open; the stage ends once all of them are up, and those that came
+/// between them and it are gone.
 const DAEMONS: &str = r#"
     use POSIX ();
     pipe(my $up, my $tell);
@@ -111,6 +112,7 @@ const DAEMONS: &str = r#"
     }
     close $tell;
     sysread $up, my $one, 1 for 1 .. 3;
+    wait for 1 .. 3;
     print "up\n";
 "#;
 

@@ -44,11 +44,15 @@ impl Rounds {
 
     /// The rounds, then one that passes, and the end.
     fn play(&mut self) {
+        self.play_with(&[]);
+    }
+
+    fn play_with(&mut self, more: &[&str]) {
         for last in [self.round + 1, self.round + 2] {
             self.bench.say("plan_update_attempt_1", last, 1, &[]);
         }
         self.bench.say("execute_step", self.round + 1, 1, &[]);
-        expect(self.bench.run(&["--max-fix", "30"]), 0);
+        expect(self.bench.run(&[&["--max-fix", "30"], more].concat()), 0);
         assert_eq!(self.bench.summary()["exit_reason"], "DONE");
     }
 
@@ -145,7 +149,7 @@ actions:
     assert!(!rounds.told(9).contains("`../../../climb`"), "told once");
 
     let expected = [
-        (2, 9, Some(0), "agent", "`bad` failed"),
+        (2_u32, 9, Some(0), "agent", "`bad` failed"),
         (3, 2, None, "agent", "actions.yml:2:40: "),
         (4, 2, None, "agent", "actions.yml:"),
         (5, 126, Some(0), "policy", "blocked_by_default_safe_deny: sudo"),
@@ -168,6 +172,20 @@ actions:
         assert_eq!(summary["total_results"], 1, "{round}");
         assert!(rounds.told(round).contains(told), "{round}: {}", rounds.told(round));
     }
+    // The predecessor's log tells the same.
+    let run = bench.the_run();
+    let id = run.file_name().expect("an id").to_string_lossy().into_owned();
+    let log = fs::read_to_string(run.join(format!("logs/run_{id}.jsonl"))).expect("log");
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("json"));
+    let logged: Vec<_> = lines
+        .filter(|line| line["event"] == "actions_executed")
+        .map(|line| (line["iter_idx"].clone(), line["ok"].clone(), line["actions_rc"].clone()))
+        .collect();
+    let told = expected.map(|(round, rc, ..)| (Value::from(round), Value::from(false), Value::from(rc)));
+    let done = |round: u32| (round.into(), true.into(), 0.into());
+    assert_eq!(logged, [&[done(1)], &told[..], &[done(9)]].concat());
     assert!(rounds.artifacts(3).join("actions_parse_result.json").exists());
     assert!(!bench.the_run().join("files/never").exists());
     assert_eq!(bench.summary()["guard_events"], 0, "{}", bench.summary());
@@ -252,6 +270,64 @@ fn actions_write_nothing_that_a_step_may_not() {
             .contains("hacked")
     );
     assert!(!holding(&run.join("guard"), "hacked").is_empty());
+}
+
+#[test]
+fn what_the_user_grants_reaches_the_stages_and_neither_bootstrap_nor_actions() {
+    if !opencode() {
+        return;
+    }
+    // The agent knows the values by heart: what it writes is redacted all the same.
+    let shown = "env | grep -e TOKEN -e FILED -e DERIVED; echo granted-by-flag granted-by-file";
+    let mut rounds = Rounds::new(&format!("tests:\n  cmd: {shown}; test -f ok\n"));
+    rounds.bench.file(
+        ".aider_fsm/bootstrap.yml",
+        &format!("env: {{DERIVED: 'a-${{TOKEN}}-b'}}\ncmds: ['{shown}; touch made']\n"),
+    );
+    let grants = rounds.bench.path("grants.env");
+    fs::write(&grants, "FILED=granted-by-file\n").expect("write");
+    rounds
+        .leave(
+            "",
+            &format!("actions: [{{cmd: '{shown}; touch acted'}}, {{kind: write_file, path: note, content: granted-by-flag}}]\n"),
+        )
+        .leave("", "actions: [{cmd: touch ok}]\n");
+    rounds.play_with(&[
+        "--env",
+        "TOKEN=granted-by-flag",
+        "--env-file",
+        grants.to_str().expect("a path"),
+    ]);
+    let run = rounds.bench.the_run();
+    let text = |name: &str| fs::read_to_string(run.join(name)).unwrap_or_else(|why| panic!("{name}: {why}"));
+    // The control: a stage has them, and what bootstrap derives of them.
+    assert_eq!(
+        text("iter_0001/tests_stdout.txt")
+            .lines()
+            .collect::<std::collections::BTreeSet<_>>(),
+        [
+            "TOKEN=[redacted]",
+            "FILED=[redacted]",
+            "DERIVED=a-[redacted]-b",
+            "[redacted] [redacted]"
+        ]
+        .into()
+    );
+    assert_eq!(
+        text("bootstrap/bootstrap_cmd01_try01_stdout.txt"),
+        "DERIVED=a--b\n[redacted] [redacted]\n"
+    );
+    let actions = rounds.artifacts(1).join("actions_01_action-001_try01_stdout.txt");
+    assert_eq!(
+        fs::read_to_string(actions).expect("output"),
+        "DERIVED=a--b\n[redacted] [redacted]\n"
+    );
+    assert!(run.join("files/acted").exists() && !run.join("files/made").exists());
+    for secret in ["granted-by-flag", "granted-by-file"] {
+        let kept: Vec<_> = holding(&run, secret);
+        assert!(kept.iter().all(|path| *path == run.join("files/note")), "{kept:?}");
+    }
+    assert!(text("changes.patch").contains("[redacted]"));
 }
 
 #[test]

@@ -29,7 +29,9 @@ impl Verified {
     }
 
     fn record(&self) -> Value {
-        json_file(&self.path("summary.json"))
+        let path = self.path("summary.json");
+        assert!(path.is_file(), "no record; exit code {:?}\n{}", self.code, self.shown);
+        json_file(&path)
     }
 
     /// The stages that ran, in order.

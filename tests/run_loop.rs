@@ -431,3 +431,37 @@ fn the_predecessors_files_tell_the_same_story() {
         "version: 1\ntests:\n  cmd: test -f made\n"
     );
 }
+
+#[test]
+fn one_iteration_of_illegal_edits_changes_nothing_and_exits_1() {
+    if !opencode() {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench
+        .file("pipeline.yml", "version: 1\ntests:\n  cmd: test -f made\n")
+        .file("code", "as it was\n")
+        .file("PLAN.md", &plan(&["make it"]));
+    bench.shell(
+        "plan_update_attempt_1",
+        1,
+        "echo hacked > code; echo hacked > pipeline.yml",
+    );
+    bench.say("plan_update_attempt_2", 1, 1, &[]);
+    bench.shell(
+        "execute_step",
+        1,
+        "echo hacked > pipeline.yml; echo hacked > PLAN.md; touch made",
+    );
+    bench.say("execute_step", 2, 1, &[]);
+    bench.say("fix_or_replan_attempt_1", 1, 1, &[]);
+    expect(bench.run(&["--max-iters", "1"]), 1);
+    let summary = bench.summary();
+    assert_eq!(summary["exit_reason"], "MAX_ITERS", "{summary}");
+    assert_eq!(
+        (&summary["changes"], &summary["guard_events"]),
+        (&json!([]), &json!(2)),
+        "{summary}"
+    );
+    assert!(!holding(&bench.the_run().join("guard"), "hacked").is_empty());
+}

@@ -23,7 +23,7 @@ use crate::{
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 25] = [
+pub(super) const CONFIG_KEYS: [&str; 26] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -33,6 +33,7 @@ pub(super) const CONFIG_KEYS: [&str; 25] = [
     "sandbox",
     "image",
     "docker_runtime",
+    "jobs",
     "min_tier",
     "memory",
     "processes",
@@ -150,6 +151,9 @@ pub(super) struct TargetArgs {
     pub print_config: bool,
     #[command(flatten)]
     pub walls: WallArgs,
+    /// Runs of this host that go on side by side; further ones wait; 0 for any number [env: OPENCODE_FSM_JOBS; default: two a processor, at least 4].
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<u32>,
     /// Memory of one sandbox.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
     pub memory: u64,

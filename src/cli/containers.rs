@@ -3,13 +3,17 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     engine::{EngineError, Stop, told},
-    image::{self, Base, BuildOptions, Built, ImageError, Progress, Pruning, Recipe, RunnerImage, Variant},
+    image::{self, Base, BuildOptions, Built, ImageError, ImageRef, Progress, Pruning, Recipe, RunnerImage, Variant},
     report::Reporter,
-    sandbox::{SandboxError, docker::Engine},
+    sandbox::{
+        SandboxError,
+        docker::{About, Engine},
+    },
 };
 
 #[derive(Debug, Subcommand)]
@@ -158,4 +162,44 @@ fn pruned(pruning: &Pruning, dry_run: bool) -> String {
         lines.push("no runner image of an older recipe".to_owned());
     }
     lines.join("\n")
+}
+
+/// What `doctor` says of Docker.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Seen {
+    /// Why there is none.
+    Absent(String),
+    /// An engine, and the runner image that it has.
+    Engine { about: About, image: Option<ImageRef> },
+}
+
+/// Looks for an engine and the runner image.
+pub(super) async fn seen() -> Seen {
+    match Engine::reach().await {
+        Err(why) => Seen::Absent(why.to_string()),
+        Ok(engine) => Seen::Engine {
+            image: image::ready(&engine.client, Variant::Full).await.ok().flatten(),
+            about: engine.about,
+        },
+    }
+}
+
+impl Seen {
+    /// In one line.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Absent(why) => why.clone(),
+            Self::Engine { about, image } => {
+                let image = image.as_ref().map_or_else(
+                    || "no runner image yet: opencode-fsm image build".to_owned(),
+                    |image| format!("image {}", image.reference),
+                );
+                format!(
+                    "engine {} (API {}, cgroup v{}), {image}",
+                    about.version, about.api, about.cgroups
+                )
+            }
+        }
+    }
 }

@@ -13,13 +13,14 @@ use crate::engine::EngineError;
 /// Keys whose variables say more than one value, and are read by [`super::model`].
 const RESOLVED: [&str; 2] = ["model", "base_url"];
 /// Flags that a variable gives as well, and its name.
-const VARIABLES: [(&str, &str); 6] = [
+const VARIABLES: [(&str, &str); 7] = [
     ("max_cmd", "AIDER_FSM_MAX_CMD_SECONDS"),
     ("max_total", "AIDER_FSM_MAX_TOTAL_SECONDS"),
     ("max_run", "AIDER_FSM_MAX_RUN_SECONDS"),
     ("max_silence", "AIDER_FSM_MAX_SILENCE_SECONDS"),
     ("sandbox", "OPENCODE_FSM_SANDBOX"),
     ("image", "OPENCODE_FSM_IMAGE"),
+    ("jobs", "OPENCODE_FSM_JOBS"),
 ];
 
 /// A command line whose gaps variables and the host's configuration have filled.

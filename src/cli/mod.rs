@@ -363,9 +363,10 @@ async fn doctor(reporter: &Reporter) -> Result<u8, EngineError> {
     let found = agent
         .as_ref()
         .map_or_else(ToString::to_string, |path| path.display().to_string());
+    let engine = containers::seen().await;
     reporter.result(
-        &json!({"probe": probe, "opencode": found}),
-        &show::probe(&probe, &found),
+        &json!({"probe": probe, "opencode": found, "docker": engine}),
+        &format!("{}\nDocker: {}", show::probe(&probe, &found), engine.text()),
     );
     Ok(if probe.tier >= Some(Tier::Namespaces) { 0 } else { 5 })
 }

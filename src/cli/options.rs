@@ -24,6 +24,7 @@ impl TargetArgs {
             unattended: self.unattended,
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),
+            jobs: self.jobs.unwrap_or_else(default_jobs),
             memory_bytes: self.memory,
             processes: self.processes,
             disk_bytes: self.disk,
@@ -35,6 +36,12 @@ impl TargetArgs {
             },
         }
     }
+}
+
+/// Two runs a processor, and four on the smallest host: a run mostly waits for its model.
+fn default_jobs() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(2 * processors).unwrap_or(u32::MAX).max(4)
 }
 
 impl WallArgs {

@@ -110,13 +110,13 @@ impl Command<'_> {
         for stream in ["stdout", "stderr"] {
             run.adopt(&format!("{prefix}_{stream}.txt"))?;
         }
-        run.write_json(&format!("{prefix}_result.json"), &result)?;
+        run.keep_json(&format!("{prefix}_result.json"), &result)?;
         Ok(result)
     }
 }
 
 fn keep_command(run: &RunDir, prefix: &str, script: &str) -> Result<(), EngineError> {
-    run.write(&format!("{prefix}_cmd.txt"), format!("{script}\n").as_bytes())?;
+    run.keep(&format!("{prefix}_cmd.txt"), format!("{script}\n").as_bytes())?;
     Ok(())
 }
 
@@ -187,9 +187,9 @@ impl CommandResult {
     pub fn keep(self, run: &RunDir, prefix: &str, script: &str) -> Result<Self, EngineError> {
         keep_command(run, prefix, script)?;
         for (stream, bytes) in ["stdout", "stderr"].iter().zip(&self.tails) {
-            run.write(&format!("{prefix}_{stream}.txt"), bytes)?;
+            run.keep(&format!("{prefix}_{stream}.txt"), bytes)?;
         }
-        run.write_json(&format!("{prefix}_result.json"), &self)?;
+        run.keep_json(&format!("{prefix}_result.json"), &self)?;
         Ok(self)
     }
 

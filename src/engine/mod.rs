@@ -30,6 +30,7 @@ mod run;
 mod schemas;
 mod scratch;
 mod site;
+mod slots;
 mod stop;
 mod summary;
 mod turn;

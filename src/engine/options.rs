@@ -97,6 +97,8 @@ pub struct TargetOptions {
     pub artifacts_dir: Option<PathBuf>,
     /// What the walls are to be.
     pub walls: WallOptions,
+    /// Runs of this host and user that go on side by side; 0 is any number.
+    pub jobs: u32,
     /// Memory of one sandbox, bytes.
     pub memory_bytes: u64,
     /// Processes of one sandbox.

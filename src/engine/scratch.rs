@@ -87,7 +87,8 @@ fn collect(base: &Path) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EngineError> {
+/// The lock of a file that is made where it is missing.
+pub(super) fn lock(path: &Path, how: FlockArg) -> Result<Flock<File>, EngineError> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)

@@ -19,6 +19,7 @@ use crate::{
         EngineError, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
         scratch::{self, Scratch},
+        slots::{self, Slot},
         walls,
         workspace::{Walls, Workspace},
     },
@@ -56,6 +57,8 @@ pub(super) struct Site {
     pub cache: Cache,
     pub scratch: Scratch,
     pub backend: Backend,
+    /// Held as long as the run lives.
+    _slot: Option<Slot>,
 }
 
 impl Site {
@@ -90,6 +93,7 @@ impl Site {
         )?;
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
+        let slot = slots::take(&cache.join("slots"), options.jobs, reporter, stop).await?;
         let scratch = Scratch::make(&cache.join("scratch"), &id)?;
         let (cache, pristine) = tokio::select! {
             copied = copy(cache.join("targets"), target.clone(), reporter.clone()) => copied?,
@@ -112,6 +116,7 @@ impl Site {
             cache,
             scratch,
             backend,
+            _slot: slot,
         })
     }
 

@@ -250,6 +250,7 @@ impl Drive<'_> {
             .run
             .write_json(&format!("{name}/actions_summary.json"), &done)?;
         self.parts.run.journal("actions_executed", &done)?;
+        self.parts.chronicle.acted(done.ok, done.actions_rc)?;
         self.news = Some(format!("## What came of `{}`\n{}", guard::actions_path(), done.told));
         Ok(())
     }

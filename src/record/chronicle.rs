@@ -244,6 +244,21 @@ impl<'a> Chronicle<'a> {
         self.log(label, line)
     }
 
+    /// What the agent asked for in `actions.yml` was performed, once.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn acted(&mut self, ok: bool, actions_rc: Option<i32>) -> Result<(), RecordError> {
+        self.log(
+            "actions_executed",
+            LogLine {
+                ok: Some(ok),
+                actions_rc,
+                ..LogLine::default()
+            },
+        )
+    }
+
     /// A verification is over.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub struct LogLine {
     pub iter_idx: u64,
     /// The state of the machine.
     pub fsm_state: String,
-    /// What happened: the name of a turn, `snapshot`, `verify_pipeline`, `preflight_verify`, …
+    /// What happened: the name of a turn, `snapshot`, `verify_pipeline`, `preflight_verify`, `actions_executed`, …
     pub event: String,
     /// `prompt` or `response`, of a turn.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,12 +38,15 @@ pub struct LogLine {
     /// What a snapshot looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotOf>,
-    /// Whether a verification passed.
+    /// Whether a verification passed, or all actions were done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ok: Option<bool>,
     /// The first stage that did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_stage: Option<String>,
+    /// Exit code of the action that failed, else of the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actions_rc: Option<i32>,
     /// The verification's directory in the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifacts_dir: Option<String>,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run_dir` | [`RunDir`]: one run's locked directory, its journal and its artifacts |
 //! | `chronicle`, `log_line`, `state`, `versions` | [`Chronicle`]: the run's course in the predecessor's files |
+//! | `unsynced` | artifacts that are made durable together |
 //! | `schema` | JSON Schemas of records |
 //! | `redact` | [`Secret`], and how secrets are taken out of what is written |
 //! | `places` | where runs and caches lie (XDG Base Directory Specification) |
@@ -16,6 +17,7 @@ mod redact;
 mod run_dir;
 mod schema;
 mod state;
+mod unsynced;
 mod versions;
 
 pub use chronicle::{Answer, Chronicle, Judgement};

@@ -5,6 +5,10 @@
 //!            /journal.jsonl   one record a line, each fsynced before anything follows from it
 //!            /…               artifacts, each whole or absent
 //! ```
+//!
+//! Artifacts that are only [kept](RunDir::keep) may be lost to a power failure until the
+//! next line of the journal or the next artifact that is [written](RunDir::write), which
+//! wait until they are safe: nothing durable ever names what is not.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -18,7 +22,7 @@ use nix::fcntl::{Flock, FlockArg};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{RecordError, Redactor, Secret};
+use super::{RecordError, Redactor, Secret, unsynced::Unsynced};
 use crate::names::RunId;
 
 /// How files are called that are written as their bytes come.
@@ -30,6 +34,7 @@ pub struct RunDir {
     id: RunId,
     redactor: Redactor,
     journal: Mutex<Journal>,
+    unsynced: Unsynced,
     _lock: Flock<File>,
 }
 
@@ -82,6 +87,7 @@ impl RunDir {
             id: id.clone(),
             redactor: Redactor::new(secrets),
             journal,
+            unsynced: Unsynced::default(),
             _lock: lock,
         })
     }
@@ -109,6 +115,7 @@ impl RunDir {
             fields,
         };
         let bytes = self.json_line(&line, "the journal")?;
+        self.unsynced.sync()?;
         let written = journal.file.write_all(&bytes).and_then(|()| journal.file.sync_data());
         written.map_err(RecordError::io("append to", &self.path.join("journal.jsonl")))?;
         journal.seq += 1;
@@ -121,11 +128,21 @@ impl RunDir {
     /// When it cannot be written; what was there before is then still there.
     pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
         let path = self.path.join(relative);
-        match self.redactor.redact(bytes) {
-            Some(clean) => durable_write(&path, &clean)?,
-            None => durable_write(&path, bytes)?,
-        }
+        self.unsynced.sync()?;
+        durable_write(&path, self.redactor.redact(bytes).as_deref().unwrap_or(bytes))?;
         Ok(path)
+    }
+
+    /// Writes an artifact whole, redacted, from which nothing follows yet: it becomes
+    /// durable with what is written next. Parents are made.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, relative: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        let path = self.path.join(relative);
+        let clean = self.redactor.redact(bytes);
+        replace(&path, clean.as_deref().unwrap_or(bytes), Synced::Later).map_err(RecordError::io("write", &path))?;
+        self.unsynced.add(path)
     }
 
     /// As [`RunDir::write`], pretty JSON.
@@ -133,16 +150,23 @@ impl RunDir {
     /// # Errors
     /// As there.
     pub fn write_json<T: Serialize>(&self, relative: &str, value: &T) -> Result<PathBuf, RecordError> {
-        let encode = |source| RecordError::Encode {
-            what: relative.to_owned(),
-            source,
-        };
-        let value = self.redactor.value(serde_json::to_value(value).map_err(encode)?);
-        let mut bytes = serde_json::to_vec_pretty(&value).map_err(encode)?;
-        bytes.push(b'\n');
-        let path = self.path.join(relative);
-        durable_write(&path, &bytes)?;
-        Ok(path)
+        self.write(relative, &self.pretty(relative, value)?)
+    }
+
+    /// As [`RunDir::keep`], pretty JSON.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn keep_json<T: Serialize>(&self, relative: &str, value: &T) -> Result<(), RecordError> {
+        self.keep(relative, &self.pretty(relative, value)?)
+    }
+
+    /// Makes durable what was only kept.
+    ///
+    /// # Errors
+    /// When a file cannot be synced.
+    pub fn sync(&self) -> Result<(), RecordError> {
+        self.unsynced.sync()
     }
 
     /// Appends one JSON line to an artifact, redacted; parents are made. Unlike the
@@ -164,19 +188,21 @@ impl RunDir {
         append().map_err(RecordError::io("append to", &path))
     }
 
-    /// Takes over a file that a stream was written to as it came: redacts and syncs it.
+    /// Takes over a file that a stream was written to as it came: redacts it, and sees to
+    /// it that it becomes durable like what is [kept](RunDir::keep).
     ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn adopt(&self, relative: &str) -> Result<(), RecordError> {
         let path = self.path.join(relative);
-        let bytes = fs::read(&path).map_err(RecordError::io("read", &path))?;
-        match self.redactor.redact(&bytes) {
-            Some(clean) => durable_write(&path, &clean),
-            None => File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(RecordError::io("sync", &path)),
+        if self.redactor.is_empty() {
+            return self.unsynced.add(path);
         }
+        let bytes = fs::read(&path).map_err(RecordError::io("read", &path))?;
+        if let Some(clean) = self.redactor.redact(&bytes) {
+            replace(&path, &clean, Synced::Later).map_err(RecordError::io("write", &path))?;
+        }
+        self.unsynced.add(path)
     }
 
     /// Redacts what streams left behind that nobody could adopt, because the run was cut
@@ -233,6 +259,17 @@ impl RunDir {
         self.redactor.redact(bytes).is_some()
     }
 
+    fn pretty<T: Serialize>(&self, relative: &str, value: &T) -> Result<Vec<u8>, RecordError> {
+        let encode = |source| RecordError::Encode {
+            what: relative.to_owned(),
+            source,
+        };
+        let value = self.redactor.value(serde_json::to_value(value).map_err(encode)?);
+        let mut bytes = serde_json::to_vec_pretty(&value).map_err(encode)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
     fn json_line<T: Serialize>(&self, value: &T, what: &str) -> Result<Vec<u8>, RecordError> {
         let encode = |source| RecordError::Encode {
             what: what.to_owned(),
@@ -251,16 +288,27 @@ impl RunDir {
 /// # Errors
 /// When any of that fails.
 pub fn durable_write(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    replace(path, bytes, Synced::Now).map_err(RecordError::io("write", path))
+}
+
+#[derive(PartialEq, Eq)]
+enum Synced {
+    Now,
+    Later,
+}
+
+fn replace(path: &Path, bytes: &[u8], synced: Synced) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let write = || -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    if synced == Synced::Later {
         file.persist(path)?;
-        sync_dir(dir)
-    };
-    write().map_err(RecordError::io("write", path))
+        return Ok(());
+    }
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    sync_dir(dir)
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -138,6 +138,12 @@ impl Running {
         let _ = wire::send(self.control.as_fd(), &Control::Kill, &[]);
     }
 
+    /// Takes what both streams hold now.
+    pub(super) fn drain(&mut self) {
+        self.stdout.drain();
+        self.stderr.drain();
+    }
+
     /// Counts the kernel's kills for memory while the command runs.
     pub(super) fn count_ooms(&mut self, events: PathBuf) {
         self.ooms = Some(OomCount::begin(events));
@@ -177,8 +183,7 @@ impl Running {
                     Ok(progress) => progress,
                     Err(why) => {
                         // What it said before its sandbox went is all that tells of it.
-                        self.stdout.drain();
-                        self.stderr.drain();
+                        self.drain();
                         return Err(why);
                     }
                 },
@@ -202,8 +207,7 @@ impl Running {
         };
         // What the pipes hold now is all that counts: a daemon that keeps the
         // other end open must not keep us.
-        self.stdout.drain();
-        self.stderr.drain();
+        self.drain();
         let Progress::Ended {
             end,
             timed_out,

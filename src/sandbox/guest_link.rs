@@ -193,8 +193,15 @@ impl Sandbox {
             Some(terminal) => [terminal.as_fd(); 3],
             None => [null.as_fd(), out.as_fd(), err.as_fd()],
         };
-        self.ask(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
-            .await?;
+        if let Err(why) = self
+            .ask(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
+            .await
+        {
+            // A guest that dies before it answers may have started the command, which may
+            // have spoken.
+            running.drain();
+            return Err(why);
+        }
         let ooms = self.premises.oom_events.clone().map(OomCount::begin);
         if self.premises.disk.is_some() || ooms.is_some() {
             let disk = self.premises.disk.clone();
@@ -371,3 +378,7 @@ fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, SandboxError> {
         .next()
         .ok_or_else(|| SandboxError::Gone("a socket was promised and none came".to_owned()))
 }
+
+#[cfg(test)]
+#[path = "guest_link_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! The output of a command: read as it comes, bounded, and when it last came.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     fs::File,
     io::{Read, Write},
@@ -70,6 +71,12 @@ impl Heard {
     }
 }
 
+thread_local! {
+    /// Where bytes arrive: new memory of that size for each stream would cost more than
+    /// a short command's output.
+    static ARRIVAL: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 * 1024]);
+}
+
 /// One output pipe and what is kept of it.
 pub(super) struct Stream {
     pipe: Option<AsyncFd<std::io::PipeReader>>,
@@ -78,7 +85,6 @@ pub(super) struct Stream {
     file: Option<(File, u64)>,
     total: u64,
     truncated: bool,
-    buffer: Vec<u8>,
     heard: Heard,
 }
 
@@ -96,7 +102,6 @@ impl Stream {
             file,
             total: 0,
             truncated: false,
-            buffer: vec![0; 64 * 1024],
             heard: heard.clone(),
         })
     }
@@ -113,7 +118,7 @@ impl Stream {
                 return std::future::pending().await;
             };
             let Ok(mut ready) = pipe.readable().await else { return };
-            match ready.try_io(|pipe| pipe.get_ref().read(&mut self.buffer)) {
+            match ready.try_io(|pipe| ARRIVAL.with_borrow_mut(|buffer| pipe.get_ref().read(buffer))) {
                 Ok(Ok(0) | Err(_)) => {
                     self.pipe = None;
                     return;
@@ -135,17 +140,22 @@ impl Stream {
     pub fn drain(&mut self) {
         for _ in 0..64 {
             let Some(pipe) = &self.pipe else { return };
-            match pipe.get_ref().read(&mut self.buffer) {
+            match ARRIVAL.with_borrow_mut(|buffer| pipe.get_ref().read(buffer)) {
                 Ok(n) if n > 0 => self.keep(n),
                 _ => return,
             }
         }
     }
 
+    /// Keeps the first `n` bytes of what has just arrived.
     fn keep(&mut self, n: usize) {
+        ARRIVAL.with_borrow(|buffer| self.keep_bytes(&buffer[..n]));
+    }
+
+    fn keep_bytes(&mut self, new: &[u8]) {
+        let n = new.len();
         self.heard.something();
         self.total += n as u64;
-        let new = &self.buffer[..n];
         if let Some((file, left)) = &mut self.file {
             let fits = usize::try_from(*left).unwrap_or(usize::MAX).min(n);
             // A full disk on our side loses output, never the run.
@@ -171,7 +181,6 @@ impl Stream {
             file: self.file.take(),
             total: self.total,
             truncated: self.truncated,
-            buffer: vec![0; 64 * 1024],
             heard: self.heard.clone(),
         }
     }

@@ -291,31 +291,55 @@ impl Cache {
             return Ok(false);
         };
         let away = self.root.join("tmp").join(uuid::Uuid::now_v7().to_string());
-        fs::rename(home, &away).map_err(TreeError::io("move away", shown(home)))?;
-        remove_all(&away)?;
-        Ok(true)
+        match fs::rename(home, &away) {
+            Ok(()) => remove_locked(&away).map(|()| true),
+            // Another had the lock before us, and was done when we got it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(TreeError::io("move away", shown(home))(error)),
+        }
     }
 
     /// Removes copies whose process is dead: their lock can be had.
     fn remove_debris(&self) -> Result<(), TreeError> {
         for dir in children(&self.root.join("tmp"))? {
-            let age = fs::symlink_metadata(&dir)
-                .and_then(|m| m.modified())
-                .ok()
-                .and_then(|t| t.elapsed().ok());
-            // Held while it is removed, so that only one of us does so.
-            let lock = File::open(dir.join("lock")).map(|lock| Flock::lock(lock, FlockArg::LockExclusiveNonblock));
-            let dead = match &lock {
-                Ok(taken) => taken.is_ok(),
-                // A lock that is not in its place yet comes in a moment; half a minute is plenty.
-                Err(_) => age.is_some_and(|age| age.as_secs() > 30),
+            let path = dir.join("lock");
+            let lock = match File::open(&path) {
+                Ok(lock) => lock,
+                // A lock that is not in its place yet comes in a moment, and a directory whose
+                // lock has just gone goes with it; half a minute is plenty.
+                Err(_) if untouched(&dir).is_none_or(|time| time.as_secs() <= 30) => continue,
+                Err(_) => match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
+                    Ok(lock) => lock,
+                    Err(_) => continue,
+                },
             };
-            if dead {
-                remove_all(&dir)?;
+            // Held while it is removed, so that only one of us does so.
+            if let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+                remove_locked(&dir)?;
             }
         }
         Ok(())
     }
+}
+
+/// Removes a directory whose lock is held: the lock goes last, or somebody else would
+/// take what is left for debris and remove it as well.
+fn remove_locked(dir: &Path) -> Result<(), TreeError> {
+    if !dir.exists() {
+        // Somebody else removed it before we had the lock.
+        return Ok(());
+    }
+    for inner in children(dir)? {
+        if inner.file_name().is_some_and(|name| name != "lock") {
+            remove_all(&inner)?;
+        }
+    }
+    remove_all(dir)
+}
+
+/// How long ago an entry of a directory was last made or removed.
+fn untouched(dir: &Path) -> Option<std::time::Duration> {
+    fs::symlink_metadata(dir).ok()?.modified().ok()?.elapsed().ok()
 }
 
 /// Takes a shared lock on a tree; `None` when it is not there (any more).

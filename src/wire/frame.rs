@@ -1,6 +1,7 @@
 //! Frames and descriptors over a SEQPACKET socket (unix(7), cmsg(3)).
 
 use std::{
+    cell::RefCell,
     io::{IoSlice, IoSliceMut},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
@@ -83,12 +84,23 @@ pub fn recv<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<(T, Vec<Owned
     Ok((value, fds))
 }
 
-#[allow(unsafe_code)]
+thread_local! {
+    /// Where frames arrive: new memory of that size for each would cost more than the call.
+    static ARRIVAL: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_FRAME]);
+}
+
 fn recv_bytes(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), FrameError> {
-    let mut frame = vec![0; MAX_FRAME];
+    ARRIVAL.with_borrow_mut(|frame| {
+        let (length, fds) = recv_into(socket, frame)?;
+        Ok((frame[..length].to_vec(), fds))
+    })
+}
+
+#[allow(unsafe_code)]
+fn recv_into(socket: BorrowedFd<'_>, frame: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), FrameError> {
     let mut space = nix::cmsg_space!([i32; MAX_FDS]);
     let (length, flags, fds) = loop {
-        let mut slices = [IoSliceMut::new(&mut frame)];
+        let mut slices = [IoSliceMut::new(frame)];
         match recvmsg::<()>(
             socket.as_raw_fd(),
             &mut slices,
@@ -118,8 +130,7 @@ fn recv_bytes(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), FrameEr
     if length == 0 {
         return Err(FrameError::Closed);
     }
-    frame.truncate(length);
-    Ok((frame, fds))
+    Ok((length, fds))
 }
 
 /// A connected pair of SEQPACKET sockets, close-on-exec.

@@ -18,6 +18,8 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_opencode-fsm");
 /// (`OPENCODE_FSM_SANDBOX=docker`).
 pub fn program() -> Command {
     let mut command = Command::new(PROGRAM);
+    // Tests go on side by side with others of this machine.
+    command.env("OPENCODE_FSM_JOBS", "0");
     if std::env::var_os("OPENCODE_FSM_SANDBOX").is_none() {
         command.env("OPENCODE_FSM_SANDBOX", "jail");
     }

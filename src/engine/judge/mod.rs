@@ -131,6 +131,7 @@ impl Judge<'_> {
         let artifacts = format!("{name}.sandbox_failure_{}", failures.len() + 1);
         let (from, to) = (self.run.path().join(name), self.run.path().join(&artifacts));
         if from.exists() {
+            self.run.sync()?;
             std::fs::rename(&from, &to).map_err(|source| EngineError::Io {
                 what: format!("set {} aside", from.display()),
                 source,

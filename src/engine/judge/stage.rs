@@ -70,30 +70,33 @@ impl Session<'_> {
         terminal: Option<Terminal>,
         summary: &mut StageSummary,
     ) -> Result<(), EngineError> {
+        let own = format!("{}/{}", self.name, stage.name);
+        let mut last = None;
         for (index, script) in stage.cmds.iter().enumerate() {
             self.judge.reporter.say(Happening::StageStarted {
                 stage: stage.name.to_string(),
                 command: escape(script.as_bytes(), 200),
             });
             for attempt in 1..=stage.retries + 1 {
-                let prefix = format!("{}/{}_cmd{:02}_try{attempt:02}", self.name, stage.name, index + 1);
+                let prefix = format!("{own}_cmd{:02}_try{attempt:02}", index + 1);
                 let result = self
                     .command(stage, script, &prefix, caps, cwd, terminal.as_ref())
                     .await?;
                 summary.count(&result, result.reason(script), &prefix);
-                self.judge.alias(&prefix, &format!("{}/{}", self.name, stage.name))?;
-                if result.rc == 0 {
-                    break;
-                }
-                if attempt > stage.retries || !result.may_be_repeated() {
+                let failed = result.rc != 0;
+                if failed && (attempt > stage.retries || !result.may_be_repeated()) {
                     summary.ok = false;
                     summary.failed_index = Some(index);
                     self.show(stage, &result, script);
-                    return Ok(());
+                    return self.judge.alias(&prefix, &own);
+                }
+                last = Some(prefix);
+                if !failed {
+                    break;
                 }
             }
         }
-        Ok(())
+        last.map_or(Ok(()), |prefix| self.judge.alias(&prefix, &own))
     }
 
     async fn command(

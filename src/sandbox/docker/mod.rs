@@ -26,7 +26,7 @@ mod teardown;
 mod walls;
 
 pub use collect::{Leftover, collect};
-pub use connection::{Engine, EngineError};
+pub use connection::{About, Engine, EngineError};
 pub use host::{Docker, Start};
 pub use label::PREFIX;
 pub use reaper::reaper_main;

@@ -197,6 +197,11 @@ fn many_may_copy_and_clean_up_at_once() {
                 for _ in 0..50 {
                     let cache = Cache::open(&root, None).unwrap();
                     cache.pristine(source, &LIMITS, &|_, _| {}).unwrap();
+                    // So old that without their locks they would be debris.
+                    for tree in std::fs::read_dir(root.join("trees")).unwrap().flatten() {
+                        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+                        let _ = std::fs::File::open(tree.path()).and_then(|tree| tree.set_modified(old));
+                    }
                     cache.prune(0).unwrap();
                 }
             });
