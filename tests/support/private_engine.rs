@@ -78,8 +78,10 @@ impl PrivateEngine {
     /// Waits until it answers.
     async fn answers(&mut self) {
         let give_up = Instant::now() + PATIENCE;
-        let client = self.client();
-        while client.ping().await.is_err() {
+        loop {
+            if self.socket().exists() && self.client().ping().await.is_ok() {
+                return;
+            }
             let ended = self.daemon.try_wait().expect("wait");
             assert!(ended.is_none() && Instant::now() < give_up, "{}", self.last_words());
             tokio::time::sleep(Duration::from_millis(50)).await;
