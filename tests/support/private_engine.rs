@@ -66,6 +66,11 @@ impl PrivateEngine {
         Some(engine)
     }
 
+    /// What the mounts of its containers name, and nobody else's.
+    pub fn mark(&self) -> String {
+        self.dir.path().join("own").display().to_string()
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("sock")
     }
@@ -174,16 +179,17 @@ impl PrivateEngine {
         "small:1".to_owned()
     }
 
-    /// Every process of this machine that has to do with this engine or what it runs: by the
-    /// paths in its command line or among its mounts.
-    pub fn processes(&self) -> Vec<i32> {
+    /// The processes that hold its containers, which live longer than it does.
+    pub fn shims(&self) -> Vec<i32> {
+        let shim = |pid: &i32| command_line(*pid).contains("containerd-shim");
+        self.processes().into_iter().filter(shim).collect()
+    }
+
+    /// What it has started and names its directory: containerd and what holds containers.
+    fn processes(&self) -> Vec<i32> {
         let ours = self.dir.path().to_str().expect("UTF-8");
-        let of = |pid: &i32| {
-            let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-            *pid != i32::try_from(self.holder.id()).expect("a pid")
-                && *pid != i32::try_from(self.daemon.id()).expect("a pid")
-                && String::from_utf8_lossy(&read("cmdline")).contains(ours)
-        };
+        let own = [self.holder.id(), self.daemon.id()].map(|pid| i32::try_from(pid).expect("a pid"));
+        let of = |pid: &i32| !own.contains(pid) && command_line(*pid).contains(ours);
         pids().into_iter().filter(of).collect()
     }
 }
@@ -253,7 +259,13 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
     words.map(PathBuf::from).collect()
 }
 
-fn pids() -> Vec<i32> {
+fn command_line(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Every process of this machine.
+pub fn pids() -> Vec<i32> {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

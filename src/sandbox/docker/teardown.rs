@@ -80,9 +80,10 @@ impl ContainerTeardown {
             };
             match client.wait_container(&self.id, Some(options)).next().await {
                 // The guest's exit status is nothing to us.
-                None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+                Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
                 Some(Err(why)) if gone(&why) => Ok(()),
                 Some(Err(why)) => Err(shown(&why)),
+                None => Err("the Docker engine has gone in the middle of its answer".to_owned()),
             }
         };
         if let Ok(done) = tokio::time::timeout(GONE, wait()).await {
