@@ -89,6 +89,7 @@ pub(super) struct Parts<'a> {
 pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCreateBody, String> {
     let scratch = &plan.workspace.scratch;
     let labels = parts.labels.clone();
+    let volumes = volumes(parts.image)?;
     let mut mounts = vec![
         overlay::volume(GUEST_WORKSPACE, &plan.workspace.lowers, scratch, labels)?,
         bound(parts.program, Path::new(GUEST), true),
@@ -118,13 +119,13 @@ pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCre
         attach_stdout: Some(false),
         attach_stderr: Some(false),
         network_disabled: Some(true),
-        host_config: Some(host_config(plan, &parts, mounts)),
+        host_config: Some(host_config(plan, &parts, volumes, mounts)),
         labels: Some(parts.labels),
         ..ContainerCreateBody::default()
     })
 }
 
-fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> HostConfig {
+fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, volumes: Vec<String>, mounts: Vec<Mount>) -> HostConfig {
     let limits = &plan.limits;
     let most = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let ulimit = |name: &str, value: u64| ResourcesUlimits {
@@ -139,7 +140,7 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> Hos
     };
     HostConfig {
         mounts: Some(mounts),
-        tmpfs: Some(private(plan, parts.image, parts.ids)),
+        tmpfs: Some(private(plan, volumes, parts.ids)),
         readonly_rootfs: Some(true),
         network_mode: Some("none".to_owned()),
         // A private namespace; /dev/shm is ours, with a cap on its inodes too.
@@ -172,7 +173,7 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> Hos
 }
 
 /// The private file systems in memory, by path.
-fn private(plan: &SandboxPlan, image: &Image, (uid, gid): (u32, u32)) -> HashMap<String, String> {
+fn private(plan: &SandboxPlan, volumes: Vec<String>, (uid, gid): (u32, u32)) -> HashMap<String, String> {
     let (bytes, inodes) = (plan.limits.scratch_bytes, plan.limits.scratch_inodes);
     let sized =
         |mode: &str, owner: String| format!("rw,exec,nosuid,nodev,size={bytes},nr_inodes={inodes},mode={mode}{owner}");
@@ -189,13 +190,50 @@ fn private(plan: &SandboxPlan, image: &Image, (uid, gid): (u32, u32)) -> HashMap
     // The host's hardware is nothing to whoever is inside.
     mounts.insert("/sys".to_owned(), "ro,noexec,nosuid,nodev,size=4k,mode=555".to_owned());
     // An image's volume would be a directory of the engine's disk, without a cap.
-    for path in &image.volumes {
-        mounts
-            .entry(path.clone())
-            .or_insert_with(|| sized("755", String::new()));
+    for path in volumes {
+        mounts.entry(path).or_insert_with(|| sized("755", String::new()));
     }
-    mounts.remove(GUEST_WORKSPACE);
     mounts
+}
+
+/// The places for which an image wants volumes, each as the engine will name it; without the
+/// workspace, which is one already.
+///
+/// # Errors
+/// A place that would hide something of ours.
+fn volumes(image: &Image) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    for wanted in &image.volumes {
+        let place = clean(wanted);
+        if place == Path::new(GUEST_WORKSPACE) {
+            continue;
+        }
+        let shown = crate::report::escape(wanted.as_bytes(), 200);
+        if place == Path::new("/") || [GUEST_WORKSPACE, OURS].iter().any(|ours| place.starts_with(ours)) {
+            return Err(format!(
+                "the image `{}` wants a volume at `{shown}`, which would hide what is put there; use another image",
+                crate::report::escape(image.reference.as_bytes(), 200)
+            ));
+        }
+        let place = place.into_os_string().into_string();
+        found.push(place.map_err(|_| format!("the image wants a volume at `{shown}`, which is not UTF-8"))?);
+    }
+    Ok(found)
+}
+
+/// A path as the engine understands it: absolute, without `.`, `..` and empty names.
+fn clean(path: &str) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                clean.pop();
+            }
+            name => clean.push(name),
+        }
+    }
+    clean
 }
 
 fn bound(host: &Path, inside: &Path, read_only: bool) -> Mount {
@@ -212,3 +250,7 @@ fn bound(host: &Path, inside: &Path, read_only: bool) -> Mount {
         ..Mount::default()
     }
 }
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;
