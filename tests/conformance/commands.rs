@@ -83,7 +83,7 @@ fn times() -> Vec<Probe> {
         Probe {
             group: Group::Time,
             name: "what may stay, seen from the next command",
-            act: Act::Exec(sh("grep -l sleep /proc/[0-9]*/comm | wc -l"), Box::new(|o| text(o))),
+            act: Act::Exec(sh("grep -l sleep /proc/[0-9]*/comm | wc -l"), Box::new(text)),
         },
     ]
 }
@@ -125,7 +125,7 @@ fn codes() -> Vec<Probe> {
         Probe {
             group: Group::Codes,
             name: "a script's name and words",
-            act: Act::Exec(direct(&["./script", "a b", "c"]), Box::new(|o| text(o))),
+            act: Act::Exec(direct(&["./script", "a b", "c"]), Box::new(text)),
         },
         ends("a directory that is not there", at("/workspace/none")),
         ends("a directory that may not be entered", at("/workspace/closed")),

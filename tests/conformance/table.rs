@@ -68,7 +68,7 @@ pub fn prepare(dir: &Path, plan: &mut SandboxPlan) {
         fs::set_permissions(lower.join(name), fs::Permissions::from_mode(mode)).expect("chmod");
     }
     fs::create_dir(lower.join("closed")).expect("mkdir");
-    fs::set_permissions(lower.join("closed"), fs::Permissions::from_mode(0)).expect("chmod");
+    fs::set_permissions(lower.join("closed"), fs::Permissions::from_mode(0o0)).expect("chmod");
     if let Some(id) = owner() {
         for entry in fs::read_dir(&lower).expect("ls").flatten() {
             chown(entry.path(), Some(id), Some(id)).expect("chown");
