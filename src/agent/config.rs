@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::BashMode;
+use super::{BashMode, Desk};
 use crate::{guard::Phase, names::RelPath, policy::Inside};
 
 /// Where the executable appears inside.
@@ -47,7 +47,7 @@ const LOOKING: [&str; 8] = [
 /// The server's command line.
 pub(super) fn argv(inside: &Inside) -> Vec<String> {
     [
-        GUEST_BINARY,
+        &inside.piece(GUEST_BINARY),
         "serve",
         "--hostname",
         "127.0.0.1",
@@ -74,11 +74,16 @@ fn is_own(name: &str) -> bool {
 }
 
 /// The server's whole environment, with those of `more` that are not its own.
-pub(super) fn environment(password: &str, inside: &Inside, more: &[(String, String)]) -> Vec<(String, String)> {
+pub(super) fn environment(
+    password: &str,
+    door_key: &str,
+    inside: &Inside,
+    more: &[(String, String)],
+) -> Vec<(String, String)> {
     let home = &inside.home;
     let mut env: Vec<(String, String)> = [
         ("HOME", home.clone()),
-        ("XDG_CONFIG_HOME", GUEST_CONFIG.to_owned()),
+        ("XDG_CONFIG_HOME", inside.piece(GUEST_CONFIG)),
         ("XDG_DATA_HOME", format!("{home}/.local/share")),
         ("XDG_STATE_HOME", format!("{home}/.local/state")),
         ("XDG_CACHE_HOME", format!("{home}/.cache")),
@@ -92,10 +97,18 @@ pub(super) fn environment(password: &str, inside: &Inside, more: &[(String, Stri
         ("GIT_TERMINAL_PROMPT", "0".to_owned()),
         ("OPENCODE_SERVER_USERNAME", USER.to_owned()),
         ("OPENCODE_SERVER_PASSWORD", password.to_owned()),
-        ("OPENCODE_CONFIG_CONTENT", configuration(inside.model_port).to_string()),
+        (
+            "OPENCODE_CONFIG_CONTENT",
+            configuration(inside.model_port, door_key).to_string(),
+        ),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec();
+    env.extend(
+        inside
+            .above()
+            .map(|above| ("GIT_CEILING_DIRECTORIES".to_owned(), above.to_owned())),
+    );
     env.extend(SWITCHES.map(|name| (name.to_owned(), "1".to_owned())));
     for (name, value) in more.iter().filter(|(name, _)| !is_own(name)) {
         match env.iter_mut().find(|(known, _)| known == name) {
@@ -106,7 +119,7 @@ pub(super) fn environment(password: &str, inside: &Inside, more: &[(String, Stri
     env
 }
 
-fn configuration(model_port: u16) -> Value {
+fn configuration(model_port: u16, door_key: &str) -> Value {
     json!({
         "$schema": "https://opencode.ai/config.json",
         "autoupdate": false, "share": "disabled", "formatter": false, "lsp": false, "snapshot": false,
@@ -115,7 +128,7 @@ fn configuration(model_port: u16) -> Value {
         "provider": {PROVIDER: {
             "npm": "@ai-sdk/openai-compatible", "name": "Door",
             // The door answers within its own caps; these only guard against a lost connection.
-            "options": {"baseURL": format!("http://127.0.0.1:{model_port}/v1"), "apiKey": "none", "headerTimeout": 600_000, "chunkTimeout": 600_000},
+            "options": {"baseURL": format!("http://127.0.0.1:{model_port}/v1"), "apiKey": door_key, "headerTimeout": 600_000, "chunkTimeout": 600_000},
             "models": {MODEL: {"name": "Model", "tool_call": true, "limit": {"context": 128_000, "output": 16_000}}},
         }},
         "permission": {
@@ -127,12 +140,17 @@ fn configuration(model_port: u16) -> Value {
 
 /// The session's rules for a phase: every class explicit, so that nothing waits for
 /// an answer; the last rule that matches wins.
-pub(super) fn permissions(
+pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract: &[RelPath], desk: Desk<'_>) -> Value {
+    let (inside, walled) = (desk.inside(), matches!(desk, Desk::Inside(_)));
+    rules_for(phase, bash, plan, contract, (inside, walled))
+}
+
+fn rules_for(
     phase: Phase,
     bash: BashMode,
     plan: &RelPath,
     contract: &[RelPath],
-    inside: &Inside,
+    (inside, walled): (&Inside, bool),
 ) -> Value {
     let mut rules = vec![rule("*", "*", "deny")];
     for class in ["read", "glob", "grep", "list", "todowrite", "todoread"] {
@@ -161,6 +179,7 @@ pub(super) fn permissions(
             .map(|pattern| rule("edit", &pattern, "deny")),
     );
     match bash {
+        BashMode::Full if !walled => rules.push(rule("bash", "*", "allow")),
         // The walls decide what lies outside the workspace, not OpenCode.
         BashMode::Full => rules.extend(["bash", "external_directory"].map(|class| rule(class, "*", "allow"))),
         BashMode::Restricted => rules.extend(LOOKING.iter().map(|pattern| rule("bash", pattern, "allow"))),
@@ -204,8 +223,12 @@ mod tests {
         let path = |text: &str| RelPath::new(text).expect("path");
         let (plan, contract) = (path("PLAN.md"), [path("pipeline.yml")]);
         for phase in [Phase::PlanUpdate, Phase::ExecuteStep, Phase::FixOrReplan] {
-            for bash in [BashMode::Restricted, BashMode::Full] {
-                let rules = permissions(phase, bash, &plan, &contract, &Inside::private());
+            for (bash, walled) in [
+                (BashMode::Restricted, true),
+                (BashMode::Full, true),
+                (BashMode::Full, false),
+            ] {
+                let rules = rules_for(phase, bash, &plan, &contract, (&Inside::private(), walled));
                 assert!(!rules.to_string().contains("\"ask\""));
                 let edits = ["PLAN.md", "src/x.rs", "pipeline.yml", "workspace/pipeline.yml"]
                     .map(|p| decides(&rules, "edit", p));
@@ -227,6 +250,7 @@ mod tests {
         let more = |name: &str| (name.to_owned(), "more".to_owned());
         let env = environment(
             "pw",
+            "d00r",
             &Inside::private(),
             &[
                 "PATH",
@@ -247,7 +271,7 @@ mod tests {
         assert_eq!(set, ["PATH", "VIRTUAL_ENV"]);
         let text = format!("{env:?}");
         assert!(
-            text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"none\\\""),
+            text.contains("127.0.0.1:4097/v1") && text.contains("\\\"apiKey\\\":\\\"d00r\\\""),
             "{text}"
         );
         assert!(!env.iter().any(|(name, _)| name.contains("OPENAI")));

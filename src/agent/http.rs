@@ -9,8 +9,7 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming, client::conn:
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-use super::config;
-use crate::sandbox::Sandbox;
+use super::{config, desk::Desk};
 
 /// Largest answer that is read.
 const ANSWER_BYTES: usize = 8 << 20;
@@ -35,41 +34,47 @@ pub(super) enum HttpError {
 /// Talks to one server.
 #[derive(Clone)]
 pub(super) struct Client {
-    authorization: String,
+    /// `None` for a server without a password.
+    authorization: Option<String>,
 }
 
 impl Client {
     pub fn new(password: &str) -> Self {
-        let pair = format!("{}:{password}", config::USER);
-        let authorization = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+        Self::with_user(config::USER, password)
+    }
+
+    /// Without a password nothing is shown.
+    pub fn with_user(user: &str, password: &str) -> Self {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let authorization = (!password.is_empty()).then(|| format!("Basic {pair}"));
         Self { authorization }
     }
 
     /// One request over a connection of its own; the answer's head has come.
     pub async fn open(
         &self,
-        sandbox: &Sandbox,
+        desk: Desk<'_>,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Response<Incoming>, HttpError> {
         let unreachable = |why: String| HttpError::Unreachable(why);
         let exchange = async {
-            let stream = sandbox
-                .dial(sandbox.inside().server_port)
-                .await
-                .map_err(|e| unreachable(e.to_string()))?;
+            let stream = desk.dial().await.map_err(|e| unreachable(e.to_string()))?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
                 .await
                 .map_err(|e| unreachable(e.to_string()))?;
             // Ends with the response body that it carries.
             tokio::spawn(connection);
-            let request = Request::builder()
+            let mut request = Request::builder()
                 .method(method.clone())
-                .uri(path)
+                .uri(format!("{}{path}", desk.prefix()))
                 .header("host", "127.0.0.1")
-                .header("authorization", &self.authorization)
-                .header("content-type", "application/json")
+                .header("content-type", "application/json");
+            if let Some(authorization) = &self.authorization {
+                request = request.header("authorization", authorization);
+            }
+            let request = request
                 .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))
                 .map_err(|e| unreachable(e.to_string()))?;
             sender
@@ -88,13 +93,13 @@ impl Client {
     /// One request and its JSON answer (`null` where it is empty).
     pub async fn ask(
         &self,
-        sandbox: &Sandbox,
+        desk: Desk<'_>,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, HttpError> {
         let what = format!("{method} {path}");
-        let response = self.open(sandbox, method, path, body).await?;
+        let response = self.open(desk, method, path, body).await?;
         let status = response.status();
         let read = tokio::time::timeout(ANSWER, Limited::new(response.into_body(), ANSWER_BYTES).collect()).await;
         let bytes = match read {

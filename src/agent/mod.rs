@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `binary` | finding and installing the executable |
 //! | `config` | environment, configuration and permissions of the server |
-//! | `server` | [`Agent`]: one `opencode serve` inside a sandbox |
+//! | `server` | [`Agent`]: one `opencode serve` inside a sandbox, or one of the user's |
+//! | `desk` | where that is, and where it finds the tree |
 //! | `http`, `events` | bounded requests and the event stream |
 //! | `turn` | one prompt until the agent is idle, with its caps |
 //!
@@ -13,6 +14,7 @@
 
 mod binary;
 mod config;
+mod desk;
 mod events;
 mod http;
 mod server;
@@ -22,9 +24,10 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::RelPath;
+use crate::{names::RelPath, record::Secret};
 
 pub use binary::{find_binary, install, reachable, version_of};
+pub use desk::{Desk, Server};
 pub use server::{Agent, mounts};
 pub use turn::{Turn, TurnEnd, TurnReport};
 
@@ -56,6 +59,11 @@ pub struct AgentConfig {
     pub stall: Duration,
     /// Where the server's output is kept.
     pub logs: PathBuf,
+    /// The model that a server outside is asked for, by provider and id; its own choice
+    /// where none is named. Inside it is always the door's.
+    pub outside_model: Option<(String, String)>,
+    /// What the model door wants to be shown; worth nothing elsewhere.
+    pub door_key: Secret,
     /// Variables for the agent's shell. What the server and its runtime read of the
     /// environment themselves cannot be set here; the rest of such a list is dropped.
     pub env: Vec<(String, String)>,

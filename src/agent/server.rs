@@ -8,9 +8,13 @@ use std::{
 use hyper::Method;
 use tokio::task::JoinHandle;
 
-use super::{AgentConfig, AgentError, OPENCODE_VERSION, TurnEnd, config, http::Client};
+use super::{
+    AgentConfig, AgentError, Desk, OPENCODE_VERSION, TurnEnd, config,
+    http::{Client, HttpError},
+};
 use crate::{
     policy::ReadOnlyMount,
+    record::Secret,
     report::escape,
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox, SandboxError},
     wire::{Argv, Leftovers, Reach},
@@ -30,10 +34,17 @@ const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 const LOG_BYTES: u64 = 4 << 20;
 const LAST_WORDS: usize = 2_000;
 
-/// A running server. Ends with its sandbox.
+/// A running server. One inside ends with its sandbox.
 pub struct Agent {
     pub(super) client: Client,
     pub(super) config: AgentConfig,
+    /// The session of a turn that has not come to its end.
+    pub(super) session: Option<String>,
+    /// Its process, where it is ours.
+    process: Option<Process>,
+}
+
+struct Process {
     stage: u64,
     /// Polled to its end at most once: whoever sees it end gives the server up.
     ended: JoinHandle<Result<ExecOutcome, SandboxError>>,
@@ -62,7 +73,7 @@ impl Agent {
         let inside = sandbox.inside();
         let spec = ExecSpec {
             argv: Argv::Direct(config::argv(inside)),
-            env: config::environment(&password, inside, &config.env),
+            env: config::environment(&password, config.door_key.expose(), inside, &config.env),
             cwd: inside.workspace.clone(),
             wall: LIFE,
             silence: None,
@@ -73,27 +84,51 @@ impl Agent {
             stderr: log("stderr"),
         };
         let running = sandbox.exec(spec).await?;
-        let stage = running.stage();
+        let process = Process {
+            stage: running.stage(),
+            ended: tokio::spawn(running.wait()),
+        };
         let mut agent = Self {
             client: Client::new(&password),
             config,
-            stage,
-            ended: tokio::spawn(running.wait()),
+            session: None,
+            process: Some(process),
         };
-        agent.until_healthy(sandbox).await?;
+        agent.until_healthy(Desk::Inside(sandbox)).await?;
         Ok(agent)
     }
 
-    async fn until_healthy(&mut self, sandbox: &Sandbox) -> Result<(), AgentError> {
-        let deadline = Instant::now() + HEALTHY;
+    /// Takes a server of the user's, which runs already.
+    ///
+    /// # Errors
+    /// When it does not answer, or not to this user and password.
+    pub async fn attach(
+        desk: Desk<'_>,
+        (user, password): (&str, Option<&Secret>),
+        config: AgentConfig,
+    ) -> Result<Self, AgentError> {
+        let mut agent = Self {
+            client: Client::with_user(user, password.map_or("", Secret::expose)),
+            config,
+            session: None,
+            process: None,
+        };
+        agent.until_healthy(desk).await?;
+        Ok(agent)
+    }
+
+    async fn until_healthy(&mut self, desk: Desk<'_>) -> Result<(), AgentError> {
+        // One that runs already answers at once, or is not there.
+        let patience = if self.process.is_some() { HEALTHY } else { ONE_LOOK };
+        let deadline = Instant::now() + patience;
         loop {
             tokio::select! {
-                died = died(&mut self.ended) => return Err(match died {
+                died = died(&mut self.process) => return Err(match died {
                     TurnEnd::SandboxGone(why) => SandboxError::Gone(why).into(),
                     TurnEnd::ServerDied(why) | TurnEnd::OverCap(why) => AgentError::NotHealthy(why),
                     other => AgentError::NotHealthy(format!("{other:?}")),
                 }),
-                answer = tokio::time::timeout(ONE_LOOK, self.client.ask(sandbox, Method::GET, "/global/health", None)) => match answer {
+                answer = tokio::time::timeout(ONE_LOOK, self.client.ask(desk, Method::GET, "/global/health", None)) => match answer {
                     Ok(Ok(health)) if health["healthy"] == true => {
                         let version = health["version"].as_str().unwrap_or_default();
                         if version != OPENCODE_VERSION {
@@ -102,6 +137,9 @@ impl Agent {
                         return Ok(());
                     }
                     Ok(Ok(other)) => return Err(AgentError::NotHealthy(escape(other.to_string().as_bytes(), 200))),
+                    Ok(Err(why @ HttpError::Status { .. })) if self.process.is_none() => {
+                        return Err(AgentError::NotHealthy(why.to_string()));
+                    }
                     Ok(Err(why)) if Instant::now() >= deadline => return Err(AgentError::NotHealthy(why.to_string())),
                     Err(_) if Instant::now() >= deadline => {
                         return Err(AgentError::NotHealthy("it listens and does not answer".to_owned()));
@@ -114,13 +152,13 @@ impl Agent {
     }
 
     /// The stage whose main process is the server: sweeps spare it.
-    pub fn stage(&self) -> u64 {
-        self.stage
+    pub fn stage(&self) -> Option<u64> {
+        self.process.as_ref().map(|process| process.stage)
     }
 
     /// Resolves when the server's process has ended, with its last words.
     pub(super) async fn died(&mut self) -> TurnEnd {
-        died(&mut self.ended).await
+        died(&mut self.process).await
     }
 
     /// Why the server does not speak any more: its end, if that is told soon, else `symptom`.
@@ -131,8 +169,12 @@ impl Agent {
     }
 }
 
-async fn died(ended: &mut JoinHandle<Result<ExecOutcome, SandboxError>>) -> TurnEnd {
-    match ended.await {
+async fn died(process: &mut Option<Process>) -> TurnEnd {
+    let Some(process) = process else {
+        // Nobody tells of the end of one that is not ours.
+        return std::future::pending().await;
+    };
+    match (&mut process.ended).await {
         Ok(Ok(outcome)) => {
             let words = [&outcome.stdout.tail[..], &outcome.stderr.tail[..]].concat();
             let words = escape(&words, LAST_WORDS);

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Agent, AgentError, config,
+    Agent, AgentError, Desk, config,
     events::Events,
     http::{Client, HttpError},
 };
-use crate::{guard::Phase, report::escape, sandbox::Sandbox};
+use crate::{guard::Phase, report::escape};
 
 /// Bytes of one turn's events that are kept.
 const EVENTS_BYTES: u64 = 16 << 20;
@@ -96,14 +96,14 @@ impl Agent {
     /// When its events cannot be kept; whatever the server does is in the report.
     pub async fn turn(
         &mut self,
-        sandbox: &Sandbox,
+        desk: Desk<'_>,
         turn: &Turn,
         tell: &(dyn Fn(&str) + Sync),
     ) -> Result<TurnReport, AgentError> {
         let began = Instant::now();
         let mut record = Recorder::create(&turn.events)?;
         let mut seen = Seen::default();
-        let end = match self.converse(sandbox, turn, tell, &mut record, &mut seen).await {
+        let end = match self.converse(desk, turn, tell, &mut record, &mut seen).await {
             Ok(end) => end,
             Err(HttpError::Unreachable(why)) => self.cause_of(why).await,
             Err(why) => TurnEnd::Agent(why.to_string()),
@@ -126,7 +126,7 @@ impl Agent {
 
     async fn converse(
         &mut self,
-        sandbox: &Sandbox,
+        desk: Desk<'_>,
         turn: &Turn,
         tell: &(dyn Fn(&str) + Sync),
         record: &mut Recorder,
@@ -134,10 +134,10 @@ impl Agent {
     ) -> Result<TurnEnd, HttpError> {
         let client = self.client.clone();
         let (wall, stall) = (self.config.turn_wall, self.config.stall);
-        let directory = format!("directory={}", sandbox.inside().workspace.replace('/', "%2F"));
+        let directory = format!("directory={}", desk.inside().workspace.replace('/', "%2F"));
         // The stream first: it does not repeat what was missed.
         let stream = client
-            .open(sandbox, Method::GET, &format!("/event?{directory}"), None)
+            .open(desk, Method::GET, &format!("/event?{directory}"), None)
             .await?;
         if !stream.status().is_success() {
             return Ok(TurnEnd::Agent(format!("the event stream answered {}", stream.status())));
@@ -148,22 +148,28 @@ impl Agent {
             self.config.bash,
             &self.config.plan,
             &self.config.contract,
-            sandbox.inside(),
+            desk,
         );
         let open = json!({"title": turn.label, "permission": rules});
         let session = client
-            .ask(sandbox, Method::POST, &format!("/session?{directory}"), Some(&open))
+            .ask(desk, Method::POST, &format!("/session?{directory}"), Some(&open))
             .await?;
         let id = session_id(&session).ok_or_else(|| HttpError::Nonsense {
             what: "POST /session".to_owned(),
             why: "no session id".to_owned(),
         })?;
-        let prompt = json!({
-            "parts": [{"type": "text", "text": turn.prompt}],
-            "model": {"providerID": config::PROVIDER, "modelID": config::MODEL},
-        });
+        self.session = Some(id.clone());
+        let mut prompt = json!({"parts": [{"type": "text", "text": turn.prompt}]});
+        let door = (config::PROVIDER.to_owned(), config::MODEL.to_owned());
+        let model = match desk {
+            Desk::Inside(_) => Some(&door),
+            Desk::Outside { .. } => self.config.outside_model.as_ref(),
+        };
+        if let Some((provider, model)) = model {
+            prompt["model"] = json!({"providerID": provider, "modelID": model});
+        }
         let path = format!("/session/{id}/prompt_async?{directory}");
-        client.ask(sandbox, Method::POST, &path, Some(&prompt)).await?;
+        client.ask(desk, Method::POST, &path, Some(&prompt)).await?;
 
         let deadline = tokio::time::Instant::now() + wall;
         let mut silent_until = tokio::time::Instant::now() + stall;
@@ -173,11 +179,11 @@ impl Agent {
                 event = events.next() => event,
                 died = self.died() => return Ok(died),
                 () = tokio::time::sleep_until(deadline) => {
-                    abort(&client, sandbox, &id, &mut events, record).await;
+                    abort(&client, desk, &id, &mut events, record).await;
                     return Ok(TurnEnd::TimedOut);
                 }
                 () = tokio::time::sleep_until(silent_until) => {
-                    abort(&client, sandbox, &id, &mut events, record).await;
+                    abort(&client, desk, &id, &mut events, record).await;
                     return Ok(TurnEnd::Stalled);
                 }
             };
@@ -186,7 +192,7 @@ impl Agent {
             };
             // A deadline counts even while events flood in.
             if tokio::time::Instant::now() >= deadline {
-                abort(&client, sandbox, &id, &mut events, record).await;
+                abort(&client, desk, &id, &mut events, record).await;
                 return Ok(TurnEnd::TimedOut);
             }
             if !is_of(&event, &id) {
@@ -199,19 +205,35 @@ impl Agent {
                 Next::Go(Some(line)) => tell(&line),
                 Next::Refuse { path, body, line } => {
                     tell(&line);
-                    client.ask(sandbox, Method::POST, &path, Some(&body)).await?;
+                    client.ask(desk, Method::POST, &path, Some(&body)).await?;
                 }
-                Next::Idle => return Ok(seen.end()),
+                Next::Idle => {
+                    self.session = None;
+                    return Ok(seen.end());
+                }
             }
+        }
+    }
+
+    /// Ends what the server still does for a turn that was broken off. One inside ends
+    /// with its sandbox; one of the user's goes on until it is told.
+    pub async fn abandon(&mut self, desk: Desk<'_>) {
+        let Some(id) = self.session.take() else { return };
+        let (path, nothing) = (format!("/session/{id}/abort"), json!({}));
+        let told = self.client.ask(desk, Method::POST, &path, Some(&nothing));
+        match tokio::time::timeout(ABORTED, told).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(why)) => tracing::warn!("the server may still work on the turn: {why}"),
+            Err(_) => tracing::warn!("the server may still work on the turn: it did not answer"),
         }
     }
 }
 
 /// Ends a session's work and waits, boundedly, until it says so.
-async fn abort(client: &Client, sandbox: &Sandbox, id: &str, events: &mut Events, record: &mut Recorder) {
+async fn abort(client: &Client, desk: Desk<'_>, id: &str, events: &mut Events, record: &mut Recorder) {
     let path = format!("/session/{id}/abort");
     let idle = async {
-        if let Err(why) = client.ask(sandbox, Method::POST, &path, Some(&json!({}))).await {
+        if let Err(why) = client.ask(desk, Method::POST, &path, Some(&json!({}))).await {
             tracing::warn!("abort: {why}");
             return;
         }

@@ -48,6 +48,8 @@ pub struct ModelDoor {
 struct Shared {
     source: Source,
     model: String,
+    /// The digest of what the inside has to show: digests compare in constant time.
+    authorization: blake3::Hash,
     meter: Mutex<Meter>,
     ledger: Lines,
     recorder: Option<Lines>,
@@ -76,6 +78,7 @@ impl ModelDoor {
         let shared = Shared {
             source,
             model: config.model,
+            authorization: blake3::hash(format!("Bearer {}", config.inside_key.expose()).as_bytes()),
             meter: Mutex::new(Meter::new(config.per_run, config.per_turn)),
             ledger: Lines::create(&config.ledger)?,
             recorder,
@@ -185,6 +188,14 @@ impl Shared {
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let shown = request
+            .headers()
+            .get("authorization")
+            .map(|value| blake3::hash(value.as_bytes()));
+        if shown != Some(self.authorization) {
+            let why = "this door opens to the agent of this run alone";
+            return error(StatusCode::UNAUTHORIZED, "unauthorized", why);
+        }
         if request.method() != Method::POST || !request.uri().path().ends_with("/chat/completions") {
             return error(
                 StatusCode::NOT_FOUND,
@@ -485,4 +496,59 @@ fn exhausted(cap: Exhausted) -> Response<Body> {
         "budget_exhausted",
         &format!("the runner's budget is used up: {cap:?}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::{broker::Budget, record::Secret};
+
+    #[tokio::test]
+    async fn it_opens_to_whoever_shows_the_key_of_the_run() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let door = ModelDoor::open(DoorConfig {
+            upstream: Upstream::Bundled(
+                "{\"cassette\": 1}\n{\"turn\": \"t\", \"occurrence\": 1, \"call\": 1, \"reply\": {\"text\": \"yes\"}}\n",
+            ),
+            model: "m".to_owned(),
+            inside_key: Secret::new("d00r-key"),
+            per_run: Budget::default(),
+            per_turn: Budget::default(),
+            ledger: dir.path().join("model.jsonl"),
+            record_to: None,
+        })
+        .expect("opens");
+        door.begin_turn("t");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        door.serve(listener);
+        let ask = async |header: &str| {
+            let mut stream = tokio::net::TcpStream::connect(address).await.expect("connect");
+            let request = format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{header}connection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+            );
+            stream.write_all(request.as_bytes()).await.expect("write");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("read");
+            answer
+        };
+        for wrong in [
+            "",
+            "authorization: Bearer none\r\n",
+            "authorization: Bearer d00r-key2\r\n",
+            "authorization: Basic d00r-key\r\n",
+        ] {
+            let answer = ask(wrong).await;
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{wrong}: {answer}");
+            assert!(answer.contains("\"error\"") && !answer.contains("d00r-key"), "{answer}");
+        }
+        assert_eq!(door.usage().1.calls, 0, "what is turned away is not counted");
+        let answer = ask("authorization: Bearer d00r-key\r\n").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && answer.contains("yes"),
+            "{answer}"
+        );
+    }
 }

@@ -52,6 +52,8 @@ pub struct DoorConfig {
     pub upstream: Upstream,
     /// The model id that upstream is asked for, whatever the inside names.
     pub model: String,
+    /// What the inside has to show (`Authorization: Bearer`); not the provider's key.
+    pub inside_key: crate::record::Secret,
     /// Caps for the whole run.
     pub per_run: Budget,
     /// Caps for one turn.

@@ -204,9 +204,12 @@ pub(super) struct RunArgs {
     /// The OpenCode executable [default: $OPENCODE_BIN, PATH, ~/.opencode/bin, the tool's cache].
     #[arg(long, value_name = "FILE")]
     pub opencode_bin: Option<PathBuf>,
-    /// An OpenCode server outside the sandbox: refused by this version.
-    #[arg(long, value_name = "URL", hide = true)]
+    /// An OpenCode server of this host that runs already: THE AGENT THEN RUNS OUTSIDE THE SANDBOX; needs --allow-unsandboxed-agent [env: OPENCODE_SERVER_USERNAME, OPENCODE_SERVER_PASSWORD].
+    #[arg(long, value_name = "URL")]
     pub opencode_url: Option<String>,
+    /// Accept that what --opencode-url names runs without any wall.
+    #[arg(long)]
+    pub allow_unsandboxed_agent: bool,
     /// What the agent's shell may run; the walls and the guard hold either way.
     #[arg(long, value_enum, default_value = "restricted")]
     pub opencode_bash: BashMode,

@@ -42,6 +42,7 @@ const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 pub fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == "guest-launcher" => return crate::sandbox::jail::launcher_main(),
+        Some(verb) if verb == "guest-bare" => return crate::sandbox::bare::guest_main(),
         Some(verb) if verb == "engine-reaper" => return crate::sandbox::docker::reaper_main(),
         Some(verb) if verb == "guest" => return crate::guest::guest_main(),
         _ => {}
@@ -157,7 +158,7 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
         return Ok(0);
     }
     let grants = granted(grants, &invocation.around, reporter);
-    let outcome = engine::run(&args.options(grants, model)?, reporter, stop).await?;
+    let outcome = engine::run(&args.options(grants, model, &invocation.around)?, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
     Ok(outcome.summary.exit_code)
 }
@@ -302,7 +303,7 @@ fn demo_options(
         return Err(EngineError::Usage("the demonstration is a run".to_owned()));
     };
     let model = model::Resolved::of(ModelChoice::Bundled(DEMO));
-    let mut options = run.options(Vec::new(), model)?;
+    let mut options = run.options(Vec::new(), model, &invocation.around)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);
     options.target.walls = args.walls.options();

@@ -44,6 +44,12 @@ pub(super) async fn resolve(args: &RunArgs, around: &Surroundings) -> Resolved {
         }),
         warnings: Vec::new(),
     };
+    if args.opencode_url.is_some() {
+        found.api_key = None;
+        found.choice = of_the_server(named.as_ref().map(|model| model.value.as_str()));
+        found.model = named;
+        return found;
+    }
     if let Some(file) = named.as_ref().and_then(|model| model.value.strip_prefix("cassette:")) {
         found.choice = Ok(ModelChoice::Cassette(PathBuf::from(file)));
         found.model = named;
@@ -132,6 +138,20 @@ async fn endpoint(args: &RunArgs, around: &Surroundings, warnings: &mut Vec<Stri
         }
     }
     named.or_else(|| around.configured("base_url"))
+}
+
+/// What a server of the user's is asked for: it has its own providers and keys.
+fn of_the_server(named: Option<&str>) -> Result<ModelChoice, String> {
+    match named.map(|model| (model, model.split_once('/'))) {
+        None => Ok(ModelChoice::OfTheServer(None)),
+        Some((_, Some((provider, id)))) if !provider.is_empty() && !id.is_empty() && !provider.contains(':') => {
+            Ok(ModelChoice::OfTheServer(Some((provider.to_owned(), id.to_owned()))))
+        }
+        Some((model, _)) => Err(format!(
+            "model `{}`: the server at --opencode-url asks its own providers: `provider/model` is expected, or nothing",
+            model.escape_debug()
+        )),
+    }
 }
 
 /// A flag that is not blank.

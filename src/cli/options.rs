@@ -3,11 +3,13 @@
 use super::{
     args::{RunArgs, TargetArgs, WallArgs},
     model::Resolved,
+    surroundings::Surroundings,
 };
 use crate::{
+    agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, RunOptions, TargetOptions, WallOptions},
+    engine::{Caps, EngineError, OutsideAgent, RunOptions, TargetOptions, WallOptions},
     record::Secret,
 };
 
@@ -58,13 +60,14 @@ impl WallArgs {
 
 impl RunArgs {
     /// # Errors
-    /// [`EngineError::Usage`] where there is no model, and for an agent outside.
-    pub fn options(&self, grants: Vec<(String, Secret)>, model: Resolved) -> Result<RunOptions, EngineError> {
-        if self.opencode_url.is_some() {
-            let why = "--opencode-url: an agent outside the sandbox is not supported by this version; \
-                       leave it out, and OpenCode runs inside";
-            return Err(EngineError::Usage(why.to_owned()));
-        }
+    /// [`EngineError::Usage`] where there is no model, and for an agent outside that
+    /// was not allowed, or cannot be there.
+    pub fn options(
+        &self,
+        grants: Vec<(String, Secret)>,
+        model: Resolved,
+        around: &Surroundings,
+    ) -> Result<RunOptions, EngineError> {
         Ok(RunOptions {
             target: self.target.options(grants),
             goal: self.goal.clone(),
@@ -73,6 +76,7 @@ impl RunArgs {
             api_key: model.api_key.map(|key| key.value),
             record_cassette: self.record_cassette.clone(),
             opencode_bin: self.opencode_bin.clone(),
+            outside: self.outside(around)?,
             bash: self.opencode_bash,
             turn_wall: self.turn_timeout,
             stall: self.stall_timeout,
@@ -92,5 +96,43 @@ impl RunArgs {
             },
             apply: self.apply,
         })
+    }
+
+    /// The user's server, where the agent is to work there.
+    ///
+    /// # Errors
+    /// As [`RunArgs::options`].
+    pub fn outside(&self, around: &Surroundings) -> Result<Option<OutsideAgent>, EngineError> {
+        let refuse = |why: String| Err(EngineError::Usage(why));
+        let Some(url) = self.opencode_url.as_deref().filter(|url| !url.trim().is_empty()) else {
+            return match self.allow_unsandboxed_agent {
+                true => refuse("--allow-unsandboxed-agent is for --opencode-url, which is not given".to_owned()),
+                false => Ok(None),
+            };
+        };
+        if !self.allow_unsandboxed_agent {
+            return refuse(
+                "--opencode-url: an agent at a server of yours runs outside the sandbox, with all that its user may do; \
+                 accept that with --allow-unsandboxed-agent, or leave both out, and OpenCode runs inside"
+                    .to_owned(),
+            );
+        }
+        if self.opencode_bin.is_some() {
+            return refuse("--opencode-bin and --opencode-url: one server is enough".to_owned());
+        }
+        if self.record_cassette.is_some() {
+            return refuse(
+                "--record-cassette: the calls of an agent at --opencode-url do not come by, so there is nothing to record"
+                    .to_owned(),
+            );
+        }
+        let server = Server::parse(url)
+            .map_err(|why| EngineError::Usage(format!("--opencode-url {}: {why}", url.escape_debug())))?;
+        let variable = |name: &str| around.variable(name).map(|setting| setting.value);
+        Ok(Some(OutsideAgent {
+            server,
+            user: variable("OPENCODE_SERVER_USERNAME").unwrap_or_else(|| "opencode".to_owned()),
+            password: variable("OPENCODE_SERVER_PASSWORD").map(Secret::new),
+        }))
     }
 }

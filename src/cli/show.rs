@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     engine::{Outcome, Summary},
+    policy::Tier,
     report::escape,
     sandbox::jail::{Probe, ProbeState},
 };
@@ -79,6 +80,9 @@ pub(super) fn probe(probe: &Probe, opencode: &str) -> String {
         }
     }
     match probe.tier {
+        Some(Tier::Landlock) => {
+            text.push_str("tier: landlock; taken only where it is accepted with --min-tier landlock\n")
+        }
         Some(tier) => {
             let _ = writeln!(text, "tier: {tier}");
         }

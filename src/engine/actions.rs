@@ -74,8 +74,6 @@ pub(super) struct Stand<'a> {
     pub judge: &'a Judge<'a>,
     /// Their directory in the run: `iter_0001/actions`.
     pub name: &'a str,
-    /// What bootstrap's `env` gives the agent.
-    pub env: &'a [(String, String)],
 }
 
 impl Stand<'_> {
@@ -98,6 +96,12 @@ impl Stand<'_> {
             ..Performed::default()
         };
         let run = self.judge.run;
+        let outside = "the agent works outside the sandbox, and commands of its choice are not performed there";
+        let read = read.and_then(|bytes| {
+            (!workspace.is_outside())
+                .then_some(bytes)
+                .ok_or_else(|| outside.to_owned())
+        });
         if let Ok(bytes) = &read {
             run.write(&format!("{}/actions.yml", self.name), bytes)?;
         }
@@ -112,7 +116,7 @@ impl Stand<'_> {
                 let prefix = format!("{}/actions_parse", self.name);
                 let result = CommandResult::never_run(UNUSABLE, Blame::Agent, &why).keep(run, &prefix, STAGE)?;
                 done.count(&result);
-                let _ = writeln!(done.told, "The file was not understood and is removed: {why}");
+                let _ = writeln!(done.told, "The file is removed, and nothing of it was done: {why}");
             }
         }
         Ok(Some(done))
@@ -205,7 +209,9 @@ impl Stand<'_> {
         let sandbox = agent(workspace)?;
         let inside = sandbox.inside();
         let mut env = Environment::new(inside);
-        env.extend(self.env);
+        if let Some(bootstrap) = judge.bootstrap {
+            env.extend(&bootstrap.env(inside)?);
+        }
         env.set("AIDER_FSM_ACTION_ID", action.id.as_str());
         let caps = StageCaps::new(
             action.timeout,

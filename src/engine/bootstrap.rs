@@ -1,5 +1,5 @@
-//! `.aider_fsm/bootstrap.yml`, read: its commands as a stage, its variables, and the
-//! key that its layer is kept under.
+//! `.aider_fsm/bootstrap.yml`, read: its commands as a stage, its variables as each
+//! sandbox's places make them, and the key that its layer is kept under.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -13,10 +13,10 @@ use crate::{
         environment::Environment,
         workspace::{Walls, Workspace},
     },
-    names::RelPath,
+    names::{RelPath, RunId},
     policy::{Inside, Limits, Tier},
     record::{RunDir, Secret},
-    sandbox,
+    sandbox::{self, Backend},
     tree::{Content, EntryKind},
 };
 
@@ -49,10 +49,9 @@ const HOST: [&str; 8] = [
 /// What a target's bootstrap asks for.
 #[derive(Clone, Debug)]
 pub(super) struct Bootstrap {
-    /// Its commands, with `env` as they see it; there may be none.
-    pub stage: Stage,
-    /// `env` as the contract's stages see it: it may hold what the user grants.
-    pub for_stages: Vec<(String, String)>,
+    parsed: contract::Bootstrap,
+    /// What the user grants.
+    grants: Vec<(String, Secret)>,
     /// What is to be told of the file.
     pub warnings: Vec<String>,
     /// The file, with values that are secrets by their look taken out.
@@ -72,7 +71,6 @@ impl Bootstrap {
     /// [`EngineError::Contract`] when it is malformed, or no regular file.
     pub fn of(workspace: &Workspace, options: &TargetOptions) -> Result<Option<Self>, EngineError> {
         let path = path();
-        let malformed = |why: contract::ContractError| EngineError::Contract(why.to_string());
         match workspace.copied().manifest.get(&path).map(|entry| &entry.kind) {
             None => return Ok(None),
             Some(EntryKind::File { .. }) => {}
@@ -80,43 +78,62 @@ impl Bootstrap {
         }
         let text = workspace.read(&path, MAX_DOCUMENT as u64)?.unwrap_or_default();
         let parsed = contract::Bootstrap::parse(&path, &text).map_err(malformed)?;
-        let inside = Inside::private();
-        let known = |granted: bool| {
-            let mut env = Environment::new(&inside);
-            if granted {
-                env.grant(&options.grants);
-            }
-            env.set("AIDER_FSM_REPO_ROOT", inside.workspace.as_str());
-            env.into_pairs()
-        };
-        let env = |granted| {
-            parsed
-                .environment(&known(granted), &inside.workspace)
-                .map_err(malformed)
-        };
-        Ok(Some(Self {
-            for_stages: env(true)?,
+        let bootstrap = Self {
             masked: parsed.masked(&String::from_utf8_lossy(&text), hides),
             warnings: parsed.warnings.iter().map(ToString::to_string).collect(),
-            stage: Stage {
-                name: StageName::Bootstrap,
-                env: variables(&parsed, &[]).map_err(malformed)?,
-                cmds: parsed.cmds,
-                timeout: parsed.timeout,
-                retries: parsed.retries,
-                workdir: parsed.workdir,
-            },
-        }))
+            grants: options.grants.clone(),
+            parsed,
+        };
+        // What is too long is said before anything is built.
+        bootstrap.env(&Inside::private())?;
+        bootstrap.env_of_stages(&Inside::private())?;
+        Ok(Some(bootstrap))
+    }
+
+    /// Whether it has commands.
+    pub fn has_commands(&self) -> bool {
+        !self.parsed.cmds.is_empty()
+    }
+
+    /// `env` as its own commands and the agent see it.
+    ///
+    /// # Errors
+    /// [`EngineError::Contract`] where a value is too long once it is expanded there.
+    pub fn env(&self, inside: &Inside) -> Result<Vec<(String, String)>, EngineError> {
+        variables(&self.parsed, &[], inside).map_err(malformed)
+    }
+
+    /// `env` as the contract's stages see it: it may hold what the user grants.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::env`].
+    pub fn env_of_stages(&self, inside: &Inside) -> Result<Vec<(String, String)>, EngineError> {
+        variables(&self.parsed, &self.grants, inside).map_err(malformed)
+    }
+
+    /// Its commands in a sandbox.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::env`].
+    pub fn stage(&self, inside: &Inside) -> Result<Stage, EngineError> {
+        Ok(Stage {
+            name: StageName::Bootstrap,
+            env: self.env(inside)?,
+            cmds: self.parsed.cmds.clone(),
+            timeout: self.parsed.timeout,
+            retries: self.parsed.retries,
+            workdir: self.parsed.workdir.clone(),
+        })
     }
 
     /// Keeps `bootstrap.yml` and `bootstrap_env.json` in the directory `name` of the run.
-    pub fn keep(&self, run: &RunDir, name: &str) -> Result<(), EngineError> {
+    pub fn keep(&self, run: &RunDir, name: &str, places: &Places) -> Result<(), EngineError> {
         run.write(&format!("{name}/bootstrap.yml"), self.masked.as_bytes())?;
         let shown = |(name, value): &(String, String)| {
             let value = if hides(name, value) { HIDDEN } else { value };
             (name.clone(), json!(value))
         };
-        let env: serde_json::Map<_, _> = self.stage.env.iter().map(shown).collect();
+        let env: serde_json::Map<_, _> = self.env(&places.inside)?.iter().map(shown).collect();
         run.write_json(&format!("{name}/bootstrap_env.json"), &env)?;
         Ok(())
     }
@@ -127,6 +144,7 @@ impl Bootstrap {
         workspace: &Workspace,
         pipeline: &contract::Pipeline,
         unattended: Unattended,
+        places: &Places,
     ) -> Result<Content, EngineError> {
         let Walls {
             limits,
@@ -142,10 +160,10 @@ impl Bootstrap {
             tree: workspace.copied().digest,
             work: workspace.current().digest(),
             protected: (&sets.plan, &sets.contract, &sets.withheld),
-            cmds: &self.stage.cmds,
-            workdir: self.stage.workdir.as_ref(),
-            env: &self.stage.env,
-            inside: Inside::private(),
+            cmds: &self.parsed.cmds,
+            workdir: self.parsed.workdir.as_ref(),
+            env: &self.env(&places.inside)?,
+            places,
             security: (
                 format!("{:?}", pipeline.security.mode),
                 &pipeline.security.allow,
@@ -166,14 +184,46 @@ impl Bootstrap {
     }
 }
 
+fn malformed(why: contract::ContractError) -> EngineError {
+    EngineError::Contract(why.to_string())
+}
+
+/// Where a bootstrap's commands run, and where what they make may be used again.
+#[derive(Serialize)]
+pub(super) struct Places {
+    /// Where things are in every sandbox; by the names of variables where they are
+    /// elsewhere in each.
+    inside: Inside,
+    /// The only run that may use it then: what a command writes can name its own place.
+    run: Option<RunId>,
+}
+
+impl Places {
+    /// Those of the run's back end.
+    pub fn of(backend: &Backend, run: &RunId) -> Self {
+        match backend.inside() {
+            Some(inside) => Self { inside, run: None },
+            None => Self {
+                inside: Inside {
+                    workspace: "$AIDER_FSM_REPO_ROOT".to_owned(),
+                    home: "$HOME".to_owned(),
+                    tmp: "$TMPDIR".to_owned(),
+                    ..Inside::private()
+                },
+                run: Some(run.clone()),
+            },
+        }
+    }
+}
+
 /// What `env` comes to where `grants` are in the environment. Its own commands and the
 /// agent see what it comes to without: what they make and say is kept and shown.
 fn variables(
     parsed: &contract::Bootstrap,
     grants: &[(String, Secret)],
+    inside: &Inside,
 ) -> Result<Vec<(String, String)>, contract::ContractError> {
-    let inside = Inside::private();
-    let mut known = Environment::new(&inside);
+    let mut known = Environment::new(inside);
     known.grant(grants);
     known.set("AIDER_FSM_REPO_ROOT", inside.workspace.as_str());
     parsed.environment(&known.into_pairs(), &inside.workspace)
@@ -191,7 +241,7 @@ struct Key<'a> {
     cmds: &'a [String],
     workdir: Option<&'a RelPath>,
     env: &'a [(String, String)],
-    inside: Inside,
+    places: &'a Places,
     security: (String, &'a [String], &'a [String]),
     strict: bool,
     limits: &'a Limits,
@@ -220,7 +270,7 @@ mod tests {
         let text = b"env:\n  ROOT: ${AIDER_FSM_REPO_ROOT}/x\n  URL: db://me:${DB_PASS}@h\n  PATH: bin:$PATH\n";
         let parsed = contract::Bootstrap::parse(&path(), text).expect("it is well formed");
         let value = |grants: &[(String, Secret)], name: &str| {
-            let env = variables(&parsed, grants).expect("short");
+            let env = variables(&parsed, grants, &Inside::private()).expect("short");
             env.into_iter()
                 .find(|(known, _)| known == name)
                 .map(|(_, value)| value)

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::{
-    agent::{Agent, AgentConfig},
-    broker::ModelDoor,
+    agent::{Agent, AgentConfig, Desk},
+    broker::{ModelDoor, Usage},
     contract::Plan,
     engine::{
-        EngineError, Stop,
+        EngineError, OutsideAgent, Stop,
         facts::{self, Seed},
         judge::{Judge, Verification},
         turn::UnderWay,
@@ -37,6 +37,8 @@ pub(super) struct Parts<'a> {
     pub seeds: Vec<Seed>,
     pub door: &'a ModelDoor,
     pub agent_config: AgentConfig,
+    /// The user's server, where the agent works there.
+    pub outside: Option<OutsideAgent>,
     pub machine: Machine,
     pub chronicle: Chronicle<'a>,
     pub workspace: Workspace,
@@ -53,6 +55,8 @@ pub(super) struct Tally {
     pub guard_events: u64,
     /// Agent turns.
     pub turns: u64,
+    /// Tokens, as the agent reports them.
+    pub told: Usage,
     /// The engine's own time per iteration, turns and stages excluded.
     pub own_time: Vec<Duration>,
 }
@@ -140,7 +144,11 @@ impl<'a> Drive<'a> {
 
     /// Ends what lives in the agent's sandbox.
     pub async fn close(&mut self) -> Result<(), EngineError> {
-        self.agent = None;
+        if let (Some(mut agent), Some(desk)) = (self.agent.take(), self.parts.workspace.desk())
+            && matches!(desk, Desk::Outside { .. })
+        {
+            agent.abandon(desk).await;
+        }
         self.parts.workspace.close_agent().await
     }
 

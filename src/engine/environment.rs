@@ -26,7 +26,9 @@ impl Environment {
             ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
             ("PYTHONUNBUFFERED", "1"),
         ];
-        Self(fixed.map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect())
+        let above = inside.above().map(|above| ("GIT_CEILING_DIRECTORIES", above));
+        let all = fixed.into_iter().chain(above);
+        Self(all.map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
     }
 
     /// Sets what the user grants.

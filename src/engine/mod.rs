@@ -7,7 +7,7 @@
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
-//! | `workspace` | checkpoints, and the sandboxes stacked on them |
+//! | `workspace`, `seat` | checkpoints, the sandboxes stacked on them, and the agent's place |
 //! | `judge` | one verification in a fresh sandbox |
 //! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
 //! | `actions` | what the agent asks for after a failure |
@@ -29,6 +29,7 @@ mod options;
 mod run;
 mod schemas;
 mod scratch;
+mod seat;
 mod site;
 mod slots;
 mod stop;
@@ -41,7 +42,7 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{BackendChoice, Caps, ModelChoice, RunOptions, TargetOptions, Unattended, WallOptions};
+pub use options::{BackendChoice, Caps, ModelChoice, OutsideAgent, RunOptions, TargetOptions, Unattended, WallOptions};
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
 pub use stop::{Stop, Stopper};

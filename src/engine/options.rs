@@ -2,7 +2,13 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{agent::BashMode, broker::Budget, names::RelPath, policy::Tier, record::Secret};
+use crate::{
+    agent::{BashMode, Server},
+    broker::Budget,
+    names::RelPath,
+    policy::Tier,
+    record::Secret,
+};
 
 /// Caps on time from the user's side. Nothing that a repository, its contract or an
 /// agent writes can lift them.
@@ -70,6 +76,19 @@ pub enum ModelChoice {
     Cassette(PathBuf),
     /// A cassette that is part of this program.
     Bundled(&'static str),
+    /// What a server outside asks of its own providers; its own choice where none is named.
+    OfTheServer(Option<(String, String)>),
+}
+
+/// An agent that works outside every sandbox, by the user's word.
+#[derive(Clone, Debug)]
+pub struct OutsideAgent {
+    /// Its server.
+    pub server: Server,
+    /// The server's user.
+    pub user: String,
+    /// The password, where it has one.
+    pub password: Option<Secret>,
 }
 
 impl fmt::Display for ModelChoice {
@@ -78,6 +97,8 @@ impl fmt::Display for ModelChoice {
             ModelChoice::Endpoint { provider, model, .. } => write!(f, "{provider}/{model}"),
             ModelChoice::Cassette(path) => write!(f, "cassette:{}", path.display()),
             ModelChoice::Bundled(_) => f.write_str("cassette"),
+            ModelChoice::OfTheServer(Some((provider, model))) => write!(f, "{provider}/{model}"),
+            ModelChoice::OfTheServer(None) => f.write_str("the server's own"),
         }
     }
 }
@@ -130,6 +151,8 @@ pub struct RunOptions {
     pub record_cassette: Option<PathBuf>,
     /// The OpenCode binary, if named.
     pub opencode_bin: Option<PathBuf>,
+    /// The user's server, where the agent is to work there.
+    pub outside: Option<OutsideAgent>,
     /// Shell permission of the agent.
     pub bash: BashMode,
     /// Wall cap of one turn.

@@ -2,6 +2,8 @@
 
 use std::{path::Path, time::Instant};
 
+use serde_json::json;
+
 use crate::{
     agent::{self, AgentConfig},
     broker::{DoorConfig, ModelDoor, Upstream},
@@ -19,8 +21,9 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    record::{Chronicle, OpenCode, RunDir, Subject},
+    record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
+    sandbox::{Wall, WallState},
     tree::{self, Change},
 };
 
@@ -28,6 +31,18 @@ use crate::{
 const EXPORT_BYTES: u64 = 4 << 30;
 /// Largest plan that the summary looks into.
 const PLAN_BYTES: u64 = 1 << 20;
+
+/// A cassette on which nothing is recorded.
+const NO_ANSWERS: &str = "{\"cassette\": 1}\n";
+
+fn outside_warning(url: &str) -> String {
+    format!(
+        "THE AGENT RUNS OUTSIDE THE SANDBOX, at {url}: whatever it and its shell do, they do as the user of that \
+         server, on this host, with its network and its files. What it changes in its copy of the tree is judged and \
+         taken back as ever, and the contract's stages run in a sandbox; nothing else holds. Budgets of model calls \
+         and tokens are not counted there"
+    )
+}
 
 /// Runs the loop on a target until the machine ends.
 ///
@@ -41,17 +56,33 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         .iter()
         .map(|path| Seed::read(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let found = agent::find_binary(options.opencode_bin.as_deref())?;
-    let binary = agent::reachable(&found)?;
+    let found = match &options.outside {
+        Some(_) => None,
+        None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
+    };
     let granted = options.target.grants.iter().map(|(_, value)| value);
-    let secrets: Vec<_> = options.api_key.iter().chain(granted).cloned().collect();
+    // Where the inside shares the host's network others could call the door as well.
+    let door_key = Secret::new(uuid::Uuid::new_v4().simple().to_string());
+    let password = options.outside.as_ref().and_then(|outside| outside.password.as_ref());
+    let keys = options.api_key.iter().chain([&door_key]).chain(password);
+    let secrets: Vec<_> = keys.chain(granted).cloned().collect();
     let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
     let withheld = guard::withheld()
         .into_iter()
         .filter(|path| !options.allow_repo_config.contains(path))
         .collect();
-    let mounts = agent::mounts(&binary, site.scratch.path())?;
+    let mounts = match &found {
+        Some(found) => agent::mounts(&agent::reachable(found)?, site.scratch.path())?,
+        None => Vec::new(),
+    };
     let mut workspace = site.workspace(&options.target, &options.plan, withheld, mounts)?;
+    if let Some(outside) = &options.outside {
+        let text = outside_warning(outside.server.url());
+        site.run
+            .journal("outside-agent", &json!({"url": outside.server.url()}))?;
+        reporter.say(Happening::Warning { text });
+        workspace.seat_outside(outside.server.clone());
+    }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
     let bootstrap = Bootstrap::of(&workspace, &options.target)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
@@ -60,11 +91,11 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         model: options.model.to_string(),
         ..site.subject(&options.target, &options.plan, &pipeline)
     };
-    let opencode = OpenCode {
+    let opencode = found.as_ref().map(|found| OpenCode {
         path: found.display().to_string(),
-        version: agent::version_of(&found),
-    };
-    let mut chronicle = Chronicle::begin(&site.run, subject, Some(opencode))?;
+        version: agent::version_of(found),
+    });
+    let mut chronicle = Chronicle::begin(&site.run, subject, opencode)?;
     let deadline = options.target.caps.deadline(began);
     let judge = Judge {
         backend: &site.backend,
@@ -99,7 +130,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         );
         reporter.say(Happening::Warning { text });
     }
-    let door = open_door(options, &site.run)?;
+    let door = open_door(options, door_key.clone(), &site.run)?;
     let prompts = Prompts::new(
         options.plan.to_string(),
         options.target.pipeline.to_string(),
@@ -113,7 +144,12 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         turn_wall: options.turn_wall,
         stall: options.stall,
         logs: site.run.path().join("agent"),
-        env: bootstrap.as_ref().map(|b| b.stage.env.clone()).unwrap_or_default(),
+        env: Vec::new(),
+        outside_model: match &options.model {
+            ModelChoice::OfTheServer(model) => model.clone(),
+            _ => None,
+        },
+        door_key,
     };
     let machine = Machine::new(fsm::Limits {
         max_iters: options.max_iters,
@@ -131,6 +167,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         seeds,
         door: &door,
         agent_config,
+        outside: options.outside.clone(),
         machine,
         chronicle,
         workspace,
@@ -188,7 +225,24 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     }
     bring_out(&parts.workspace, &site.run, reporter, &mut summary)?;
     drop(parts);
-    summary.usage = Some(door.close()?);
+    let counted = door.close()?;
+    summary.usage = Some(counted);
+    if let Some(outside) = &options.outside {
+        let url = outside.server.url();
+        summary.outside_agent = Some(url.to_owned());
+        // Nobody but the agent itself tells what it used.
+        summary.usage = Some(tally.told);
+        if let Some(report) = &mut summary.walls {
+            let why = format!("it works at {url}, outside every sandbox, by --allow-unsandboxed-agent");
+            report.walls.insert(
+                0,
+                Wall {
+                    name: "sandbox of the agent".to_owned(),
+                    state: WallState::Absent(why),
+                },
+            );
+        }
+    }
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     site.scratch.remove()?;
     if options.apply && done {
@@ -213,10 +267,12 @@ async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace) -> Result<Option<
     }))
 }
 
-fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineError> {
+fn open_door(options: &RunOptions, door_key: Secret, run: &RunDir) -> Result<ModelDoor, EngineError> {
     let (upstream, model) = match &options.model {
         ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
         ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
+        // A door that nobody is led to.
+        ModelChoice::OfTheServer(_) => (Upstream::Bundled(NO_ANSWERS), String::new()),
         ModelChoice::Endpoint { base_url, model, .. } => (
             Upstream::Http {
                 base_url: base_url.clone(),
@@ -228,6 +284,7 @@ fn open_door(options: &RunOptions, run: &RunDir) -> Result<ModelDoor, EngineErro
     Ok(ModelDoor::open(DoorConfig {
         upstream,
         model,
+        inside_key: door_key,
         per_run: options.run_budget,
         per_turn: options.turn_budget,
         ledger: run.path().join("model.jsonl"),

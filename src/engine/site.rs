@@ -108,7 +108,7 @@ impl Site {
                 text: format!("not copied: {path}: {why}"),
             });
         }
-        let backend = walls::choose(&options.walls, &run, reporter).await?;
+        let backend = walls::choose(&options.walls, &scratch.path().join("trial"), &run, reporter).await?;
         Ok(Self {
             run,
             target,

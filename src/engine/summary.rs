@@ -52,7 +52,10 @@ pub struct Summary {
     pub verified: bool,
     /// Its metrics.
     pub metrics: Option<serde_json::Value>,
-    /// Model usage, where the door counted it.
+    /// The user's server at which the agent worked, outside every sandbox (`--opencode-url`).
+    #[serde(default)]
+    pub outside_agent: Option<String>,
+    /// Model usage, where the door counted it; of an agent outside, what it says itself.
     pub usage: Option<Usage>,
     /// The walls that stood.
     pub walls: Option<WallReport>,
@@ -86,6 +89,7 @@ impl Summary {
             refused: Vec::new(),
             verified: false,
             metrics: None,
+            outside_agent: None,
             usage: None,
             walls: None,
             applied: false,

@@ -144,6 +144,8 @@ impl Drive<'_> {
         };
         let events = under_way.keep_events(self.parts.run)?;
         if let Ok(report) = &report {
+            self.tally.told.input_tokens += report.input_tokens;
+            self.tally.told.output_tokens += report.output_tokens;
             let answer = Answer {
                 text: &report.text,
                 tool_calls: report.tool_calls,
@@ -220,7 +222,6 @@ impl Drive<'_> {
         let stand = Stand {
             judge: &self.parts.judge,
             name: &name,
-            env: &self.parts.agent_config.env,
         };
         let mut done = match stand.perform(&mut self.parts.workspace).await {
             Ok(Some(done)) => done,
@@ -233,7 +234,7 @@ impl Drive<'_> {
         let settled = self.settle(Phase::FixOrReplan, false).await?.unwrap_or_default();
         self.keep_evidence("actions", Phase::FixOrReplan, &settled)?;
         done.violations = settled.violations();
-        if self.parts.workspace.agent().is_none() {
+        if self.parts.workspace.desk().is_none() {
             let lost = "the sandbox was lost, and all that they did with it";
             done.violations.push(lost.to_owned());
             // Whatever became of them, they are not performed again.
@@ -271,20 +272,12 @@ impl Drive<'_> {
 
     /// One turn, starting sandbox and server when they are not there.
     async fn ask(&mut self, turn: &Turn) -> Result<TurnReport, EngineError> {
-        if self.agent.is_none() || self.parts.workspace.agent().is_none() {
+        if self.agent.is_none() || self.parts.workspace.desk().is_none() {
             self.agent = None;
-            let sandbox = self.parts.workspace.open_agent(self.parts.backend).await?;
-            if self.tally.turns == 1 {
-                self.parts.run.write_json("walls.json", sandbox.walls())?;
-                self.parts.reporter.say(Happening::Walls {
-                    report: sandbox.walls().clone(),
-                });
-            }
-            let door = sandbox.listen(sandbox.inside().model_port).await?;
-            self.parts.door.serve(door);
-            self.agent = Some(Agent::start(sandbox, self.parts.agent_config.clone()).await?);
+            self.parts.workspace.open_agent(self.parts.backend).await?;
+            self.agent = Some(self.engage().await?);
         }
-        let (Some(agent), Some(sandbox)) = (self.agent.as_mut(), self.parts.workspace.agent()) else {
+        let (Some(agent), Some(desk)) = (self.agent.as_mut(), self.parts.workspace.desk()) else {
             return Err(EngineError::Usage("no agent".to_owned()));
         };
         let (reporter, door) = (self.parts.reporter, self.parts.door);
@@ -296,7 +289,31 @@ impl Drive<'_> {
                 tokens: total.input_tokens + total.output_tokens,
             });
         };
-        Ok(agent.turn(sandbox, turn, &tell).await?)
+        Ok(agent.turn(desk, turn, &tell).await?)
+    }
+
+    /// The server at the agent's new place: started inside, or the user's.
+    async fn engage(&self) -> Result<Agent, EngineError> {
+        let mut config = self.parts.agent_config.clone();
+        let Some(sandbox) = self.parts.workspace.agent() else {
+            let (Some(desk), Some(outside)) = (self.parts.workspace.desk(), &self.parts.outside) else {
+                return Err(EngineError::Usage("no agent".to_owned()));
+            };
+            let user = (outside.user.as_str(), outside.password.as_ref());
+            return Ok(Agent::attach(desk, user, config).await?);
+        };
+        if self.tally.turns == 1 {
+            self.parts.run.write_json("walls.json", sandbox.walls())?;
+            self.parts.reporter.say(Happening::Walls {
+                report: sandbox.walls().clone(),
+            });
+        }
+        let door = sandbox.listen(sandbox.inside().model_port).await?;
+        self.parts.door.serve(door);
+        if let Some(bootstrap) = self.parts.judge.bootstrap {
+            config.env = bootstrap.env(sandbox.inside())?;
+        }
+        Ok(Agent::start(sandbox, config).await?)
     }
 
     /// Who failed in a turn that did not come to its end, if it did not.
@@ -327,7 +344,7 @@ impl Drive<'_> {
     /// Judges the phase. A sandbox that died in it is replaced by one on the last
     /// accepted state, which takes back all that the phase did; the inner error says why.
     async fn settle(&mut self, phase: Phase, discard: bool) -> Result<Result<Settled, String>, EngineError> {
-        let server = self.agent.as_ref().map(Agent::stage);
+        let server = self.agent.as_ref().and_then(Agent::stage);
         match self
             .parts
             .workspace

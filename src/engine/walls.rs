@@ -1,5 +1,7 @@
 //! What builds the walls of a run: the user's choice, else what this machine has.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::{
@@ -10,22 +12,29 @@ use crate::{
     sandbox::{
         Backend, SandboxError,
         docker::{self, Docker, Engine, Start},
-        jail::Jail,
     },
 };
 
 /// Chooses, says so, and has what dead runs left with the engine removed.
-pub(super) async fn choose(options: &WallOptions, run: &RunDir, reporter: &Reporter) -> Result<Backend, EngineError> {
+/// `scratch` is a directory for a trial.
+pub(super) async fn choose(
+    options: &WallOptions,
+    scratch: &Path,
+    run: &RunDir,
+    reporter: &Reporter,
+) -> Result<Backend, EngineError> {
+    let kernel = Backend::of_this_kernel(options.min_tier, scratch);
     let (backend, why) = match options.backend {
-        BackendChoice::Jail => (Backend::Jail(Jail::new()?), "as asked".to_owned()),
+        BackendChoice::Jail => (kernel.await?, "as asked".to_owned()),
         BackendChoice::Docker => (container(options, reporter).await?, "as asked".to_owned()),
         BackendChoice::Auto => match found(options).await {
             Ok(docker) => (docker, "an engine answers and has the image".to_owned()),
-            Err(why) => (Backend::Jail(Jail::new()?), why),
+            Err(why) => (kernel.await?, why),
         },
     };
     let (name, about) = match &backend {
         Backend::Jail(_) => ("jail", json!({})),
+        Backend::Bare(bare) => ("jail without namespaces", json!({"refusal": bare.refusal()})),
         Backend::Docker(docker) => {
             let engine = docker.engine().clone();
             let about = json!({"engine": engine.about, "image": docker.image_id()});

@@ -1,18 +1,15 @@
 //! The run's tree: pristine copy, checkpoints, and the sandboxes stacked on them.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    engine::EngineError,
+    agent::{Desk, Server},
+    engine::{EngineError, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
     policy::{Inside, Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{Backend, Sandbox},
-    tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Pristine, Survey, TreeEdits},
+    tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Place, Pristine, Survey, TreeEdits},
 };
 
 /// Why something that a bootstrap wrote is not kept.
@@ -66,14 +63,9 @@ pub(super) struct Workspace {
     start: Checkpoint,
     walls: Walls,
     serial: u64,
-    agent: Option<AgentSite>,
-}
-
-/// The live agent sandbox and what it was stacked on.
-struct AgentSite {
-    sandbox: Sandbox,
-    upper: PathBuf,
-    base: Checkpoint,
+    agent: Option<Seat>,
+    /// The user's server, where the agent is not to run inside.
+    server: Option<Server>,
 }
 
 impl Workspace {
@@ -97,6 +89,7 @@ impl Workspace {
             walls,
             serial: 0,
             agent: None,
+            server: None,
         })
     }
 
@@ -130,9 +123,24 @@ impl Workspace {
         &self.start
     }
 
-    /// The agent's sandbox, if it lives.
+    /// Lets the agent work at the user's server, on copies of the tree.
+    pub fn seat_outside(&mut self, server: Server) {
+        self.server = Some(server);
+    }
+
+    /// Whether the agent works at the user's server.
+    pub fn is_outside(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The agent's sandbox, if it lives and has one.
     pub fn agent(&self) -> Option<&Sandbox> {
-        self.agent.as_ref().map(|site| &site.sandbox)
+        self.agent.as_ref()?.sandbox()
+    }
+
+    /// Where the agent works, if that is there.
+    pub fn desk(&self) -> Option<Desk<'_>> {
+        self.agent.as_ref().map(Seat::desk)
     }
 
     fn next_dir(&mut self, what: &str) -> PathBuf {
@@ -169,32 +177,34 @@ impl Workspace {
         lowers
     }
 
-    /// Builds the agent's sandbox on the accepted state, replacing a dead one.
-    pub async fn open_agent(&mut self, backend: &Backend) -> Result<&Sandbox, EngineError> {
+    /// Gives the agent a place on the accepted state, in place of any earlier one: a
+    /// sandbox, or for the user's server a copy of what a sandbox would show.
+    pub async fn open_agent(&mut self, backend: &Backend) -> Result<(), EngineError> {
         self.close_agent().await?;
         let mask_dir = self.next_dir("mask");
         let mask = tree::mask_layer(&self.base, &self.sets.withheld, &mask_dir)?;
         let mut lowers = self.lowers();
         lowers.push(mask);
-        let plan = self.plan(Role::Agent, "agent", lowers);
-        let sandbox = backend.create(&plan).await?;
-        let upper = plan.workspace.scratch.join("upper");
-        Ok(&self
-            .agent
-            .insert(AgentSite {
-                sandbox,
-                upper,
-                base: self.current.clone(),
-            })
-            .sandbox)
+        let seat = match self.server.clone() {
+            Some(server) => {
+                let dir = self.next_dir("outside");
+                Seat::outside(&server, &lowers, dir, self.current.clone())?
+            }
+            None => {
+                let plan = self.plan(Role::Agent, "agent", lowers);
+                Seat::inside(backend.create(&plan).await?, self.current.clone())
+            }
+        };
+        self.agent = Some(seat);
+        Ok(())
     }
 
-    /// Ends the agent's sandbox.
+    /// Ends the agent's sandbox, or removes its copy.
     pub async fn close_agent(&mut self) -> Result<(), EngineError> {
-        if let Some(site) = self.agent.take() {
-            site.sandbox.destroy().await?;
+        match self.agent.take() {
+            Some(seat) => seat.leave().await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Ends a phase: stops what the turn left running, takes a checkpoint,
@@ -210,12 +220,10 @@ impl Workspace {
         let Some(site) = self.agent.as_ref() else {
             return Ok(Settled::default());
         };
-        let keep: Vec<u64> = server.into_iter().collect();
-        let leaked = site.sandbox.sweep(&keep).await?.len() as u64;
-        site.sandbox.freeze().await?;
-        let (upper, base) = (site.upper.clone(), site.base.clone());
+        let leaked = site.hold_still(server).await?;
+        let (place, base) = (site.place.clone(), site.base.clone());
         let dir = self.next_dir("checkpoint");
-        let found = Checkpoint::freeze(&self.base, Some(&base), &upper, &dir)?;
+        let found = Checkpoint::freeze_place(&self.base, &base, &place, &self.sets.withheld, &dir)?;
         let changes = found.changes_since(&self.base, &self.current);
         let judged = guard::judge(phase, &self.sets, changes);
         let refused: Vec<Change> = judged
@@ -270,17 +278,16 @@ impl Workspace {
         let Some(site) = self.agent.as_ref() else {
             return Ok(true);
         };
-        if let Err(why) = site.sandbox.put(&edits.removals, edits.tar.clone()).await {
-            tracing::warn!("the tree could not be restored in place: {why}");
+        if !site.put(edits).await {
             return Ok(false);
         }
-        let now = Survey::of_upper(&self.base, Some(&site.base), &site.upper)?;
+        let now = Survey::of_place(&self.base, &site.base, &site.place, &self.sets.withheld)?;
         Ok(now.changes_since(&self.base, target).is_empty())
     }
 
     async fn thaw(&self) -> Result<(), EngineError> {
-        if let Some(site) = &self.agent {
-            site.sandbox.thaw().await?;
+        if let Some(sandbox) = self.agent() {
+            sandbox.thaw().await?;
         }
         Ok(())
     }
@@ -311,15 +318,15 @@ impl Workspace {
     }
 
     async fn amend(&mut self, backend: &Backend, edits: &TreeEdits, target: Checkpoint) -> Result<(), EngineError> {
-        if let Some(site) = &self.agent {
-            site.sandbox.freeze().await?;
+        if let Some(sandbox) = self.agent() {
+            sandbox.freeze().await?;
         }
         let restored = self.put_and_compare(edits, &target).await?;
         self.current = target;
         if restored {
             self.thaw().await
         } else {
-            self.open_agent(backend).await.map(|_| ())
+            self.open_agent(backend).await
         }
     }
 
@@ -345,25 +352,26 @@ impl Workspace {
     }
 
     /// A fresh judge over the accepted state, and where its own changes will lie.
-    pub async fn open_judge(&mut self, backend: &Backend) -> Result<(Sandbox, PathBuf), EngineError> {
+    pub async fn open_judge(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
         self.open_fresh(backend, "judge").await
     }
 
     /// A sandbox of its own for the bootstrap, with the judge's walls, likewise.
-    pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, PathBuf), EngineError> {
+    pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
         self.open_fresh(backend, "bootstrap").await
     }
 
-    async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, PathBuf), EngineError> {
+    async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, Place), EngineError> {
         let plan = self.plan(Role::Judge, name, self.lowers());
         let sandbox = backend.create(&plan).await?;
-        Ok((sandbox, plan.workspace.scratch.join("upper")))
+        let place = sandbox.place().clone();
+        Ok((sandbox, place))
     }
 
     /// What a finished judge wrote, on top of the accepted state.
-    pub fn judge_outputs(&mut self, upper: &Path) -> Result<Checkpoint, EngineError> {
+    pub fn judge_outputs(&mut self, place: &Place) -> Result<Checkpoint, EngineError> {
         let dir = self.next_dir("judged");
-        Ok(Checkpoint::freeze(&self.base, Some(&self.current), upper, &dir)?)
+        Ok(Checkpoint::freeze_place(&self.base, &self.current, place, &[], &dir)?)
     }
 
     /// The walls of this run, and the caps of its sandboxes.
@@ -377,9 +385,9 @@ impl Workspace {
     }
 
     /// What a finished bootstrap wrote, without what it may not, and why each of that is left out.
-    pub fn bootstrapped(&mut self, upper: &Path) -> Result<(Checkpoint, Vec<(RelPath, String)>), EngineError> {
+    pub fn bootstrapped(&mut self, place: &Place) -> Result<(Checkpoint, Vec<(RelPath, String)>), EngineError> {
         let dir = self.next_dir("bootstrapped");
-        let found = Checkpoint::freeze(&self.base, Some(&self.current), upper, &dir)?;
+        let found = Checkpoint::freeze_place(&self.base, &self.current, place, &[], &dir)?;
         let changes = found.changes_since(&self.base, &self.current);
         let judged = guard::judge(Phase::ExecuteStep, &self.sets, changes);
         let mut back = guard::revert_paths(&judged);

@@ -15,10 +15,30 @@ use std::{
 use nix::unistd::Pid;
 
 use super::process::{self, Process};
+use crate::wire::Confinement;
 
-/// Whether everything below `root` holds more than `cap` bytes, as far as can be told
+/// How much a stage may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Cap {
+    bytes: u64,
+    /// All System V segments that there are belong to the sandbox.
+    own_ipc: bool,
+}
+
+impl Cap {
+    /// That of every stage of a sandbox, if there is one.
+    pub fn of(confinement: &Confinement) -> Option<Self> {
+        confinement.memory_bytes.map(|bytes| Self {
+            bytes,
+            // An ipc namespace comes with the pid namespace.
+            own_ipc: confinement.pid1,
+        })
+    }
+}
+
+/// Whether everything below `root` holds more than `cap`, as far as can be told
 /// `until` then: a stage can have more open files than anybody looks through in time.
-pub(super) fn exceeds(root: Pid, cap: u64, until: Instant) -> bool {
+pub(super) fn exceeds(root: Pid, cap: Cap, until: Instant) -> bool {
     let stage = process::below(root, &Default::default());
     let places: Vec<PathBuf> = stage.iter().filter_map(alive).collect();
     let (mut private, mut shared) = (0, 0);
@@ -27,17 +47,17 @@ pub(super) fn exceeds(root: Pid, cap: u64, until: Instant) -> bool {
         private += kilobytes(&status, "RssAnon:") + kilobytes(&status, "VmSwap:");
         shared += kilobytes(&status, "RssShmem:");
     }
-    let unmapped = memory_files(&stage, until) + segments();
-    if private + shared.max(unmapped) <= cap {
+    let unmapped = memory_files(&stage, until) + if cap.own_ipc { segments() } else { 0 };
+    if private + shared.max(unmapped) <= cap.bytes {
         return false;
     }
     // What several processes map is one memory: their proportional shares are
     // exact, and too dear to be asked for at every look (proc_pid_smaps(5)).
-    if private + unmapped <= cap {
+    if private + unmapped <= cap.bytes {
         let share = |place: &PathBuf| fs::read_to_string(place.join("smaps_rollup")).unwrap_or_default();
         shared = places.iter().map(|place| kilobytes(&share(place), "Pss_Shmem:")).sum();
     }
-    private + shared.max(unmapped) > cap
+    private + shared.max(unmapped) > cap.bytes
 }
 
 /// The directory of a thread that lives: that of a first thread that has ended tells nothing.

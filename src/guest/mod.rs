@@ -25,7 +25,7 @@ mod warden;
 
 pub use door::{DOOR, LEFT, guest_main};
 pub(crate) use nested::nest;
-pub(crate) use payload::{BEHIND, landlock_abi};
+pub(crate) use payload::{BEHIND, drop_capabilities, landlock_abi};
 
 use std::{os::fd::OwnedFd, time::Instant};
 
@@ -75,7 +75,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(step: &str, errno: nix::Error) -> Self {
+    pub(crate) fn new(step: &str, errno: nix::Error) -> Self {
         Self {
             step: step.to_owned(),
             errno: Some(errno as i32),

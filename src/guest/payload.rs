@@ -108,7 +108,7 @@ impl Payload {
         }
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
         drop_capabilities()?;
-        prctl::set_no_new_privs().map_err(|e| Failure::new("PR_SET_NO_NEW_PRIVS", e))?;
+        set_no_new_privs()?;
         chdir(self.cwd.as_c_str()).map_err(|e| Failure::new(&format!("chdir {:?}", self.cwd), e))?;
         if let Some(rules) = &confinement.landlock {
             // Without a pid namespace there are others than ours to signal.
@@ -162,6 +162,10 @@ fn ignore_nothing() -> Result<(), Failure> {
         Errno::result(set).map_err(|e| Failure::new("rt_sigaction", e))?;
     }
     Ok(())
+}
+
+pub(super) fn set_no_new_privs() -> Result<(), Failure> {
+    prctl::set_no_new_privs().map_err(|e| Failure::new("PR_SET_NO_NEW_PRIVS", e))
 }
 
 fn fall_behind() -> Result<(), Failure> {
@@ -262,7 +266,7 @@ fn drop_bounding() -> Result<(), Failure> {
 }
 
 /// Empties every capability set and reads them back (capabilities(7)).
-fn drop_capabilities() -> Result<(), Failure> {
+pub(crate) fn drop_capabilities() -> Result<(), Failure> {
     // SAFETY: numbers only (PR_CAP_AMBIENT(2const)).
     let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
     Errno::result(cleared).map_err(|e| Failure::new("clear ambient capabilities", e))?;
@@ -299,7 +303,7 @@ fn set_capabilities(sets: [CapSet; 2]) -> Result<(), Failure> {
 }
 
 /// Landlock with the best ABI that kernel and crate share; `min_abi` is hard.
-fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failure> {
+pub(super) fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failure> {
     let failed = |why: landlock::RulesetError| Failure::plain("landlock", why);
     let found = landlock_abi();
     if found < rules.min_abi {
@@ -322,8 +326,15 @@ fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failure> {
     let mut created = ruleset.create().map_err(failed)?;
     for (path, access) in &rules.paths {
         let Ok(fd) = PathFd::new(path) else { continue };
+        // What concerns directories is no right over anything else (landlock_add_rule(2)).
+        let is_dir = std::fs::metadata(path).is_ok_and(|meta| meta.is_dir());
+        let over = if is_dir {
+            AccessFs::from_all(abi)
+        } else {
+            AccessFs::from_file(abi)
+        };
         created = created
-            .add_rule(PathBeneath::new(fd, bits(*access, abi)))
+            .add_rule(PathBeneath::new(fd, bits(*access, abi) & over))
             .map_err(failed)?;
     }
     if rules.restrict_tcp {

@@ -317,6 +317,7 @@ impl Supervisor {
             ForkResult::Child => {
                 drop(status);
                 let result = payload::become_owner(&self.confinement, self.nested.as_ref().map(AsFd::as_fd))
+                    .and_then(|()| self.confine_owner())
                     .and_then(|()| work(Path::new(&self.confinement.workspace)));
                 if let Err(Failure { step, errno, why }) = result {
                     let _ = serde_json::to_writer(told, &(step, errno, why));
@@ -339,6 +340,16 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Where the inside shares the host's files, its commands' rules about them hold for
+    /// whoever changes the workspace as well.
+    fn confine_owner(&self) -> Result<(), Failure> {
+        let Some(rules) = self.confinement.landlock.as_ref().filter(|_| !self.confinement.pid1) else {
+            return Ok(());
+        };
+        payload::set_no_new_privs()?;
+        payload::restrict(rules, true)
     }
 
     /// Everything inside dies.

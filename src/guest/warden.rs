@@ -84,7 +84,7 @@ pub(super) fn live(stage: Stage<'_>) {
     );
     let mut tree = Tree { main, end: None };
     let deadline = began + Duration::from_millis(request.wall_ms);
-    let why = tree.watch(&control, &signals, deadline, confinement.memory_bytes);
+    let why = tree.watch(&control, &signals, deadline, memory::Cap::of(confinement));
     let (timed_out, cap_hit) = match why {
         Why::Ended => (false, None),
         Why::Killed => (false, Some("killed".to_owned())),
@@ -117,7 +117,7 @@ pub(super) fn live(stage: Stage<'_>) {
     };
     let _ = wire::send(control.as_fd(), &ended, &[]);
     if request.leftovers == Leftovers::Keep {
-        tree.keep(&control, &signals, confinement.memory_bytes);
+        tree.keep(&control, &signals, memory::Cap::of(confinement));
     }
 }
 
@@ -183,7 +183,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn watch(&mut self, control: &OwnedFd, signals: &SignalFd, deadline: Instant, memory: Option<u64>) -> Why {
+    fn watch(&mut self, control: &OwnedFd, signals: &SignalFd, deadline: Instant, memory: Option<memory::Cap>) -> Why {
         // Most commands are over before there is anything to look at.
         let mut look = Instant::now() + MEMORY_TICK;
         loop {
@@ -210,7 +210,7 @@ impl Tree {
 
     /// Stays with daemons until told to end them, until none is left, or until
     /// they hold too much memory.
-    fn keep(&mut self, control: &OwnedFd, signals: &SignalFd, memory: Option<u64>) {
+    fn keep(&mut self, control: &OwnedFd, signals: &SignalFd, memory: Option<memory::Cap>) {
         while !process::below(getpid(), &HashSet::new()).is_empty() {
             self.reap();
             let until = Instant::now() + LONGEST_LOOK;

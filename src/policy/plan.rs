@@ -28,6 +28,9 @@ pub struct Inside {
     pub home: String,
     /// Temporary files (absolute).
     pub tmp: String,
+    /// What stands before the inside path of each of [`SandboxPlan::read_only`]: nothing
+    /// where they appear at that path itself.
+    pub pieces: String,
     /// TCP port of the agent's server on the inside's loopback.
     pub server_port: u16,
     /// TCP port of the model door there.
@@ -41,9 +44,22 @@ impl Inside {
             workspace: GUEST_WORKSPACE.to_owned(),
             home: GUEST_HOME.to_owned(),
             tmp: "/tmp".to_owned(),
+            pieces: String::new(),
             server_port: SERVER_PORT,
             model_port: MODEL_PORT,
         }
+    }
+
+    /// The directory of the host that the workspace lies in, where it lies in one: what
+    /// is found by looking upwards from the workspace ends below it.
+    pub fn above(&self) -> Option<&str> {
+        let (above, _) = self.workspace.rsplit_once('/')?;
+        Some(above).filter(|above| !above.is_empty())
+    }
+
+    /// Where the read-only piece shows that the plan puts at `guest`.
+    pub fn piece(&self, guest: &str) -> String {
+        format!("{}{guest}", self.pieces)
     }
 }
 

@@ -34,15 +34,15 @@ pub(super) fn landlock_rules() -> LandlockRules {
 }
 
 /// The limits of every process (setrlimit(2)), none above this program's own: a limit
-/// can only be lowered. `counted` says that the processes of the commands' id are those
-/// of the sandbox alone, so that their number can be bounded here.
-pub(super) fn rlimits(limits: &Limits, counted: bool) -> Vec<Rlimit> {
+/// can only be lowered. `processes`: how many the commands' id may have in all, where
+/// that bounds the sandbox's.
+pub(super) fn rlimits(limits: &Limits, processes: Option<u64>) -> Vec<Rlimit> {
     let mut wanted = vec![
         (Resource::RLIMIT_NOFILE, limits.open_files),
         (Resource::RLIMIT_FSIZE, limits.file_bytes),
         (Resource::RLIMIT_CORE, 0),
     ];
-    wanted.extend(counted.then_some((Resource::RLIMIT_NPROC, limits.processes)));
+    wanted.extend(processes.map(|most| (Resource::RLIMIT_NPROC, most)));
     wanted.extend(limits.address_space_bytes.map(|bytes| (Resource::RLIMIT_AS, bytes)));
     wanted
         .into_iter()

@@ -26,7 +26,7 @@ use crate::{
         output::{async_fd, nonblocking},
         owner,
     },
-    tree::TreeError,
+    tree::{Place, TreeError},
     wire::{self, ExecRequest, FrameError, Hello, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
 };
 
@@ -61,6 +61,8 @@ pub struct Premises {
     pub walls: WallReport,
     /// Where things are inside.
     pub inside: Inside,
+    /// Where the workspace is on the host.
+    pub place: Place,
     /// The cap on its workspace, where the host has to see to it.
     pub disk: Option<DiskCap>,
     /// The file in which the kernel counts its kills for memory, if it bounds the memory.
@@ -133,6 +135,11 @@ impl Sandbox {
     /// Where things are inside.
     pub fn inside(&self) -> &Inside {
         &self.premises.inside
+    }
+
+    /// Where the workspace is on the host.
+    pub fn place(&self) -> &Place {
+        &self.premises.place
     }
 
     pub(super) async fn ask(

@@ -45,6 +45,7 @@ async fn what_a_command_said_is_kept_when_its_guest_dies_before_it_answers() {
             walls: Vec::new(),
         },
         inside: Inside::private(),
+        place: Place::Overlay(dir.path().to_path_buf()),
         disk: None,
         oom_events: None,
     };

@@ -1,16 +1,18 @@
 //! Sandboxes: walls around a guest, and the host's end of its socket.
 //!
-//! A back end ([`jail`]; Docker comes later) builds the walls that a
+//! A back end ([`jail`], or [`bare`] where a kernel gives no more; Docker comes later) builds the walls that a
 //! [`SandboxPlan`](crate::policy::SandboxPlan) asks for and hands over a socket
 //! to the guest; everything after that ([`Sandbox`]) is the same for all.
 
 mod backend;
+pub mod bare;
 mod confine;
 pub mod docker;
 mod error;
 mod exec;
 mod found;
 mod guest_link;
+mod inherited;
 pub mod jail;
 mod output;
 mod owner;
@@ -23,6 +25,7 @@ pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
 pub use found::Found;
 pub use guest_link::{DiskCap, Premises, Sandbox, Teardown};
+use inherited::inherited_socket;
 pub use output::{Captured, OutputCaps, OutputSink};
 pub use owner::{SANDBOX_UID, owner};
 pub use wall::{Wall, WallReport, WallState};

@@ -1,8 +1,9 @@
 //! Degradation as a value: what became of every wall that was asked for.
 
+use nix::unistd::{getegid, getgroups};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Tier;
+use crate::{policy::Tier, sandbox::owner};
 
 /// What became of one wall.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -33,4 +34,28 @@ pub struct WallReport {
     pub tier: Tier,
     /// The walls, outermost first.
     pub walls: Vec<Wall>,
+}
+
+/// An ordinary user cannot drop groups: `setgroups(2)` is denied in a user
+/// namespace that maps one id (user_namespaces(7)).
+pub(super) fn groups() -> WallState {
+    if owner().is_some() {
+        return WallState::Enforced;
+    }
+    let Ok(groups) = getgroups() else {
+        return WallState::Degraded("they could not be read and are kept".to_owned());
+    };
+    let extra: Vec<String> = groups
+        .iter()
+        .filter(|gid| **gid != getegid())
+        .map(|gid| gid.to_string())
+        .collect();
+    if extra.is_empty() {
+        WallState::Enforced
+    } else {
+        WallState::Degraded(format!(
+            "an ordinary user's jail keeps them (gids {}), and what they may read or write of the pieces shown inside",
+            extra.join(", ")
+        ))
+    }
 }

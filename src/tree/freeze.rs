@@ -1,6 +1,10 @@
 //! From a quiescent workspace to a checkpoint.
 
-use std::{fs::File, os::fd::OwnedFd, path::Path};
+use std::{
+    fs::File,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use nix::sys::stat::{FileStat, SFlag};
 
@@ -14,7 +18,7 @@ use super::{
 use crate::names::RelPath;
 
 /// Most entries in a layer (the workspace's own inode cap comes first).
-const MAX_ENTRIES: u64 = 4_000_000;
+pub(super) const MAX_ENTRIES: u64 = 4_000_000;
 /// Most bytes in the files of a layer, holes counted: a sparse file costs no disk but all the time to hash it.
 const MAX_BYTES: u64 = 64 << 30;
 /// Marks a directory that hides what lies below it (`userxattr` mounts).
@@ -26,6 +30,15 @@ const MISLEADING: [&std::ffi::CStr; 3] = [
     c"user.overlay.metacopy",
     c"user.overlay.whiteout",
 ];
+
+/// Where a sandbox's workspace lies on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An overlay: what was changed lies in this upper directory.
+    Overlay(PathBuf),
+    /// A copy ([`super::lay_copy`]): the whole tree is this directory.
+    Copy(PathBuf),
+}
 
 impl Checkpoint {
     /// Freezes the (quiescent) upper into a new layer at `dir`, in O(changes).
@@ -59,16 +72,27 @@ impl Checkpoint {
         hidden: &[RelPath],
         dir: &Path,
     ) -> Result<Self, TreeError> {
-        let root = at::open_root_forced(tree_dir).map_err(TreeError::io("open", shown(tree_dir)))?;
-        let mut scan = Scan::over(&pristine.manifest, Diff::new());
-        for path in pristine.manifest.keys() {
-            if !hidden.iter().any(|hidden| path.starts_with(hidden)) {
-                scan.state.diff.insert(path.clone(), None);
-            }
-        }
-        scan.walk(&root, false)?;
+        let (scan, root) = Scan::of_copy(pristine, tree_dir, hidden)?;
         layer::write(pristine, &scan.state.diff, dir, &|_| Source::Upper(&root))?;
         Ok(Self::new(dir, scan.state.diff, scan.left_out))
+    }
+
+    /// [`Checkpoint::freeze`] or [`Checkpoint::freeze_copy`], as the workspace is.
+    /// `base` and `hidden` are what the sandbox was started on, and without.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn freeze_place(
+        pristine: &Pristine,
+        base: &Checkpoint,
+        place: &Place,
+        hidden: &[RelPath],
+        dir: &Path,
+    ) -> Result<Self, TreeError> {
+        match place {
+            Place::Overlay(upper) => Self::freeze(pristine, Some(base), upper, dir),
+            Place::Copy(tree) => Self::freeze_copy(pristine, tree, hidden, dir),
+        }
     }
 
     /// Opens a frozen layer of an earlier process again. Specials and set-id bits
@@ -95,6 +119,23 @@ impl Survey {
     pub fn of_upper(pristine: &Pristine, base: Option<&Checkpoint>, upper: &Path) -> Result<Self, TreeError> {
         let (scan, _) = Scan::of_upper(pristine, base, upper)?;
         Ok(Self(scan.state.diff))
+    }
+
+    /// Reads a (quiescent) workspace wherever it is; arguments as for
+    /// [`Checkpoint::freeze_place`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::freeze`].
+    pub fn of_place(
+        pristine: &Pristine,
+        base: &Checkpoint,
+        place: &Place,
+        hidden: &[RelPath],
+    ) -> Result<Self, TreeError> {
+        match place {
+            Place::Overlay(upper) => Self::of_upper(pristine, Some(base), upper),
+            Place::Copy(tree) => Ok(Self(Scan::of_copy(pristine, tree, hidden)?.0.state.diff)),
+        }
     }
 
     /// As [`Checkpoint::changes_since`].
@@ -132,6 +173,18 @@ impl<'a> Scan<'a> {
             scan.state.set(path.clone(), entry.as_ref().and_then(Entry::carried));
         }
         scan.walk(&root, true)?;
+        Ok((scan, root))
+    }
+
+    fn of_copy(pristine: &'a Pristine, tree: &Path, hidden: &[RelPath]) -> Result<(Self, OwnedFd), TreeError> {
+        let root = at::open_root_forced(tree).map_err(TreeError::io("open", shown(tree)))?;
+        let mut scan = Self::over(&pristine.manifest, Diff::new());
+        for path in pristine.manifest.keys() {
+            if !hidden.iter().any(|hidden| path.starts_with(hidden)) {
+                scan.state.diff.insert(path.clone(), None);
+            }
+        }
+        scan.walk(&root, false)?;
         Ok((scan, root))
     }
 
@@ -214,7 +267,7 @@ fn special() -> Entry {
     Entry { kind, mode: 0 }
 }
 
-fn is_opaque(dir: std::os::fd::BorrowedFd<'_>, path: &RelPath) -> Result<bool, TreeError> {
+pub(super) fn is_opaque(dir: std::os::fd::BorrowedFd<'_>, path: &RelPath) -> Result<bool, TreeError> {
     let fail = |what| TreeError::io::<std::io::Error>(what, path);
     let opened = at::open_dir_forced(dir, path.file_name()).map_err(fail("open"))?;
     refuse_misleading(&opened, path)?;

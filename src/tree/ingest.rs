@@ -101,11 +101,11 @@ pub(super) fn copy(
 
 /// The directory last opened; files come directory by directory.
 #[derive(Default)]
-struct OpenDir(Option<(Option<RelPath>, OwnedFd)>);
+pub(super) struct OpenDir(Option<(Option<RelPath>, OwnedFd)>);
 
 impl OpenDir {
     /// The open parent of `path`.
-    fn of(&mut self, root: &OwnedFd, path: &RelPath) -> std::io::Result<&OwnedFd> {
+    pub(super) fn of(&mut self, root: &OwnedFd, path: &RelPath) -> std::io::Result<&OwnedFd> {
         let parent = path.parent();
         let fresh = match self.0.take() {
             Some((at, dir)) if at == parent => dir,

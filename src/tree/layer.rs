@@ -98,7 +98,7 @@ pub(super) fn staged(dir: &Path, fill: impl FnOnce(&Path) -> Result<(), TreeErro
     filled
 }
 
-fn give_root(part: &Path, owner: at::Owner) -> Result<(), TreeError> {
+pub(super) fn give_root(part: &Path, owner: at::Owner) -> Result<(), TreeError> {
     use std::os::unix::fs::{PermissionsExt, lchown};
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(part, mode).map_err(TreeError::io("set the mode of", shown(part)))?;

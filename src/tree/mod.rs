@@ -11,6 +11,7 @@
 //! | `cache`, `survey`, `ingest` | the pristine copy: remembered, looked over, copied |
 //! | `layers` | [`BaseLayer`]: what was made once over a copy, remembered likewise |
 //! | `checkpoint`, `freeze`, `layer`, `edits` | frozen states: read, made, written, taken back |
+//! | `copy` | a workspace that is a copy, where overlay cannot be had |
 //! | `patch`, `export`, `apply` | what comes out |
 //! | `tar_reader` | hostile archives |
 
@@ -19,6 +20,7 @@ mod at;
 mod cache;
 mod checkpoint;
 mod content;
+mod copy;
 mod edits;
 mod entry;
 mod error;
@@ -44,11 +46,12 @@ mod tests;
 pub use apply::apply_to;
 pub use cache::Cache;
 pub use checkpoint::Checkpoint;
+pub use copy::lay_copy;
 pub use edits::TreeEdits;
 pub use entry::{Change, ChangeKind, Content, Entry, EntryKind, Manifest};
 pub use error::TreeError;
 pub use export::export;
-pub use freeze::Survey;
+pub use freeze::{Place, Survey};
 pub use layer::mask_layer;
 pub use layers::{BaseLayer, Claim};
 pub use limits::{CopyLimits, CopyProgress};

@@ -294,7 +294,7 @@ pub struct Rlimit {
 pub struct LandlockRules {
     /// Paths and what may be done below them; a path that does not exist is skipped.
     pub paths: Vec<(String, PathAccess)>,
-    /// Restrict TCP bind and connect to `ports` (landlock tier; ABI 4).
+    /// Restrict TCP bind and connect to the ports below (landlock tier; ABI 4).
     pub restrict_tcp: bool,
     /// TCP ports that may be bound.
     pub bind_ports: Vec<u16>,

@@ -1,5 +1,7 @@
 //! A scripted OpenAI-compatible endpoint on the loopback, for what a cassette cannot show.
 
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},

@@ -141,6 +141,12 @@ impl Bench {
         command
     }
 
+    /// Where the program keeps what it caches; every user may pass through to it.
+    pub fn cache(&self) -> PathBuf {
+        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
+        self.path("cache")
+    }
+
     /// The only run so far.
     pub fn the_run(&self) -> PathBuf {
         let mut runs = fs::read_dir(self.path("runs"))
@@ -266,4 +272,77 @@ pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd:
         .chain(containers(host))
         .find(|pid| is_init(*pid) && below(*pid).into_iter().any(wanted))?;
     Some(nix::unistd::Pid::from_raw(i32::try_from(init).ok()?))
+}
+
+/// Whose user namespaces are forbidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forbidden {
+    /// To the user of the test, in a user namespace that knows no other.
+    Own,
+    /// To root, in one that knows every user.
+    Root,
+}
+
+impl Forbidden {
+    /// Those that whoever runs the test can show.
+    pub fn all() -> Vec<Self> {
+        let root = nix::unistd::geteuid().is_root();
+        [Some(Self::Own), root.then_some(Self::Root)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Starts a command where no user namespace can be made: in one that forbids more.
+    /// The process that is started becomes the command.
+    pub fn spawn(self, command: &Command) -> std::process::Child {
+        let id = nix::unistd::geteuid();
+        let mut outer = Command::new("unshare");
+        outer.args(["--user", "--keep-caps"]);
+        match self {
+            Self::Own if id.is_root() => {
+                outer.arg("--map-root-user");
+            }
+            Self::Own => {
+                outer.arg(format!("--map-user={id}"));
+            }
+            Self::Root => {}
+        }
+        let script = "read -r _ && { echo 0 > /proc/sys/user/max_user_namespaces || { cat /proc/self/status /proc/self/uid_map; false; }; } && exec \"$@\" < /dev/null";
+        outer
+            .args(["sh", "-c", script, "sh"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => outer.env(name, value),
+                None => outer.env_remove(name),
+            };
+        }
+        outer
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = outer.spawn().expect("unshare");
+        if self == Self::Root {
+            let proc = PathBuf::from(format!("/proc/{}", child.id()));
+            // It has its namespace by the time that it becomes the shell.
+            while fs::read_to_string(proc.join("comm")).expect("it lives") != "sh\n" {
+                std::thread::yield_now();
+            }
+            for map in ["uid_map", "gid_map"] {
+                fs::write(proc.join(map), "0 0 4294967295").expect("a map");
+            }
+        }
+        let mut go = child.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut go, b"go\n").expect("go");
+        child
+    }
+
+    /// Runs a command so, to its end: its exit code and both of its streams.
+    pub fn output(self, command: &Command) -> (Option<i32>, String) {
+        let output = self.spawn(command).wait_with_output().expect("it ends");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    }
 }

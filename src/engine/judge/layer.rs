@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Judge, Verification, millis, session::Session};
 use crate::{
-    engine::{EngineError, bootstrap::Bootstrap, workspace::Workspace},
+    engine::{
+        EngineError,
+        bootstrap::{Bootstrap, Places},
+        workspace::Workspace,
+    },
     names::RelPath,
     report::Happening,
     tree::{BaseLayer, Content},
@@ -57,12 +61,13 @@ impl Judge<'_> {
             return Ok(out);
         }
         let began = Instant::now();
-        bootstrap.keep(self.run, name)?;
-        if bootstrap.stage.cmds.is_empty() {
+        let places = Places::of(self.backend, self.run.id());
+        bootstrap.keep(self.run, name, &places)?;
+        if !bootstrap.has_commands() {
             out.prepared();
             return Ok(out);
         }
-        let key = bootstrap.key(workspace, self.pipeline, self.options.unattended)?;
+        let key = bootstrap.key(workspace, self.pipeline, self.options.unattended, &places)?;
         let mut claim = None;
         let mut waits = false;
         loop {
@@ -104,17 +109,18 @@ impl Judge<'_> {
         out: Verification,
         began: Instant,
     ) -> Result<Verification, EngineError> {
-        let (sandbox, upper) = workspace.open_bootstrap(self.backend).await?;
+        let (sandbox, place) = workspace.open_bootstrap(self.backend).await?;
         let mut session = Session::new(self, sandbox, name, out)?;
         // It must not lie in the tree, which is kept.
         session.base.clone_from(&session.sandbox.inside().tmp);
         session.artifacts.clone_from(&session.base);
-        let ran = session.bootstrap(&bootstrap.stage).await;
+        let stage = bootstrap.stage(session.sandbox.inside())?;
+        let ran = session.bootstrap(&stage).await;
         let out = session.end(ran).await?;
         if !out.ok {
             return Ok(out);
         }
-        let (found, left_out) = workspace.bootstrapped(&upper)?;
+        let (found, left_out) = workspace.bootstrapped(&place)?;
         let note = Note {
             made_by: self.run.id().to_string(),
             left_out,

@@ -118,11 +118,11 @@ impl Judge<'_> {
         if !out.ok || extent == Extent::Bootstrap {
             return Ok(out);
         }
-        let (sandbox, upper) = workspace.open_judge(self.backend).await?;
+        let (sandbox, place) = workspace.open_judge(self.backend).await?;
         let mut session = Session::new(self, sandbox, name, out)?;
         let ran = session.stages().await;
         let mut out = session.end(ran).await?;
-        self.copy_out(workspace, &upper, name, &mut out)?;
+        self.copy_out(workspace, &place, name, &mut out)?;
         Ok(out)
     }
 

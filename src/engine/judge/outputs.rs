@@ -7,8 +7,6 @@
 //! file is read once, through the guest, as its owner and through no link, and the
 //! bytes that are judged are the bytes that are kept.
 
-use std::path::Path;
-
 use super::{Judge, Verification, session::Session};
 use crate::{
     contract::{self, MAX_DOCUMENT, Measurement, Pipeline, StageName},
@@ -16,7 +14,7 @@ use crate::{
     fsm::Blame,
     names::RelPath,
     sandbox::{Found, SandboxError},
-    tree::{self, EntryKind},
+    tree::{self, EntryKind, Place},
 };
 
 /// Bytes of stage outputs copied out of one verification.
@@ -246,11 +244,11 @@ impl Judge<'_> {
     pub(super) fn copy_out(
         &self,
         workspace: &mut Workspace,
-        upper: &Path,
+        place: &Place,
         name: &str,
         out: &mut Verification,
     ) -> Result<(), EngineError> {
-        let after = workspace.judge_outputs(upper)?;
+        let after = workspace.judge_outputs(place)?;
         let pristine = workspace.base();
         let own = self.pipeline.out_dir.as_ref().map(RelPath::as_bytes);
         let below = |path: &RelPath, dir: &[u8]| {

@@ -28,6 +28,8 @@ pub(super) struct Session<'a> {
     pub artifacts: String,
     /// `python3` inside.
     pub python: Option<String>,
+    /// What bootstrap's `env` gives the stages here.
+    bootstrap_env: Vec<(String, String)>,
     /// A command of the deployment was begun.
     pub deployed: bool,
     /// Artifact prefixes of commands whose services may still write.
@@ -46,6 +48,10 @@ impl<'a> Session<'a> {
         let policy = judge.pipeline.security.policy();
         let root = &sandbox.inside().workspace;
         let base = format!("{root}/{}", below(judge.pipeline));
+        let bootstrap_env = match judge.bootstrap {
+            Some(bootstrap) => bootstrap.env_of_stages(sandbox.inside())?,
+            None => Vec::new(),
+        };
         out.walls = Some(sandbox.walls().clone());
         Ok(Self {
             artifacts: format!("{root}/{}", artifacts(judge, name)),
@@ -55,6 +61,7 @@ impl<'a> Session<'a> {
             name,
             base,
             python: None,
+            bootstrap_env,
             deployed: false,
             kept: Vec::new(),
             out,
@@ -159,8 +166,9 @@ impl<'a> Session<'a> {
         if let Some(python) = &self.python {
             env.set_default("AIDER_FSM_PYTHON", python.as_str());
         }
-        if let Some(bootstrap) = self.judge.bootstrap.filter(|_| !bootstraps) {
-            env.extend(&bootstrap.for_stages);
+        env.set_default("AIDER_FSM_PORT", self.sandbox.inside().server_port.to_string());
+        if !bootstraps {
+            env.extend(&self.bootstrap_env);
         }
         env.extend(&stage.env);
         env

@@ -36,6 +36,7 @@ use crate::{
         DiskCap, Layer, Premises, Sandbox, SandboxError, confine, owner,
         seccomp::{self, Network},
     },
+    tree::Place,
     wire::{self, Admission, Confinement, Identity},
 };
 
@@ -298,7 +299,7 @@ impl Docker {
                 gid: self.ids.1,
                 workspace: GUEST_WORKSPACE.to_owned(),
                 // Processes are counted by the cgroup: the id is shared with other containers.
-                rlimits: confine::rlimits(limits, false),
+                rlimits: confine::rlimits(limits, None),
                 landlock: on(Layer::Landlock).then(confine::landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
                 pid1: true,
@@ -314,6 +315,7 @@ impl Docker {
                 walls: Vec::new(),
             },
             inside: Inside::private(),
+            place: Place::Overlay(plan.workspace.scratch.join("upper")),
             disk: Some(DiskCap {
                 dir: plan.workspace.scratch.join("upper"),
                 max_bytes: plan.workspace.max_bytes,

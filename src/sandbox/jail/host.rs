@@ -28,6 +28,7 @@ use crate::{
         owner,
         seccomp::{self, Network},
     },
+    tree::Place,
     wire::{self, Confinement, FrameError, Identity},
 };
 
@@ -126,6 +127,7 @@ impl Jail {
         let premises = Premises {
             walls: report,
             inside: Inside::private(),
+            place: Place::Overlay(scratch.join("upper")),
             disk: Some(disk),
             oom_events: built.bounds.oom_events,
         };
@@ -173,7 +175,7 @@ impl Jail {
                 uid: GUEST_UID,
                 gid: GUEST_GID,
                 workspace: GUEST_WORKSPACE.to_owned(),
-                rlimits: confine::rlimits(limits, true),
+                rlimits: confine::rlimits(limits, Some(limits.processes)),
                 landlock: on(Layer::Landlock).then(confine::landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
                 identity: Identity::Nested,

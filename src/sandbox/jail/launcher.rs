@@ -10,7 +10,7 @@
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -31,25 +31,19 @@ use super::{
     root::Own,
     spec::{Assignment, Bounds, JailSpec, Launched, StepError},
 };
-use crate::{sandbox, wire};
+use crate::{
+    sandbox::{self, inherited_socket},
+    wire,
+};
 
 /// Nothing is asked for this long: the jail made last has the processors no more.
 const QUIET_MS: u8 = 5;
 
 /// The launcher's whole life; its socket is descriptor 0.
 pub fn launcher_main() -> ExitCode {
-    // SAFETY: the host put its socket there for us and nothing else uses it.
-    let socket = unsafe { OwnedFd::from_raw_fd(0) };
-    let Ok(kept) = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3)) else {
+    let Ok(host) = inherited_socket() else {
         return ExitCode::from(70);
     };
-    // SAFETY: the kernel has just made this descriptor for us.
-    let host = unsafe { OwnedFd::from_raw_fd(kept) };
-    drop(socket);
-    // Descriptors 0 to 2 stay taken, so that nothing received ever lands there.
-    if std::fs::File::open("/dev/null").map(std::mem::forget).is_err() {
-        return ExitCode::from(70);
-    }
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.add(Signal::SIGINT);

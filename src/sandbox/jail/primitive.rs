@@ -91,6 +91,8 @@ impl Primitive {
         );
         match self {
             User | Mount | Pid | Network | Ipc | Uts | Cgroup | Nested if refused => Some(Tier::Landlock),
+            // Root without CAP_SYS_ADMIN, as in most containers, cannot mount.
+            Root if matches!(errno, libc::EPERM | libc::ENOSYS) => Some(Tier::Landlock),
             Proc if errno == libc::EPERM => Some(Tier::NamespacesNoProc),
             _ => None,
         }
@@ -118,6 +120,11 @@ impl Primitive {
                          (CONFIG_SECURITY_LANDLOCK=y and `landlock` in the kernel's lsm= list)"
                 .to_owned(),
             Seccomp => "boot a kernel with CONFIG_SECCOMP_FILTER=y".to_owned(),
+            Root if errno == libc::EPERM => {
+                "this root lacks CAP_SYS_ADMIN: start it as an ordinary user, or allow it to \
+                                             mount (docker run --cap-add SYS_ADMIN --security-opt apparmor=unconfined)"
+                    .to_owned()
+            }
             Root => "run `opencode-fsm doctor`".to_owned(),
         }
     }
@@ -172,31 +179,40 @@ impl From<SandboxError> for Unbuilt {
 }
 
 impl Unbuilt {
-    /// The error for a user who demands `wanted`.
-    ///
-    /// Nothing weaker than [`Tier::Namespaces`] is built: the tiers below it say
-    /// what a host could give, so that the refusal can name what is missing.
+    /// What the host is left with, and what it refuses, where it is that which failed.
+    pub fn refusal(&self) -> Option<(Tier, String)> {
+        let Self::Step { step, errno } = self else { return None };
+        let primitive = Primitive::of(step)?;
+        let why = io::Error::from_raw_os_error(*errno);
+        Some((
+            primitive.leaves(*errno)?,
+            format!("no {}: {step}: {why}", primitive.name()),
+        ))
+    }
+
+    /// The error for a user who demands `wanted`: of a host that refuses something, what
+    /// it gives instead, which is no jail any more ([`crate::sandbox::bare`] may be had).
     pub fn into_error(self, wanted: Tier) -> SandboxError {
+        let refusal = self.refusal();
         let (step, errno) = match self {
             Self::Other(why) => return why,
             Self::Step { step, errno } => (step, errno),
         };
         let source = io::Error::from_raw_os_error(errno);
-        let Some(primitive) = Primitive::of(&step) else {
-            let remedy = "run `opencode-fsm doctor`".to_owned();
+        let primitive = Primitive::of(&step);
+        let remedy = primitive.map_or_else(
+            || "run `opencode-fsm doctor`".to_owned(),
+            |primitive| primitive.remedy(errno),
+        );
+        let Some((got, why)) = refusal else {
             return SandboxError::Build { step, source, remedy };
         };
-        let remedy = primitive.remedy(errno);
-        let Some(got) = primitive.leaves(errno) else {
-            return SandboxError::Build { step, source, remedy };
-        };
-        let why = format!("no {}: {step}: {source}", primitive.name());
         if got < wanted {
             return SandboxError::TierTooLow {
                 got,
                 wanted,
                 why,
-                remedy,
+                remedy: format!("{remedy}; or accept the weaker walls by name with --min-tier landlock"),
             };
         }
         SandboxError::Build {
@@ -205,7 +221,7 @@ impl Unbuilt {
                 io::ErrorKind::Unsupported,
                 format!("this program does not build this tier, and the host gives no stronger one ({why})"),
             ),
-            remedy,
+            remedy: format!("{remedy}; or accept the walls of --min-tier landlock"),
         }
     }
 }
@@ -249,11 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tier_that_is_not_built_is_refused_though_it_was_accepted() {
+    fn what_is_no_jail_is_not_built_as_one_though_it_was_accepted() {
         for (step, errno, wanted) in [
             ("unshare user namespace", libc::EPERM, Tier::Landlock),
             ("mount /proc", libc::EPERM, Tier::NamespacesNoProc),
-            ("mount /proc", libc::EPERM, Tier::Landlock),
         ] {
             let error = refused(step, errno, wanted);
             assert!(matches!(error, SandboxError::Build { .. }), "{error:?}");

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     guest::landlock_abi,
     policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{ExecSpec, OutputCaps, SandboxError, Wall, WallReport, WallState},
+    sandbox::{ExecSpec, OutputCaps, Sandbox, SandboxError, Wall, WallReport, WallState, bare::Bare},
     wire::{Argv, Leftovers, Reach, Termination},
 };
 
@@ -51,16 +51,61 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Builds a throw-away jail in `scratch` and runs `true` in it.
+    /// Builds a throw-away jail in `scratch` and runs `true` in it; where the host
+    /// refuses that, what is weaker and can be had.
     pub async fn run(jail: &Jail, scratch: &Path) -> Self {
-        match attempt(jail, scratch).await {
-            Ok(report) => Self {
-                tier: Some(report.tier),
-                rows: report.walls.into_iter().map(stands).collect(),
-            },
-            Err(why) => Self {
-                tier: None,
-                rows: refused(why),
+        let why = match attempt(jail, scratch).await {
+            Ok(report) => {
+                return Self {
+                    tier: Some(report.tier),
+                    rows: report.walls.into_iter().map(stands).collect(),
+                };
+            }
+            Err(why) => why,
+        };
+        let refusal = why.refusal();
+        let mut rows = refused(why);
+        let mut tier = None;
+        if let Some((_, refusal)) = refusal {
+            let plan = SandboxPlan {
+                workspace: WorkspacePlan {
+                    scratch: scratch.join("bare"),
+                    ..plan(scratch).workspace
+                },
+                ..plan(scratch)
+            };
+            match tried(Bare::new(&refusal).create(&plan).await).await {
+                Ok(report) => {
+                    tier = Some(report.tier);
+                    rows.extend(report.walls.into_iter().map(|wall| ProbeRow {
+                        primitive: format!("{}: {}", report.tier, wall.name),
+                        ..stands(wall)
+                    }));
+                }
+                Err(why) => rows.push(ProbeRow {
+                    primitive: format!("tier {}", Tier::Landlock),
+                    state: ProbeState::Missing,
+                    detail: why.to_string(),
+                    remedy: String::new(),
+                }),
+            }
+        }
+        Self { tier, rows }
+    }
+}
+
+impl Jail {
+    /// What this host refuses so that no jail can be built, though what is weaker can;
+    /// `None` where one stands. Tried in `scratch`.
+    ///
+    /// # Errors
+    /// What failed for another reason than a refusal.
+    pub async fn refusal(&self, scratch: &Path) -> Result<Option<String>, SandboxError> {
+        match attempt(self, scratch).await {
+            Ok(_) => Ok(None),
+            Err(why) => match why.refusal() {
+                Some((_, refusal)) => Ok(Some(refusal)),
+                None => Err(why.into_error(Tier::Landlock)),
             },
         }
     }
@@ -152,17 +197,22 @@ fn refused(why: Unbuilt) -> Vec<ProbeRow> {
 }
 
 async fn attempt(jail: &Jail, scratch: &Path) -> Result<WallReport, Unbuilt> {
-    let io = |source| SandboxError::Io {
+    let lower = scratch.join("lower");
+    std::fs::create_dir_all(&lower).map_err(|source| SandboxError::Io {
         what: "prepare a probe".to_owned(),
         source,
-    };
-    let lower = scratch.join("lower");
-    std::fs::create_dir_all(&lower).map_err(io)?;
-    let plan = SandboxPlan {
+    })?;
+    let sandbox = jail.build(&plan(scratch)).await?;
+    Ok(tried(Ok(sandbox)).await?)
+}
+
+/// A plan over an empty tree.
+fn plan(scratch: &Path) -> SandboxPlan {
+    SandboxPlan {
         label: format!("probe-{}", std::process::id()),
         role: Role::Judge,
         workspace: WorkspacePlan {
-            lowers: vec![lower],
+            lowers: vec![scratch.join("lower")],
             scratch: scratch.join("layer"),
             max_bytes: 1 << 20,
             max_inodes: 100,
@@ -175,13 +225,17 @@ async fn attempt(jail: &Jail, scratch: &Path) -> Result<WallReport, Unbuilt> {
         },
         min_tier: Tier::Landlock,
         lease: LEASE,
-    };
-    let sandbox = jail.build(&plan).await?;
+    }
+}
+
+/// Runs `true` in a sandbox and ends it; gives its walls.
+async fn tried(sandbox: Result<Sandbox, SandboxError>) -> Result<WallReport, SandboxError> {
+    let sandbox = sandbox?;
     let report = sandbox.walls().clone();
     let spec = ExecSpec {
         argv: Argv::Direct(vec!["/bin/true".to_owned()]),
         env: Vec::new(),
-        cwd: "/".to_owned(),
+        cwd: sandbox.inside().workspace.clone(),
         wall: std::time::Duration::from_secs(10),
         silence: None,
         terminal: None,
@@ -194,6 +248,6 @@ async fn attempt(jail: &Jail, scratch: &Path) -> Result<WallReport, Unbuilt> {
     sandbox.destroy().await?;
     match outcome?.end {
         Termination::Code(0) => Ok(report),
-        other => Err(SandboxError::Gone(format!("`true` ended as {other:?}")).into()),
+        other => Err(SandboxError::Gone(format!("`true` ended as {other:?}"))),
     }
 }

@@ -1,14 +1,12 @@
 //! What became of every wall of a jail that stands.
 
-use nix::unistd::{getegid, getgroups};
-
 use super::{
     primitive::{PRIMITIVES, Primitive},
     spec::JailSpec,
 };
 use crate::{
     policy::Tier,
-    sandbox::{self, Wall, WallReport, WallState},
+    sandbox::{Wall, WallReport, WallState, wall::groups},
 };
 
 /// The landlock ABI that mediates all that we ask for: files, TCP ports, device
@@ -112,30 +110,6 @@ pub(super) fn landlock_bits(abi: u32) -> String {
         .map(|(_, bit)| *bit)
         .collect();
     bits.join(", ")
-}
-
-/// An ordinary user cannot drop groups: `setgroups(2)` is denied in a user
-/// namespace that maps one id (user_namespaces(7)).
-fn groups() -> WallState {
-    if sandbox::owner().is_some() {
-        return WallState::Enforced;
-    }
-    let Ok(groups) = getgroups() else {
-        return WallState::Degraded("they could not be read and are kept".to_owned());
-    };
-    let extra: Vec<String> = groups
-        .iter()
-        .filter(|gid| **gid != getegid())
-        .map(|gid| gid.to_string())
-        .collect();
-    if extra.is_empty() {
-        WallState::Enforced
-    } else {
-        WallState::Degraded(format!(
-            "an ordinary user's jail keeps them (gids {}), and what they may read or write of the pieces shown inside",
-            extra.join(", ")
-        ))
-    }
 }
 
 #[cfg(test)]

@@ -62,6 +62,21 @@ const DANGEROUS: &[Sysno] = &[
     Sysno::mount_setattr,
 ];
 
+/// System V objects (sysvipc(7)): without an ipc namespace they are the host's.
+const SYSTEM_V: [Sysno; 11] = [
+    Sysno::shmget,
+    Sysno::shmat,
+    Sysno::shmctl,
+    Sysno::semget,
+    Sysno::semop,
+    Sysno::semtimedop,
+    Sysno::semctl,
+    Sysno::msgget,
+    Sysno::msgsnd,
+    Sysno::msgrcv,
+    Sysno::msgctl,
+];
+
 /// `struct seccomp_data` (seccomp(2)): offsets of number, architecture and arguments.
 const NR: u32 = 0;
 const ARCH: u32 = 4;
@@ -83,7 +98,8 @@ pub enum Network {
     /// A private network namespace: AF_UNIX, TCP and UDP over IP, and route netlink.
     Private,
     /// The host's network with landlock's TCP rules only: TCP streams and route
-    /// netlink, no AF_UNIX, no UDP, no fast open.
+    /// netlink, no AF_UNIX, no UDP, no fast open; and, since other namespaces are the
+    /// host's then too, no System V objects, and nobody else's scheduling.
     Shared,
 }
 
@@ -127,6 +143,31 @@ pub fn compile(network: Network) -> Vec<u8> {
         p.call(no_op, |p| p.ret(errno(0)));
     }
     if network == Network::Shared {
+        for call in SYSTEM_V {
+            p.when_equal(call.id() as u32, errno(libc::EPERM));
+        }
+        // What is of the same user and outside can be named by its pid: 0 is oneself.
+        for (call, pid) in [
+            (Sysno::sched_setscheduler, 0),
+            (Sysno::sched_setparam, 0),
+            (Sysno::sched_setattr, 0),
+            (Sysno::sched_setaffinity, 0),
+            (Sysno::setpriority, 1),
+        ] {
+            p.call(call, |p| {
+                p.load(arg_low(pid));
+                p.when_equal(0, ALLOW);
+                p.ret(errno(libc::EPERM));
+            });
+        }
+        p.call(Sysno::socketpair, |p| {
+            // A datagram socket of a pair can send to any other by its path.
+            p.load(arg_low(1));
+            p.and(0xf);
+            p.when_equal(libc::SOCK_STREAM as u32, ALLOW);
+            p.when_equal(libc::SOCK_SEQPACKET as u32, ALLOW);
+            p.ret(errno(libc::EPROTONOSUPPORT));
+        });
         for (call, flags) in [(Sysno::sendto, 3), (Sysno::sendmsg, 2), (Sysno::sendmmsg, 3)] {
             p.call(call, |p| {
                 p.load(arg_low(flags));
@@ -410,6 +451,18 @@ mod tests {
             assert_ne!(socket(network, libc::AF_NETLINK, libc::SOCK_RAW, 16), ALLOW);
             assert_eq!(socket(network, libc::AF_NETLINK, libc::SOCK_RAW, 0), ALLOW);
         }
+        let shared = |call: Sysno, args| verdict(Network::Shared, AUDIT_ARCH_X86_64, call.id() as u32, args);
+        let pair = |kind: i32| shared(Sysno::socketpair, [libc::AF_UNIX as u64, kind as u64, 0, 0, 0, 0]);
+        assert_eq!((pair(stream), pair(libc::SOCK_SEQPACKET)), (ALLOW, ALLOW));
+        assert_ne!(pair(dgram), ALLOW);
+        assert_eq!(native(Sysno::socketpair, [0; 6]), ALLOW);
+        for call in SYSTEM_V {
+            assert_eq!(shared(call, [0; 6]), errno(libc::EPERM), "{call}");
+            assert_eq!(native(call, [0; 6]), ALLOW, "{call}");
+        }
+        assert_eq!(shared(Sysno::sched_setaffinity, [0; 6]), ALLOW);
+        assert_ne!(shared(Sysno::sched_setaffinity, [1, 0, 0, 0, 0, 0]), ALLOW);
+        assert_ne!(shared(Sysno::setpriority, [0, 1, 0, 0, 0, 0]), ALLOW);
         assert_eq!(socket(Network::Private, libc::AF_UNIX, stream, 0), ALLOW);
         assert_ne!(socket(Network::Shared, libc::AF_UNIX, stream, 0), ALLOW);
     }

@@ -1,6 +1,7 @@
 //! Tests of the room as a whole, on real directories, a real overlay and a real git.
 
 mod cache;
+mod copy;
 mod hostile;
 mod layers;
 mod outward;
