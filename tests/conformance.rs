@@ -19,18 +19,26 @@ mod surroundings;
 #[path = "conformance/table.rs"]
 mod table;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
-use opencode_fsm::sandbox::{Backend, docker::Engine};
+use differences::Difference;
+use opencode_fsm::{
+    policy::Tier,
+    sandbox::{Backend, bare::Bare, docker::Engine},
+};
 use probe::{Group, Probe};
-use support::{Scratch, docker, jail, plan, runner_image};
+use support::{PROGRAM, Scratch, docker, jail, plan, runner_image};
 
 /// A back end that is asked, and what makes no sense there.
 pub struct Column {
     pub name: &'static str,
     backend: Backend,
+    /// The weakest walls that are accepted.
+    tier: Tier,
     /// Probes whose verdict is `n/a`, by name.
     not_applicable: &'static [&'static str],
+    /// Where it differs from the first back end.
+    differences: &'static [Difference],
 }
 
 /// Verdicts by probe.
@@ -40,13 +48,21 @@ pub type Verdicts = BTreeMap<&'static str, String>;
 const NOT_APPLICABLE: &str = "n/a";
 
 impl Column {
+    /// The known difference that a probe shows.
+    pub fn known(&self, probe: &str) -> Option<&Difference> {
+        self.differences.iter().find(|known| known.probe == probe)
+    }
+
     /// Asks everything, each group in a sandbox of its own.
     async fn ask(&self, probes: &[Probe]) -> Verdicts {
         let mut verdicts = Verdicts::new();
         for group in Group::ALL {
             let dir = Scratch::new();
+            // Who has no root of their own comes here by its path.
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).expect("chmod");
             let mut plan = plan(dir.path(), &format!("{}-{}", self.name, group as u8));
             table::prepare(dir.path(), &mut plan);
+            plan.min_tier = self.tier;
             let sandbox = self.backend.create(&plan).await.expect("a sandbox");
             let upper = plan.workspace.scratch.join("upper");
             for probe in probes.iter().filter(|probe| probe.group == group) {
@@ -83,19 +99,29 @@ async fn back_ends_give_the_same_verdicts_or_differ_as_documented() {
         Column {
             name: "jail",
             backend: Backend::Jail(jail()),
+            tier: Tier::Namespaces,
             not_applicable: &[],
+            differences: &[],
         },
         Column {
             name: "container",
             backend: Backend::Docker(Box::new(docker(&runner_image().await).await)),
+            tier: Tier::NamespacesCgroup,
             not_applicable: &[],
+            differences: differences::CONTAINER,
+        },
+        Column {
+            name: "landlock",
+            backend: Backend::Bare(Bare::with_program(PROGRAM.as_ref(), "left off by a test")),
+            tier: Tier::Landlock,
+            not_applicable: differences::NOT_BARE,
+            differences: differences::LANDLOCK,
         },
     ];
     let probes = table::probes();
     table::well_formed(&probes, &columns);
-    let (first, second) = tokio::join!(columns[0].ask(&probes), columns[1].ask(&probes));
-    let answers = [first, second];
-    let named: Vec<_> = columns.iter().map(|column| column.name).zip(&answers).collect();
+    let answers = futures_util::future::join_all(columns.iter().map(|column| column.ask(&probes))).await;
+    let named: Vec<_> = columns.iter().zip(&answers).collect();
     let wrong = differences::undocumented(&probes, &named);
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
     if let Some(file) = std::env::var_os("CONFORMANCE_INTO") {
@@ -107,22 +133,33 @@ async fn back_ends_give_the_same_verdicts_or_differ_as_documented() {
 fn a_difference_is_seen_in_both_directions() {
     let probes: Vec<Probe> = table::probes().into_iter().take(1).collect();
     let name = probes[0].name;
-    let verdicts = |verdict: &str| Verdicts::from([(name, verdict.to_owned())]);
-    let (a, b) = (verdicts("yes"), verdicts("no"));
-    let check = |left: &Verdicts, right: &Verdicts, documented: &[differences::Difference]| {
-        differences::against(documented, &probes, &[("jail", left), ("container", right)])
-    };
-    let known = [differences::Difference {
-        probe: name,
+    const KNOWN: &[Difference] = &[Difference {
+        probe: FIRST,
         reference: "yes",
-        others: &[("container", "no")],
+        verdict: "no",
         why: "so",
     }];
-    assert!(check(&a, &a, &[]).is_empty());
-    assert!(check(&a, &verdicts(NOT_APPLICABLE), &[]).is_empty());
-    assert_eq!(check(&a, &b, &[]).len(), 1, "undocumented");
-    assert!(check(&a, &b, &known).is_empty(), "documented");
-    assert_eq!(check(&a, &a, &known).len(), 1, "no more");
-    assert_eq!(check(&b, &b, &known).len(), 1, "both as the other was");
-    assert_eq!(check(&a, &verdicts("maybe"), &known).len(), 1, "another one");
+    let check = |left: &str, right: &str, differences: &'static [Difference]| {
+        let column = |differences| Column {
+            name: "any",
+            backend: Backend::Bare(Bare::with_program(PROGRAM.as_ref(), "never asked")),
+            tier: Tier::Landlock,
+            not_applicable: &[],
+            differences,
+        };
+        let [left, right] = [left, right].map(|verdict| Verdicts::from([(name, verdict.to_owned())]));
+        let columns = [column(&[]), column(differences)];
+        differences::undocumented(&probes, &[(&columns[0], &left), (&columns[1], &right)]).len()
+    };
+    assert_eq!(name, FIRST);
+    assert_eq!(check("yes", "yes", &[]), 0);
+    assert_eq!(check("yes", NOT_APPLICABLE, &[]), 0);
+    assert_eq!(check("yes", "no", &[]), 1, "undocumented");
+    assert_eq!(check("yes", "no", KNOWN), 0, "documented");
+    assert_eq!(check("yes", "yes", KNOWN), 1, "no more");
+    assert_eq!(check("no", "no", KNOWN), 1, "both as the other was");
+    assert_eq!(check("yes", "maybe", KNOWN), 1, "another one");
 }
+
+/// The first probe of the table.
+const FIRST: &str = "what / holds besides what every system has";

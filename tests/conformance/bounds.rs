@@ -234,7 +234,7 @@ fn calls() -> Vec<Probe> {
         call("a call of x32", "call(0x40000000 | 39)"),
         call(
             "typing into a terminal",
-            r#"my $c = "x"; open my $t, "+<", "/dev/ptmx"; told(defined $t); told(defined($t) && ioctl($t, 0x5412, $c))"#,
+            r#"my $c = "x"; told(open my $t, "+<", "/dev/ptmx"); told(ioctl $t, 0x5412, $c)"#,
         ),
     ]
 }

@@ -75,7 +75,7 @@ fn times() -> Vec<Probe> {
             act: Act::Exec(
                 ExecSpec {
                     leftovers: Leftovers::Keep,
-                    ..sh("sleep 60 & exit 0")
+                    ..sh("sleep 60 & until grep -qs sleep /proc/$!/comm; do :; done")
                 },
                 ended(),
             ),

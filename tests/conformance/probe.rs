@@ -4,6 +4,7 @@ use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path};
 
 use opencode_fsm::{
     names::RelPath,
+    policy::Inside,
     sandbox::{ExecOutcome, ExecSpec, Found, Sandbox, SandboxError},
     wire::{Argv, Termination},
 };
@@ -115,7 +116,9 @@ fn end(outcome: &ExecOutcome) -> String {
     }];
     parts.extend(outcome.timed_out.then(|| "timed out".to_owned()));
     parts.extend(outcome.cap_hit.iter().map(|cap| format!("cap {cap}")));
-    parts.extend((outcome.leaked_total > 0).then(|| format!("{} left", outcome.leaked_total)));
+    // How far a command had come when a cap ended it is nothing to compare.
+    let by_itself = !outcome.timed_out && outcome.cap_hit.is_none();
+    parts.extend((by_itself && outcome.leaked_total > 0).then(|| format!("{} left", outcome.leaked_total)));
     parts.join(", ")
 }
 
@@ -154,7 +157,7 @@ impl Probe {
             }
             Act::Door(program) => door(sandbox, program).await,
         };
-        let verdict = one_line(&verdict);
+        let verdict = one_line(&as_private(sandbox, &verdict));
         assert!(verdict.len() <= SHORT, "`{}` says too much: {verdict}", self.name);
         verdict
     }
@@ -172,7 +175,47 @@ fn refusal(why: &SandboxError) -> String {
     }
 }
 
+/// Where places are in a sandbox with a root of its own, by which probes name them, and here.
+fn places(sandbox: &Sandbox) -> [(String, String); 3] {
+    let (private, here) = (Inside::private(), sandbox.inside().clone());
+    // The longer names first: what stands for one must not be taken for another.
+    [
+        (private.workspace, here.workspace),
+        (private.home, here.home),
+        (private.tmp, here.tmp),
+    ]
+}
+
+/// A probe's words at the places of this sandbox.
+fn here(sandbox: &Sandbox, text: &str) -> String {
+    let places = places(sandbox);
+    let mark = |at: usize| format!("\u{1}{at}\u{1}");
+    let marked = (0..)
+        .zip(&places)
+        .fold(text.to_owned(), |text, (at, (name, _))| text.replace(name, &mark(at)));
+    (0..)
+        .zip(&places)
+        .fold(marked, |text, (at, (_, place))| text.replace(&mark(at), place))
+}
+
+/// What is said of this sandbox's places, in the words of the probes.
+fn as_private(sandbox: &Sandbox, text: &str) -> String {
+    places(sandbox)
+        .iter()
+        .fold(text.to_owned(), |text, (name, place)| text.replace(place, name))
+}
+
 async fn exec(sandbox: &Sandbox, spec: ExecSpec, verdict: &Verdict) -> String {
+    let at = |text: &String| here(sandbox, text);
+    let spec = ExecSpec {
+        argv: match &spec.argv {
+            Argv::Shell(script) => Argv::Shell(at(script)),
+            Argv::Direct(words) => Argv::Direct(words.iter().map(at).collect()),
+        },
+        env: spec.env.iter().map(|(name, value)| (name.clone(), at(value))).collect(),
+        cwd: at(&spec.cwd),
+        ..spec
+    };
     let running = match sandbox.exec(spec).await {
         Ok(running) => running,
         Err(why) => return refusal(&why),

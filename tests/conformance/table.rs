@@ -10,7 +10,7 @@ use std::{
 
 use opencode_fsm::{policy::SandboxPlan, sandbox::owner};
 
-use crate::{Column, Verdicts, bounds, commands, differences, probe::Probe, surroundings};
+use crate::{Column, NOT_APPLICABLE, Verdicts, bounds, commands, probe::Probe, surroundings};
 
 const BEGIN: &str = "<!-- conformance: begin -->";
 const END: &str = "<!-- conformance: end -->";
@@ -32,22 +32,26 @@ pub fn well_formed(probes: &[Probe], columns: &[Column]) {
     let names: BTreeSet<_> = probes.iter().map(|probe| probe.name).collect();
     assert_eq!(names.len(), probes.len(), "names are unique");
     assert!(probes.len() >= FEWEST, "{} probes", probes.len());
-    for difference in differences::DIFFERENCES {
-        assert!(names.contains(difference.probe), "no probe `{}`", difference.probe);
-        assert!(!difference.why.is_empty() && !difference.others.is_empty());
-        for (column, _) in difference.others {
-            assert!(columns.iter().any(|c| c.name == *column), "no back end `{column}`");
+    for column in columns {
+        for known in column.differences {
+            assert!(names.contains(known.probe), "no probe `{}`", known.probe);
+            assert!(
+                !known.why.is_empty() && known.reference != known.verdict,
+                "{}",
+                known.probe
+            );
         }
-    }
-    for name in columns.iter().flat_map(|column| column.not_applicable) {
-        assert!(names.contains(name), "no probe `{name}`");
+        for name in column.not_applicable {
+            assert!(names.contains(name), "no probe `{name}`");
+            assert!(column.known(name).is_none(), "`{name}` is asked or not");
+        }
     }
 }
 
 /// Gives a sandbox's tree what probes look at, and the plan its caps.
 pub fn prepare(dir: &Path, plan: &mut SandboxPlan) {
     plan.limits.processes = 96;
-    plan.limits.memory_bytes = 192 << 20;
+    plan.limits.memory_bytes = 384 << 20;
     plan.limits.scratch_bytes = 8 << 20;
     plan.limits.scratch_inodes = 512;
     plan.limits.file_bytes = 16 << 20;
@@ -78,7 +82,7 @@ pub fn prepare(dir: &Path, plan: &mut SandboxPlan) {
 }
 
 /// Writes the table between the marks of a file.
-pub fn write(file: &Path, probes: &[Probe], columns: &[(&str, &Verdicts)], engine: &str) {
+pub fn write(file: &Path, probes: &[Probe], columns: &[(&Column, &Verdicts)], engine: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let text = fs::read_to_string(&file).expect("read");
     let (before, rest) = text.split_once(BEGIN).expect("the first mark");
@@ -87,17 +91,16 @@ pub fn write(file: &Path, probes: &[Probe], columns: &[(&str, &Verdicts)], engin
     fs::write(&file, format!("{before}{BEGIN}\n{table}{END}{after}")).expect("write");
 }
 
-fn markdown(probes: &[Probe], columns: &[(&str, &Verdicts)], engine: &str) -> String {
+fn markdown(probes: &[Probe], columns: &[(&Column, &Verdicts)], engine: &str) -> String {
     let kernel = nix::sys::utsname::uname().expect("uname");
     let release = kernel.release().to_string_lossy();
     let today = today();
-    let differing = probes.iter().filter(|p| !differences::why(p.name).is_empty()).count();
     let mut out = format!(
-        "\nDocker engine {engine}, Linux {release}, {today}: {} probes, {differing} documented differences.\n\n| group | probe |",
+        "\nDocker engine {engine}, Linux {release}, {today}: {} probes.\n\n| group | probe |",
         probes.len()
     );
-    for (name, _) in columns {
-        let _ = write!(out, " {name} |");
+    for (column, _) in columns {
+        let _ = write!(out, " {} |", column.name);
     }
     out.push_str(" note |\n|---|---|");
     out.push_str(&"---|".repeat(columns.len() + 1));
@@ -109,13 +112,22 @@ fn markdown(probes: &[Probe], columns: &[(&str, &Verdicts)], engine: &str) -> St
             let verdict = &verdicts[probe.name];
             match first {
                 Some(first) if first == verdict => out.push_str(" same |"),
+                _ if verdict == NOT_APPLICABLE => out.push_str(" n/a |"),
                 _ => {
                     let _ = write!(out, " {} |", code(verdict));
                 }
             }
             first.get_or_insert(verdict);
         }
-        let _ = writeln!(out, " {} |", cell(differences::why(probe.name)));
+        let mut notes: Vec<String> = Vec::new();
+        for (column, _) in columns {
+            notes.extend(
+                column
+                    .known(probe.name)
+                    .map(|known| format!("{}: {}", column.name, known.why)),
+            );
+        }
+        let _ = writeln!(out, " {} |", cell(&notes.join("; ")));
     }
     out.push('\n');
     out
