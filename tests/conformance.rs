@@ -10,6 +10,8 @@ mod support;
 mod bounds;
 #[path = "conformance/commands.rs"]
 mod commands;
+#[path = "conformance/copies.rs"]
+mod copies;
 #[path = "conformance/differences.rs"]
 mod differences;
 #[path = "conformance/probe.rs"]

@@ -109,11 +109,20 @@ pub fn ended() -> Verdict {
     Box::new(end)
 }
 
-fn end(outcome: &ExecOutcome) -> String {
-    let mut parts = vec![match outcome.end {
+/// How its main process ended, where a supervisor that is killed at once may not have told of it.
+pub fn ended_as() -> Verdict {
+    Box::new(|outcome| termination(outcome.end))
+}
+
+fn termination(end: Termination) -> String {
+    match end {
         Termination::Code(code) => format!("code {code}"),
         Termination::Signal(signal) => format!("signal {signal}"),
-    }];
+    }
+}
+
+fn end(outcome: &ExecOutcome) -> String {
+    let mut parts = vec![termination(outcome.end)];
     parts.extend(outcome.timed_out.then(|| "timed out".to_owned()));
     parts.extend(outcome.cap_hit.iter().map(|cap| format!("cap {cap}")));
     // How far a command had come when a cap ended it is nothing to compare.

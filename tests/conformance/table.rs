@@ -10,7 +10,7 @@ use std::{
 
 use opencode_fsm::{policy::SandboxPlan, sandbox::owner};
 
-use crate::{Column, NOT_APPLICABLE, Verdicts, bounds, commands, probe::Probe, surroundings};
+use crate::{Column, NOT_APPLICABLE, Verdicts, bounds, commands, copies, probe::Probe, surroundings};
 
 const BEGIN: &str = "<!-- conformance: begin -->";
 const END: &str = "<!-- conformance: end -->";
@@ -22,6 +22,7 @@ pub fn probes() -> Vec<Probe> {
     let mut all = surroundings::probes();
     all.extend(bounds::probes());
     all.extend(commands::probes());
+    all.extend(copies::probes());
     // A sandbox's first probe finds it as it was made; what fills or wears it comes last.
     all.sort_by_key(|probe| probe.group);
     all
