@@ -4,7 +4,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use opencode_fsm::wire::{Leftovers, Termination};
+use opencode_fsm::{
+    sandbox::Found,
+    wire::{Leftovers, Termination},
+};
 use support::{Scratch, backend, plan, run, sh, text};
 
 const OK: Termination = Termination::Code(0);
@@ -201,5 +204,53 @@ async fn doors_carry_bytes_between_host_and_inside() {
     assert!(
         tokio::net::TcpStream::connect("127.0.0.1:8081").await.is_err(),
         "the host's own loopback is another"
+    );
+}
+
+#[tokio::test]
+async fn a_command_ignores_no_signal_and_opens_its_streams_by_name() {
+    let dir = Scratch::new();
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "start")).await.expect("a sandbox");
+    // This program's own start ignores SIGPIPE, and so would everything below it.
+    let ignored = run(&sandbox, "grep -E '^Sig(Ign|Blk)' /proc/self/status").await;
+    let none = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n";
+    assert_eq!(text(&ignored), none);
+    let flood = run(&sandbox, "(yes; echo $? >&2) | head -n 1").await;
+    assert_eq!(text(&flood), "y\n141\n");
+    let named = run(&sandbox, "echo out >/dev/stdout; echo err >/dev/stderr").await;
+    assert_eq!((named.end, text(&named).as_str()), (OK, "out\nerr\n"));
+}
+
+#[tokio::test]
+async fn the_host_changes_and_reads_what_belongs_to_commands_at_any_mode() {
+    let dir = Scratch::new();
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "modes")).await.expect("a sandbox");
+    let path = |text: &str| opencode_fsm::names::RelPath::new(text).expect("a path");
+    let shut = "mkdir shut && echo s >shut/sealed && echo o >shut/old && chmod 0 shut/sealed && chmod 555 shut";
+    assert_eq!(run(&sandbox, shut).await.end, OK);
+    let refused = run(&sandbox, "cat shut/sealed || : >shut/new").await;
+    assert_ne!(refused.end, OK, "control: its owner may not by itself");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o644);
+    header.set_size(4);
+    tar.append_data(&mut header, "shut/new", &b"new\n"[..]).expect("tar");
+    sandbox
+        .put(&[path("shut/old")], tar.into_inner().expect("tar"))
+        .await
+        .expect("put");
+    assert_eq!(
+        text(&run(&sandbox, "ls shut; cat shut/new").await),
+        "new\nsealed\nnew\n"
+    );
+    let sealed = sandbox.read(&path("shut/sealed"), 100).await.expect("read");
+    assert_eq!(sealed, Found::File(b"s\n".to_vec()));
+    run(&sandbox, "mkfifo pipe").await;
+    let fifo = sandbox.read(&path("pipe"), 100).await.expect("read");
+    assert!(
+        matches!(&fifo, Found::Refused(why) if why.contains("a fifo")),
+        "{fifo:?}"
     );
 }

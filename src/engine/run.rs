@@ -177,6 +177,15 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     let driven = drive.drive(&mut stop).await;
     let closed = drive.close().await;
     let (mut parts, tally) = drive.into_parts();
+    let closed = match (parts.machine.position(), closed) {
+        // What failed the run fails again at its end: the first time says why.
+        (fsm::Position::Ended(end), Err(why)) if end.reason == EndReason::SandboxError => {
+            let text = why.to_string();
+            reporter.say(Happening::Warning { text });
+            Ok(())
+        }
+        (_, closed) => closed,
+    };
 
     let mut summary = Summary::new(&site);
     summary.blame = match (parts.machine.position(), &driven) {

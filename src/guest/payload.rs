@@ -1,6 +1,6 @@
 //! The walls between a warden and the command: this order is the documentation.
 //!
-//!  1. `setsid(2)`: no terminal, a process group of its own; `setpriority(2)`: behind its supervisors
+//!  1. `setsid(2)`: no terminal, a process group of its own; no signal ignored; `setpriority(2)`: behind its supervisors
 //!  2. descriptors: stdio in place, everything else close-on-exec
 //!  3. `setns(2)` into the nested user namespace, where there is one: no capability outside it
 //!  4. ids (`setresgid`, `setresuid`), unless they are the guest's ([`Identity`]): one pair
@@ -89,6 +89,7 @@ impl Payload {
         stdio: [BorrowedFd<'_>; 3],
     ) -> Result<Infallible, Failure> {
         setsid().map_err(|e| Failure::new("setsid", e))?;
+        ignore_nothing()?;
         fall_behind()?;
         place(stdio)?;
         if confinement.identity == Identity::Changed {
@@ -130,6 +131,39 @@ impl Payload {
     }
 }
 
+/// Gives every signal its default action: what is ignored stays so over `execve(2)`, and this
+/// program's start makes it ignore `SIGPIPE`, which ends the left side of a pipeline.
+fn ignore_nothing() -> Result<(), Failure> {
+    /// As the kernel takes it (rt_sigaction(2)): the C library keeps two signals to itself.
+    #[repr(C)]
+    struct Action {
+        action: usize,
+        flags: libc::c_ulong,
+        restorer: usize,
+        mask: u64,
+    }
+    let default = Action {
+        action: libc::SIG_DFL,
+        flags: 0,
+        restorer: 0,
+        mask: 0,
+    };
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        // SAFETY: `default` outlives the call and is laid out as the kernel's; the size is its mask's.
+        let set = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                std::ptr::null::<Action>(),
+                8usize,
+            )
+        };
+        Errno::result(set).map_err(|e| Failure::new("rt_sigaction", e))?;
+    }
+    Ok(())
+}
+
 pub(super) fn set_no_new_privs() -> Result<(), Failure> {
     prctl::set_no_new_privs().map_err(|e| Failure::new("PR_SET_NO_NEW_PRIVS", e))
 }
@@ -145,8 +179,25 @@ fn fall_behind() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Steps 3 and 4; also what the workspace's owner is.
-pub(super) fn drop_identity(confinement: &Confinement, nested: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+/// Becomes the workspace's owner, who may read and change what belongs to it at any mode.
+/// In a nested user namespace that is the capability that comes with it; a guest that gives
+/// its own ids up keeps this one.
+pub(super) fn become_owner(confinement: &Confinement, nested: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+    if confinement.identity != Identity::Changed {
+        return drop_identity(confinement, nested);
+    }
+    prctl::set_keepcaps(true).map_err(|e| Failure::new("PR_SET_KEEPCAPS", e))?;
+    drop_identity(confinement, nested)?;
+    let only = CapSet {
+        effective: DAC_OVERRIDE,
+        permitted: DAC_OVERRIDE,
+        inheritable: 0,
+    };
+    set_capabilities([only, CapSet::default()])
+}
+
+/// Steps 3 and 4.
+fn drop_identity(confinement: &Confinement, nested: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
     match confinement.identity {
         Identity::Kept => return Ok(()),
         Identity::Nested => {
@@ -193,6 +244,8 @@ struct CapSet {
     inheritable: u32,
 }
 
+/// `CAP_DAC_OVERRIDE` as a bit of the first set (capabilities(7)).
+const DAC_OVERRIDE: u32 = 1 << 1;
 /// `_LINUX_CAPABILITY_VERSION_3`, capget(2).
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
@@ -218,14 +271,12 @@ pub(crate) fn drop_capabilities() -> Result<(), Failure> {
     let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
     Errno::result(cleared).map_err(|e| Failure::new("clear ambient capabilities", e))?;
     drop_bounding()?;
+    let none = [CapSet::default(); 2];
+    set_capabilities(none)?;
     let mut header = CapHeader {
         version: CAPABILITY_VERSION,
         pid: 0,
     };
-    let none = [CapSet::default(); 2];
-    // SAFETY: header and sets are laid out as capset(2) asks and outlive the call.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &mut header, none.as_ptr()) })
-        .map_err(|e| Failure::new("capset", e))?;
     let mut now = [CapSet {
         effective: 1,
         permitted: 1,
@@ -237,6 +288,17 @@ pub(crate) fn drop_capabilities() -> Result<(), Failure> {
     if now != none {
         return Err(Failure::plain("drop capabilities", "some are left"));
     }
+    Ok(())
+}
+
+fn set_capabilities(sets: [CapSet; 2]) -> Result<(), Failure> {
+    let mut header = CapHeader {
+        version: CAPABILITY_VERSION,
+        pid: 0,
+    };
+    // SAFETY: header and sets are laid out as capset(2) asks and outlive the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &mut header, sets.as_ptr()) })
+        .map_err(|e| Failure::new("capset", e))?;
     Ok(())
 }
 

@@ -316,7 +316,7 @@ impl Supervisor {
         match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
             ForkResult::Child => {
                 drop(status);
-                let result = payload::drop_identity(&self.confinement, self.nested.as_ref().map(AsFd::as_fd))
+                let result = payload::become_owner(&self.confinement, self.nested.as_ref().map(AsFd::as_fd))
                     .and_then(|()| self.confine_owner())
                     .and_then(|()| work(Path::new(&self.confinement.workspace)));
                 if let Err(Failure { step, errno, why }) = result {

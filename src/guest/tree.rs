@@ -56,10 +56,21 @@ pub(super) fn get(workspace: &Path, paths: &[RelPath], stream: OwnedFd) -> Resul
         let kind = fs::symlink_metadata(&there).map_err(|e| failed(&e))?;
         if kind.is_dir() {
             archive.append_dir_all(path.as_path(), &there).map_err(|e| failed(&e))?;
-        } else {
+        } else if kind.is_symlink() {
             archive
                 .append_path_with_name(&there, path.as_path())
                 .map_err(|e| failed(&e))?;
+        } else {
+            // What is there may be another by now: it is opened as what it was taken for.
+            let mut file = fs::OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(&there)
+                .map_err(|e| failed(&e))?;
+            if !file.metadata().map_err(|e| failed(&e))?.is_file() {
+                return Err(failed(&io::Error::other("a fifo, a socket or a device")));
+            }
+            archive.append_file(path.as_path(), &mut file).map_err(|e| failed(&e))?;
         }
     }
     archive

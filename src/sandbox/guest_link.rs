@@ -24,6 +24,7 @@ use crate::{
         ExecSpec, Running, SandboxError, WallReport,
         exec::{Kept, OomCount},
         output::{async_fd, nonblocking},
+        owner,
     },
     tree::{Place, TreeError},
     wire::{self, ExecRequest, FrameError, Hello, LeakedProcess, Leftovers, PROTOCOL, Removal, Reply, Request},
@@ -217,6 +218,12 @@ impl Sandbox {
         let null = std::fs::File::open("/dev/null").map_err(io)?;
         let (stdout, out) = std::io::pipe().map_err(io)?;
         let (stderr, err) = std::io::pipe().map_err(io)?;
+        if let Some(id) = owner() {
+            // A pipe is its maker's: who is another could not open it anew (`/dev/stderr`).
+            for pipe in [&out, &err] {
+                std::os::unix::fs::fchown(pipe, Some(id), Some(id)).map_err(io)?;
+            }
+        }
         let kept = (spec.leftovers == Leftovers::Keep).then(|| self.kept.clone());
         let mut running = Running::new(stage, &spec, control, stdout, stderr, kept).map_err(io)?;
         let request = Request::Exec(Box::new(ExecRequest {

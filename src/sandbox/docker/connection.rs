@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use bollard::API_DEFAULT_VERSION;
+use bollard::{API_DEFAULT_VERSION, errors::Error};
 use serde::Serialize;
 
 /// Where an engine listens where `DOCKER_HOST` says nothing.
@@ -84,7 +84,7 @@ impl Engine {
         let client = connect(&socket).map_err(|why| unreachable(why.to_string()))?;
         let answers = async {
             let version = client.version().await?;
-            Ok::<_, bollard::errors::Error>((version, client.info().await?))
+            Ok::<_, Error>((version, client.info().await?))
         };
         let (version, info) = tokio::time::timeout(FIRST_ANSWER, answers)
             .await
@@ -108,14 +108,40 @@ impl Engine {
 }
 
 /// A client of the engine at a socket.
-pub(super) fn connect(socket: &std::path::Path) -> Result<bollard::Docker, bollard::errors::Error> {
+pub(super) fn connect(socket: &std::path::Path) -> Result<bollard::Docker, Error> {
     bollard::Docker::connect_with_unix(&socket.to_string_lossy(), ANSWER, API_DEFAULT_VERSION)
 }
 
 /// An engine's answer in one line: what it says comes from a daemon of this machine,
 /// and still may quote what an image says.
-pub(super) fn shown(why: &bollard::errors::Error) -> String {
-    crate::report::escape(why.to_string().trim().as_bytes(), 400)
+pub(super) fn shown(why: &Error) -> String {
+    let text = if unanswered(why) {
+        format!("the Docker engine does not answer ({})", root(why))
+    } else {
+        why.to_string()
+    };
+    crate::report::escape(text.trim().as_bytes(), 400)
+}
+
+/// Nobody is behind the socket any more, or whoever was has gone in the middle of it.
+pub(super) fn unanswered(why: &Error) -> bool {
+    matches!(
+        why,
+        Error::HyperLegacyError { .. }
+            | Error::HyperResponseError { .. }
+            | Error::IOError { .. }
+            | Error::RequestTimeoutError
+            | Error::SocketNotFoundError(_)
+    )
+}
+
+/// What the error began with: a client's own words do not tell.
+fn root(why: &dyn std::error::Error) -> String {
+    let mut deepest = why;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
 }
 
 fn socket(docker_host: Option<&str>) -> Result<PathBuf, EngineError> {
@@ -191,6 +217,24 @@ mod tests {
             let options = ["name=seccomp,profile=default".to_owned(), option.to_owned()];
             assert!(unfit("1.45", Some("linux"), &options).expect(option).contains(word));
         }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_has_gone_is_named_and_told_from_one_that_refuses() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let socket = dir.path().join("sock");
+        // Bound once, and nobody listens any more: as a killed engine leaves it.
+        drop(std::os::unix::net::UnixListener::bind(&socket).expect("bind"));
+        let client = connect(&socket).expect("a client");
+        let why = client.version().await.expect_err("nobody is there");
+        assert!(unanswered(&why));
+        assert!(shown(&why).contains("the Docker engine does not answer (Connection refused"));
+        let refusal = Error::DockerResponseServerError {
+            status_code: 409,
+            message: "no\u{1b}[31m".to_owned(),
+        };
+        assert!(!unanswered(&refusal));
+        assert!(shown(&refusal).contains("409") && !shown(&refusal).contains('\u{1b}'));
     }
 
     #[test]

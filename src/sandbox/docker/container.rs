@@ -38,6 +38,32 @@ pub(super) const CAPABILITIES: [(&str, u32); 6] = [
     ("SYS_PTRACE", 19),
 ];
 
+/// What `/proc` tells and takes of the host's kernel: an engine's own list leaves some out.
+const MASKED: [&str; 12] = [
+    "acpi",
+    "asound",
+    "kallsyms",
+    "kcore",
+    "keys",
+    "kmsg",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+];
+/// What of `/proc` acts on the kernel.
+const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
+
+/// Settings of the container's own namespaces.
+const SYSCTLS: [(&str, &str); 2] = [
+    // A System V segment goes with the last process that maps it.
+    ("kernel.shm_rmid_forced", "1"),
+    // The kernel's own default, which engines take down to 0.
+    ("net.ipv4.ip_unprivileged_port_start", "1024"),
+];
+
 /// The guest and its wardens, which are counted with the commands.
 const SUPERVISORS: u64 = 16;
 
@@ -71,6 +97,7 @@ pub(super) struct Parts<'a> {
 pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCreateBody, String> {
     let scratch = &plan.workspace.scratch;
     let labels = parts.labels.clone();
+    let volumes = volumes(parts.image)?;
     let mut mounts = vec![
         overlay::volume(GUEST_WORKSPACE, &plan.workspace.lowers, scratch, labels)?,
         bound(parts.program, Path::new(GUEST), true),
@@ -102,13 +129,13 @@ pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCre
         attach_stdout: Some(false),
         attach_stderr: Some(false),
         network_disabled: Some(true),
-        host_config: Some(host_config(plan, &parts, mounts)),
+        host_config: Some(host_config(plan, &parts, volumes, mounts)),
         labels: Some(parts.labels),
         ..ContainerCreateBody::default()
     })
 }
 
-fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> HostConfig {
+fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, volumes: Vec<String>, mounts: Vec<Mount>) -> HostConfig {
     let limits = &plan.limits;
     let most = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let ulimit = |name: &str, value: u64| ResourcesUlimits {
@@ -123,7 +150,7 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> Hos
     };
     HostConfig {
         mounts: Some(mounts),
-        tmpfs: Some(private(plan, parts.image, parts.ids)),
+        tmpfs: Some(private(plan, volumes, parts.ids)),
         readonly_rootfs: Some(true),
         network_mode: Some("none".to_owned()),
         // A private namespace; /dev/shm is ours, with a cap on its inodes too.
@@ -148,17 +175,15 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, mounts: Vec<Mount>) -> Hos
         // The end of the guest, however it comes, is the end of all that was made for it.
         auto_remove: Some(true),
         runtime: parts.runtime.map(str::to_owned),
-        sysctls: Some(HashMap::from([(
-            // A System V segment goes with the last process that maps it.
-            "kernel.shm_rmid_forced".to_owned(),
-            "1".to_owned(),
-        )])),
+        masked_paths: Some(MASKED.map(|name| format!("/proc/{name}")).to_vec()),
+        readonly_paths: Some(READ_ONLY.map(|name| format!("/proc/{name}")).to_vec()),
+        sysctls: Some(SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
         ..HostConfig::default()
     }
 }
 
 /// The private file systems in memory, by path.
-fn private(plan: &SandboxPlan, image: &Image, (uid, gid): (u32, u32)) -> HashMap<String, String> {
+fn private(plan: &SandboxPlan, volumes: Vec<String>, (uid, gid): (u32, u32)) -> HashMap<String, String> {
     let (bytes, inodes) = (plan.limits.scratch_bytes, plan.limits.scratch_inodes);
     let sized =
         |mode: &str, owner: String| format!("rw,exec,nosuid,nodev,size={bytes},nr_inodes={inodes},mode={mode}{owner}");
@@ -175,13 +200,50 @@ fn private(plan: &SandboxPlan, image: &Image, (uid, gid): (u32, u32)) -> HashMap
     // The host's hardware is nothing to whoever is inside.
     mounts.insert("/sys".to_owned(), "ro,noexec,nosuid,nodev,size=4k,mode=555".to_owned());
     // An image's volume would be a directory of the engine's disk, without a cap.
-    for path in &image.volumes {
-        mounts
-            .entry(path.clone())
-            .or_insert_with(|| sized("755", String::new()));
+    for path in volumes {
+        mounts.entry(path).or_insert_with(|| sized("755", String::new()));
     }
-    mounts.remove(GUEST_WORKSPACE);
     mounts
+}
+
+/// The places for which an image wants volumes, each as the engine will name it; without the
+/// workspace, which is one already.
+///
+/// # Errors
+/// A place that would hide something of ours.
+fn volumes(image: &Image) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    for wanted in &image.volumes {
+        let place = clean(wanted);
+        if place == Path::new(GUEST_WORKSPACE) {
+            continue;
+        }
+        let shown = crate::report::escape(wanted.as_bytes(), 200);
+        if place == Path::new("/") || [GUEST_WORKSPACE, OURS].iter().any(|ours| place.starts_with(ours)) {
+            return Err(format!(
+                "the image `{}` wants a volume at `{shown}`, which would hide what is put there; use another image",
+                crate::report::escape(image.reference.as_bytes(), 200)
+            ));
+        }
+        let place = place.into_os_string().into_string();
+        found.push(place.map_err(|_| format!("the image wants a volume at `{shown}`, which is not UTF-8"))?);
+    }
+    Ok(found)
+}
+
+/// A path as the engine understands it: absolute, without `.`, `..` and empty names.
+fn clean(path: &str) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                clean.pop();
+            }
+            name => clean.push(name),
+        }
+    }
+    clean
 }
 
 fn bound(host: &Path, inside: &Path, read_only: bool) -> Mount {
@@ -198,3 +260,7 @@ fn bound(host: &Path, inside: &Path, read_only: bool) -> Mount {
         ..Mount::default()
     }
 }
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;

@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     cgroup::Cgroups,
-    connection::{Engine, shown},
+    connection::{Engine, shown, unanswered},
     container::{self, Parts, WORK},
     door::{Arrival, Door},
     files,
@@ -358,13 +358,13 @@ impl Docker {
 /// What to do about an engine's refusal.
 fn remedy(why: &Error) -> &'static str {
     let said = why.to_string();
-    if said.contains("overlay") || said.contains("failed to mount local volume") {
+    if unanswered(why) {
+        "start the engine again (systemctl start docker), then run anew; `opencode-fsm gc` removes what it has left"
+    } else if said.contains("overlay") || said.contains("failed to mount local volume") {
         "the engine could not mount the workspace: the cache must lie on a file system that can hold an overlay upper \
          (ext4, xfs, btrfs, tmpfs; Linux 5.11 or later): set XDG_CACHE_HOME to a directory on one"
     } else if said.contains("bind source path does not exist") {
         "the engine does not see this machine's files: is it one of another machine or container?"
-    } else if said.contains("error trying to connect") || said.contains("onnection refused") {
-        "the engine is gone: start it again"
     } else {
         "see the engine's log, or use --sandbox jail"
     }

@@ -25,9 +25,10 @@ pub(super) fn volume(
     let lowers: Vec<&str> = lowers.iter().rev().map(|path| plain(path)).collect::<Result<_, _>>()?;
     let scratch = plain(scratch)?;
     // Without `volatile`: its mark in the work directory could not be removed by an
-    // ordinary user. The format of the layers is that of `userxattr` (overlayfs.rst).
+    // ordinary user. The format of the layers is that of `userxattr` (overlayfs.rst); the
+    // engine knows the words that are flags of mount(2).
     let options = format!(
-        "lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work,userxattr",
+        "lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work,userxattr,nosuid,nodev",
         lowers.join(":")
     );
     if options.len() > LONGEST {
@@ -67,6 +68,8 @@ fn plain(path: &Path) -> Result<&str, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn options(lowers: &[&str], scratch: &str) -> Result<String, String> {
@@ -83,7 +86,7 @@ mod tests {
     fn the_topmost_layer_comes_first() {
         assert_eq!(
             options(&["/a", "/b"], "/s").expect("plain"),
-            "lowerdir=/b:/a,upperdir=/s/upper,workdir=/s/work,userxattr"
+            "lowerdir=/b:/a,upperdir=/s/upper,workdir=/s/work,userxattr,nosuid,nodev"
         );
     }
 
@@ -99,5 +102,37 @@ mod tests {
                 .expect_err("long")
                 .contains("XDG_CACHE_HOME")
         );
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_engine_reads_is_what_was_meant(
+            lowers in prop::collection::vec("/[ -~\u{e9}]{1,40}", 1..6),
+            scratch in "/[ -~\u{e9}]{1,40}",
+        ) {
+            let paths: Vec<&str> = lowers.iter().map(String::as_str).collect();
+            let special = |path: &&str| path.contains([',', ':', '\\', '"', '\n']);
+            let any = paths.iter().chain([&scratch.as_str()]).any(special);
+            match options(&paths, &scratch) {
+                Err(_) => prop_assert!(any, "refused without reason"),
+                Ok(text) => {
+                    prop_assert!(!any && text.len() <= LONGEST);
+                    // As the engine and then overlayfs take it apart.
+                    let fields: Vec<&str> = text.split(',').collect();
+                    let read: Vec<&str> = fields[0].strip_prefix("lowerdir=").expect("layers").split(':').rev().collect();
+                    prop_assert_eq!(read, paths);
+                    prop_assert_eq!(fields[1], format!("upperdir={scratch}/upper"));
+                    prop_assert_eq!(fields[2], format!("workdir={scratch}/work"));
+                    prop_assert_eq!(&fields[3..], &["userxattr", "nosuid", "nodev"][..]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf8_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = Path::new(std::ffi::OsStr::from_bytes(b"/a\xff"));
+        assert!(volume("/workspace", &[bytes.to_path_buf()], Path::new("/s"), HashMap::new()).is_err());
     }
 }

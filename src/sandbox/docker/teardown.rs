@@ -133,9 +133,12 @@ pub(super) async fn until_removed(client: &Docker, id: &str) -> Result<(), Error
     };
     match client.wait_container(id, Some(options)).next().await {
         // The guest's exit status is nothing to us.
-        None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+        Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
         Some(Err(why)) if gone(&why) => Ok(()),
         Some(Err(why)) => Err(why),
+        None => Err(Error::IOError {
+            err: std::io::Error::other("the Docker engine has gone in the middle of its answer"),
+        }),
     }
 }
 
