@@ -65,6 +65,10 @@ impl Column {
             let mut plan = plan(dir.path(), &format!("{}-{}", self.name, group as u8));
             table::prepare(dir.path(), &mut plan);
             plan.min_tier = self.tier;
+            if self.tier == Tier::Landlock {
+                // Counted by the id, which others of this host have at the same time.
+                plan.limits.processes = 4096;
+            }
             let sandbox = self.backend.create(&plan).await.expect("a sandbox");
             let upper = plan.workspace.scratch.join("upper");
             for probe in probes.iter().filter(|probe| probe.group == group) {

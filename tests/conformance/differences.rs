@@ -218,6 +218,7 @@ pub const NOT_BARE: &[&str] = &[
     "System V segments that outlive whom they serve",
     "the kind of the workspace's file system",
     "too many files in home",
+    "too many processes",
     "what / holds besides what every system has",
     "what /dev holds",
     "what /home and /run hold",
