@@ -17,6 +17,9 @@ use crate::{
     wire::{GET, Request},
 };
 
+/// Bytes that are read at once.
+const CHUNK: usize = 64 << 10;
+
 /// What is at a path of the workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -65,7 +68,7 @@ impl Sandbox {
         drop(theirs);
         if let Some(pipe) = &pipe {
             // All of it is in the pipe by now.
-            let mut rest = [0; 64 << 10];
+            let mut rest = vec![0; CHUNK];
             while let Ok(n) = std::io::Read::read(&mut pipe.get_ref(), &mut rest)
                 && n > 0
             {
@@ -118,7 +121,8 @@ async fn fill(pipe: &Option<AsyncFd<std::io::PipeReader>>, stream: &mut Vec<u8>,
     let Some(pipe) = pipe else {
         return std::future::pending().await;
     };
-    let mut buffer = [0; 64 << 10];
+    // On the heap: it is kept over each wait, and with it in every future that reads.
+    let mut buffer = vec![0; CHUNK];
     while stream.len() <= limit {
         let Ok(mut ready) = pipe.readable().await else { return };
         match ready.try_io(|pipe| std::io::Read::read(&mut pipe.get_ref(), &mut buffer)) {
