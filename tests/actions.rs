@@ -280,9 +280,11 @@ fn what_the_user_grants_reaches_the_stages_and_neither_bootstrap_nor_actions() {
     // The agent knows the values by heart: what it writes is redacted all the same.
     let shown = "env | grep -e TOKEN -e FILED -e DERIVED; echo granted-by-flag granted-by-file";
     let mut rounds = Rounds::new(&format!("tests:\n  cmd: {shown}; test -f ok\n"));
+    // Like no other: what an earlier run of this test made would stand ready.
+    let once = rounds.bench.path("repo").display().to_string();
     rounds.bench.file(
         ".aider_fsm/bootstrap.yml",
-        &format!("env: {{DERIVED: 'a-${{TOKEN}}-b'}}\ncmds: ['{shown}; touch made']\n"),
+        &format!("env: {{DERIVED: 'a-${{TOKEN}}-b'}}\ncmds: ['{shown}; touch made # {once}']\n"),
     );
     let grants = rounds.bench.path("grants.env");
     fs::write(&grants, "FILED=granted-by-file\n").expect("write");
