@@ -38,10 +38,6 @@ use surroundings::{Setting, Surroundings};
 /// The demonstration's recorded answers.
 const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 
-/// Stack of a worker: what a process's first thread has. A whole run is one future, and
-/// unoptimised it takes more than the two MiB that a thread has otherwise.
-const STACK: usize = 8 << 20;
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
@@ -62,11 +58,7 @@ pub fn main() -> ExitCode {
     };
     log(cli.verbose);
     let reporter = Reporter::new(if cli.json { Face::Json } else { Face::Human }, cli.verbose);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(STACK)
-        .build();
-    let runtime = match runtime {
+    let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(why) => {
             eprintln!("error: cannot start: {why}");
