@@ -232,14 +232,14 @@ async fn gc_names_what_it_would_remove_and_why_and_then_removes_it() {
     let found = engine.inspect_container(&live, None).await.expect("inspects");
     let labels = found.config.and_then(|config| config.labels).expect("labels");
     let name = format!("gc{}", std::process::id());
-    let orphan = async |change: &[(&str, &str)]| {
+    let orphan = async |entrypoint: &str, change: &[(&str, &str)]| {
         let mut labels = labels.clone();
         for (key, value) in change {
             labels.insert(format!("dev.opencode-fsm.{key}"), (*value).to_owned());
         }
         let body = ContainerCreateBody {
             image: Some(image.name.clone()),
-            cmd: Some(vec!["/none".to_owned()]),
+            entrypoint: Some(vec![entrypoint.to_owned()]),
             labels: Some(labels),
             ..ContainerCreateBody::default()
         };
@@ -247,8 +247,15 @@ async fn gc_names_what_it_would_remove_and_why_and_then_removes_it() {
         made.expect("creates").id
     };
     // Another's lease has no proof of death but its end; it stays, for it cannot be ours.
-    let foreign = orphan(&[("sandbox", &name), ("owner", "1 1 pid:[1]")]).await;
-    let expired = orphan(&[("sandbox", &name), ("owner", "1 1 pid:[1]"), ("lease-expires", "1")]).await;
+    let foreign = orphan("/", &[("sandbox", &name), ("owner", "1 1 pid:[1]")]).await;
+    let over = [
+        ("sandbox", name.as_str()),
+        ("owner", "1 1 pid:[1]"),
+        ("lease-expires", "1"),
+    ];
+    let expired = orphan("/", &over).await;
+    // An image may carry our labels: what a user runs of it is the user's.
+    let users = orphan("/none", &over).await;
 
     let cache = dir.path().join("cache");
     let scratch = cache.join("opencode-fsm/scratch");
@@ -286,10 +293,12 @@ async fn gc_names_what_it_would_remove_and_why_and_then_removes_it() {
     assert!(value["count"].as_u64() >= Some(1), "{value}");
     assert!(!scratch.join("dead").exists() && !scratch.join("dead.lease").exists());
     assert!(engine.inspect_container(&expired, None).await.is_err(), "{value}");
-    for stays in [&foreign, &live] {
+    for stays in [&foreign, &users, &live] {
         assert!(engine.inspect_container(stays, None).await.is_ok(), "{value}");
     }
     assert_eq!(run(&sandbox, "true").await.end, Termination::Code(0));
     sandbox.destroy().await.expect("destroyed");
-    engine.remove_container(&foreign, None).await.expect("removes");
+    for container in [&foreign, &users] {
+        engine.remove_container(container, None).await.expect("removes");
+    }
 }
