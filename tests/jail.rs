@@ -40,6 +40,24 @@ async fn a_command_runs_over_a_layer_that_the_host_can_read() {
 }
 
 #[tokio::test]
+async fn a_command_is_offered_to_the_oom_killer_from_its_first_moment() {
+    let dir = Scratch::new();
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "oom")).await.expect("a sandbox");
+    for _ in 0..50 {
+        let mut spec = sh("");
+        spec.argv =
+            opencode_fsm::wire::Argv::Direct(vec!["/bin/cat".to_owned(), "/proc/self/oom_score_adj".to_owned()]);
+        let outcome = sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
+        assert_eq!(text(&outcome), "1000\n");
+    }
+    // Its supervisors are not: the control.
+    let of = |pid: &str| format!("cat /proc/{pid}/oom_score_adj");
+    assert_ne!(text(&run(&sandbox, &of("1")).await), "1000\n");
+    assert_ne!(text(&run(&sandbox, &of("$PPID")).await), "1000\n");
+}
+
+#[tokio::test]
 async fn exit_codes_signals_and_missing_programs_are_told() {
     let dir = Scratch::new();
     let backend = backend(&[]).await;
@@ -105,7 +123,7 @@ async fn what_deploy_leaves_lives_until_swept() {
     let dir = Scratch::new();
     let backend = backend(&[]).await;
     let sandbox = backend.create(&plan(dir.path(), "keep")).await.expect("a sandbox");
-    let mut spec = sh("sleep 600 & echo started");
+    let mut spec = sh("sleep 600 & until grep -q sleep /proc/$!/comm; do :; done; echo started");
     spec.leftovers = Leftovers::Keep;
     let outcome = sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
     assert_eq!((outcome.end, outcome.leaked_total), (OK, 0));

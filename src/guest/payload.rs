@@ -1,6 +1,7 @@
 //! The walls between a warden and the command: this order is the documentation.
 //!
-//!  1. `setsid(2)`: no terminal, a process group of its own; no signal ignored; `setpriority(2)`: behind its supervisors
+//!  1. `setsid(2)`: no terminal, a process group of its own; no signal ignored; `setpriority(2)`
+//!     and `oom_score_adj`: behind its supervisors
 //!  2. descriptors: stdio in place, everything else close-on-exec
 //!  3. `setns(2)` into the nested user namespace, where there is one: no capability outside it
 //!  4. ids (`setresgid`, `setresuid`), unless they are the guest's ([`Identity`]): one pair
@@ -91,6 +92,7 @@ impl Payload {
         setsid().map_err(|e| Failure::new("setsid", e))?;
         ignore_nothing()?;
         fall_behind()?;
+        offer_to_the_oom_killer();
         place(stdio)?;
         if confinement.identity == Identity::Changed {
             // Giving root's id up takes the capability that this needs.
@@ -166,6 +168,18 @@ fn ignore_nothing() -> Result<(), Failure> {
 
 pub(super) fn set_no_new_privs() -> Result<(), Failure> {
     prctl::set_no_new_privs().map_err(|e| Failure::new("PR_SET_NO_NEW_PRIVS", e))
+}
+
+/// Where the sandbox's memory is used up, the kernel is to choose a command, and none of
+/// its supervisors: of many small processes they may be the largest, and memory that no
+/// process owns (memory files) would make it choose any (proc_pid_oom_score_adj(5)).
+/// From the first moment, since all that a command forks inherits it.
+fn offer_to_the_oom_killer() {
+    // The file is its process's own only while that may be looked into; what could look
+    // has no more rights over this process than over its supervisor.
+    let _ = prctl::set_dumpable(true);
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    let _ = prctl::set_dumpable(false);
 }
 
 fn fall_behind() -> Result<(), Failure> {

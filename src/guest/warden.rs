@@ -154,9 +154,6 @@ fn start(
             let mut report = Vec::new();
             let _ = status.by_ref().take(4096).read_to_end(&mut report);
             if report.is_empty() {
-                // Memory that no process owns (memory files) would make the kernel
-                // choose any process of the cgroup, us included (proc_pid_oom_score_adj(5)).
-                let _ = std::fs::write(format!("/proc/{child}/oom_score_adj"), "1000");
                 return Ok(child);
             }
             let _ = nix::sys::wait::waitpid(child, None);
