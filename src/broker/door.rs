@@ -15,7 +15,7 @@ use super::{
     BrokerError, DoorConfig, Exhausted, Upstream, Usage,
     answer::{Body, error, exhausted},
     cassette::{Header, Player},
-    forward::Call,
+    forward::{Call, Shared, Source},
     ledger::Lines,
     meter::Meter,
     upstream::Endpoint,
@@ -31,21 +31,6 @@ const MAX_CONNECTIONS: usize = 32;
 pub struct ModelDoor {
     shared: Arc<Shared>,
     serving: Mutex<Option<JoinHandle<()>>>,
-}
-
-pub(super) struct Shared {
-    pub source: Source,
-    pub model: String,
-    /// The digest of what the inside has to show: digests compare in constant time.
-    authorization: blake3::Hash,
-    meter: Mutex<Meter>,
-    pub ledger: Lines,
-    pub recorder: Option<Lines>,
-}
-
-pub(super) enum Source {
-    Endpoint(Endpoint),
-    Cassette(Player),
 }
 
 impl ModelDoor {
@@ -154,10 +139,6 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 impl Shared {
-    pub fn meter(&self) -> MutexGuard<'_, Meter> {
-        lock(&self.meter)
-    }
-
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let shown = request
             .headers()

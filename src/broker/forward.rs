@@ -1,6 +1,10 @@
 //! One call through the door: answered from a cassette, or by the provider.
 
-use std::{convert::Infallible, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
@@ -10,16 +14,33 @@ use tokio::sync::mpsc;
 use super::{
     Exhausted,
     answer::{Body, bounded_text, error, exhausted, reply, usage_in, with_model},
-    cassette::{self, Recorded},
-    door::{Shared, Source},
-    ledger,
-    meter::CallId,
+    cassette::{self, Player, Recorded},
+    ledger::{self, Lines},
+    meter::{CallId, Meter},
+    upstream::Endpoint,
 };
 
 /// Largest response that is recorded on a cassette.
 const MAX_RECORDED: usize = 16 << 20;
 /// Longest line of an event stream that is looked at for usage.
 const MAX_LINE: usize = 1 << 20;
+
+/// What all calls through one door share.
+pub(super) struct Shared {
+    pub source: Source,
+    pub model: String,
+    /// The digest of what the inside has to show: digests compare in constant time.
+    pub authorization: blake3::Hash,
+    pub meter: Mutex<Meter>,
+    pub ledger: Lines,
+    pub recorder: Option<Lines>,
+}
+
+/// Where answers come from.
+pub(super) enum Source {
+    Endpoint(Endpoint),
+    Cassette(Player),
+}
 
 /// What the ledger needs of a call under way.
 pub(super) struct Call {
@@ -39,6 +60,10 @@ pub(super) struct Outcome {
 }
 
 impl Shared {
+    pub fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn play(&self, call: Call, played: Result<Recorded, String>) -> Response<Body> {
         match played {
             Ok(recorded) => {

@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use super::{
     connection::{Engine, shown},
-    container,
     label::{self, Orphaned},
     teardown::{remove, until_removed},
 };
@@ -68,7 +67,7 @@ pub async fn collect(engine: &Engine, dry_run: bool) -> Result<Vec<Leftover>, Sa
             continue;
         };
         // An image may carry our labels, and a user's own container of it then has them.
-        if !container.command.as_deref().is_some_and(container::runs_ours) {
+        if !container.command.as_deref().is_some_and(label::runs_ours) {
             continue;
         }
         if let Some(orphan) = leftover("container", id, &labels) {

@@ -10,7 +10,7 @@ use bollard::models::{
     MountBindOptions, MountType, ResourcesUlimits,
 };
 
-use super::{files, image::Image, overlay};
+use super::{files, image::Image, label::GUEST, overlay};
 use crate::{
     policy::{GUEST_HOME, GUEST_WORKSPACE, SandboxPlan},
     sandbox::seccomp,
@@ -18,8 +18,6 @@ use crate::{
 
 /// Ours inside: a directory that only the guest may enter.
 const OURS: &str = "/.opencode-fsm";
-/// The guest's executable.
-const GUEST: &str = "/.opencode-fsm/guest";
 /// The directory of the host's socket ([`crate::guest::DOOR`]).
 const DOOR: &str = "/.opencode-fsm/door";
 /// The overlay's work directory ([`crate::wire::Admission::leave_empty`]).
@@ -66,14 +64,6 @@ const SYSCTLS: [(&str, &str); 2] = [
 
 /// The guest and its wardens, which are counted with the commands.
 const SUPERVISORS: u64 = 16;
-
-/// The entry point of a container that is only looked into, and never started.
-pub(super) const NOTHING: &str = "/";
-
-/// Whether a container's command, as the engine lists it, is one that we give.
-pub(super) fn runs_ours(command: &str) -> bool {
-    command == NOTHING || command == format!("{GUEST} guest")
-}
 
 /// What a container is made of besides its plan.
 pub(super) struct Parts<'a> {

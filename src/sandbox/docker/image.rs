@@ -12,7 +12,7 @@ use bollard::{
 
 use super::{
     connection::{Engine, shown},
-    container::NOTHING,
+    label::NOTHING,
     teardown::remove,
 };
 use crate::sandbox::SandboxError;

@@ -19,6 +19,16 @@ const PLAN: &str = "dev.opencode-fsm.plan";
 /// The label by which the engine finds what is ours.
 pub(super) const OURS: &str = SANDBOX;
 
+/// The guest's executable, inside.
+pub(super) const GUEST: &str = "/.opencode-fsm/guest";
+/// The entry point of a container that is only looked into, and never started.
+pub(super) const NOTHING: &str = "/";
+
+/// Whether a container's command, as the engine lists it, is one that we give.
+pub(super) fn runs_ours(command: &str) -> bool {
+    command == NOTHING || command == format!("{GUEST} guest")
+}
+
 /// The process that answers for a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
