@@ -110,8 +110,8 @@ impl Running {
         stage: u64,
         spec: &ExecSpec,
         control: OwnedFd,
-        stdout: std::io::PipeReader,
-        stderr: std::io::PipeReader,
+        [stdout, stderr]: [std::io::PipeReader; 2],
+        ooms: Option<OomCount>,
         kept: Option<Kept>,
     ) -> std::io::Result<Self> {
         nonblocking(control.as_fd())?;
@@ -125,7 +125,7 @@ impl Running {
             stderr: Stream::new(stderr, &spec.stderr, &heard)?,
             heard,
             silence: spec.silence,
-            ooms: None,
+            ooms,
             watcher: None,
             kept,
         })
@@ -145,11 +145,6 @@ impl Running {
     pub(super) fn drain(&mut self) {
         self.stdout.drain();
         self.stderr.drain();
-    }
-
-    /// Counts the kernel's kills for memory while the command runs.
-    pub(super) fn count_ooms(&mut self, events: PathBuf) {
-        self.ooms = Some(OomCount::begin(events));
     }
 
     /// A watcher that kills the tree when `exceeded` answers the name of a cap.
@@ -271,6 +266,7 @@ fn name_cap(killed_for: &Mutex<Option<String>>, cap: &str) {
 
 /// The kernel's count of processes that it killed for the sandbox's memory
 /// (`oom_kill` in `memory.events` of cgroup v2 and in `memory.oom_control` of v1).
+#[derive(Clone)]
 pub(super) struct OomCount {
     events: PathBuf,
     before: u64,

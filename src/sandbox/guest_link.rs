@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     io::unix::AsyncFd,
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
 };
 
 use crate::{
@@ -53,6 +53,20 @@ pub struct DiskCap {
     pub max_bytes: u64,
     /// Inodes.
     pub max_inodes: u64,
+}
+
+/// A request that was sent.
+struct Asked<'a>(MutexGuard<'a, Link>);
+
+impl Asked<'_> {
+    async fn answer(mut self) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
+        let answer = answer(&self.0.socket).await?;
+        self.0.owed -= 1;
+        match answer {
+            (Reply::Failed { step, errno, why }, _) => Err(SandboxError::Guest { step, errno, why }),
+            answer => Ok(answer),
+        }
+    }
 }
 
 /// Looks at what a sandbox has written, from one command to the next.
@@ -189,6 +203,11 @@ impl Sandbox {
         request: &Request,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
+        self.tell(request, fds).await?.answer().await
+    }
+
+    /// Sends a request; until it is answered nobody else can ask.
+    async fn tell(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Asked<'_>, SandboxError> {
         let mut link = self.link.lock().await;
         while link.owed > 0 {
             answer(&link.socket).await?;
@@ -196,12 +215,7 @@ impl Sandbox {
         }
         wire::send(link.socket.as_fd(), request, fds).map_err(gone)?;
         link.owed += 1;
-        let answer = answer(&link.socket).await?;
-        link.owed -= 1;
-        match answer {
-            (Reply::Failed { step, errno, why }, _) => Err(SandboxError::Guest { step, errno, why }),
-            answer => Ok(answer),
-        }
+        Ok(Asked(link))
     }
 
     /// Starts a command.
@@ -225,36 +239,34 @@ impl Sandbox {
             }
         }
         let kept = (spec.leftovers == Leftovers::Keep).then(|| self.kept.clone());
-        let mut running = Running::new(stage, &spec, control, stdout, stderr, kept).map_err(io)?;
         let request = Request::Exec(Box::new(ExecRequest {
             stage,
-            argv: spec.argv,
-            env: spec.env,
-            cwd: spec.cwd,
+            argv: spec.argv.clone(),
+            env: spec.env.clone(),
+            cwd: spec.cwd.clone(),
             wall_ms: u64::try_from(spec.wall.as_millis()).unwrap_or(u64::MAX),
             leftovers: spec.leftovers,
             reach: spec.reach,
         }));
-        if let Some(events) = &self.premises.oom_events {
-            running.count_ooms(events.clone());
+        let ooms = self.premises.oom_events.clone().map(OomCount::begin);
+        let disk = self.disk.clone();
+        if let Some(disk) = &disk {
+            disk.begin();
         }
         let stdio = match &spec.terminal {
             Some(terminal) => [terminal.as_fd(); 3],
             None => [null.as_fd(), out.as_fd(), err.as_fd()],
         };
-        if let Err(why) = self
-            .ask(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
-            .await
-        {
+        let asked = self
+            .tell(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
+            .await?;
+        // The files that take its output are made while the guest starts it.
+        let mut running = Running::new(stage, &spec, control, [stdout, stderr], ooms.clone(), kept).map_err(io)?;
+        if let Err(why) = asked.answer().await {
             // A guest that dies before it answers may have started the command, which may
             // have spoken.
             running.drain();
             return Err(why);
-        }
-        let ooms = self.premises.oom_events.clone().map(OomCount::begin);
-        let disk = self.disk.clone();
-        if let Some(disk) = &disk {
-            disk.begin();
         }
         if disk.is_some() || ooms.is_some() {
             running.watch(move || {
