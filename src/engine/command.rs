@@ -84,6 +84,7 @@ impl Command<'_> {
             return CommandResult::over(rule).keep(run, &self.prefix, self.script);
         }
         let prefix = self.prefix;
+        keep_command(run, &prefix, self.script)?;
         let sink = |stream: &str| OutputCaps {
             tail_bytes: OUTPUT_TAIL_BYTES,
             sink: Some(OutputSink {
@@ -104,10 +105,7 @@ impl Command<'_> {
             stdout: sink("stdout"),
             stderr: sink("stderr"),
         };
-        let running = sandbox.exec(spec).await;
-        // While it runs, whatever comes of it.
-        keep_command(run, &prefix, self.script)?;
-        let outcome = running?.wait().await?;
+        let outcome = sandbox.exec(spec).await?.wait().await?;
         let result = CommandResult::new(outcome, self.cap.rule, self.author);
         for stream in ["stdout", "stderr"] {
             run.adopt(&format!("{prefix}_{stream}.txt"))?;
