@@ -315,7 +315,12 @@ impl Cache {
             };
             // Held while it is removed, so that only one of us does so.
             if let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-                remove_locked(&dir)?;
+                match remove_locked(&dir) {
+                    // Its owner lives and removes it as well: a copy that somebody else
+                    // had finished first.
+                    Err(TreeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
             }
         }
         Ok(())

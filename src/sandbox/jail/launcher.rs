@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Nothing is asked for this long: the jail made last has the processors no more.
-const QUIET_MS: u8 = 5;
+const QUIET_MS: u8 = 3;
 
 /// The launcher's whole life; its socket is descriptor 0.
 pub fn launcher_main() -> ExitCode {
