@@ -29,7 +29,7 @@ pub const DOOR: &str = "/.opencode-fsm/door/guest.sock";
 /// Exit status of a guest that could not come in.
 const UNABLE: u8 = 70;
 /// Exit status of one that served to its end.
-pub const LEFT: u8 = 0;
+const LEFT: u8 = 0;
 
 /// The whole life of a container's PID 1.
 pub fn guest_main() -> ExitCode {

@@ -23,7 +23,7 @@ mod supervisor;
 mod tree;
 mod warden;
 
-pub use door::{DOOR, LEFT, guest_main};
+pub use door::{DOOR, guest_main};
 pub(crate) use nested::nest;
 pub(crate) use payload::{BEHIND, drop_capabilities, landlock_abi};
 
