@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{
-    error::{Fault, shown},
-    fields::Fields,
-    stage::{Stage, StageName, read_commands},
-};
+use super::stage::{Stage, StageName, read_commands};
 use crate::{
+    document::{Fault, Fields, Position, shown},
     names::RelPath,
     policy::{CommandPolicy, PatternError, SecurityMode, check_pattern},
 };
@@ -134,7 +131,7 @@ fn patterns(fields: &mut Fields, name: &'static str) -> Result<Vec<String>, Faul
     if let Some((_, at)) = listed.get(PATTERNS_MAX) {
         return Err(at.fault(format!("`{place}` has more than {PATTERNS_MAX} patterns")));
     }
-    let checked = |(index, (pattern, at)): (usize, (String, super::error::Position))| match check_pattern(&pattern) {
+    let checked = |(index, (pattern, at)): (usize, (String, Position))| match check_pattern(&pattern) {
         Ok(()) => Ok(pattern),
         Err(error) => Err(at.fault(format!(
             "`{place}[{index}]`: `{}` is no pattern: {}",
