@@ -15,10 +15,9 @@ use super::{
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
-    agent::BashMode,
-    engine::{BackendChoice, Unattended},
+    engine::Unattended,
     names::RelPath,
-    policy::Tier,
+    policy::{BackendChoice, BashMode, Tier},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one

@@ -3,10 +3,10 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{
-    agent::{BashMode, Server},
+    agent::Server,
     broker::Budget,
     names::RelPath,
-    policy::Tier,
+    policy::{BackendChoice, BashMode, Tier},
     record::Secret,
 };
 
@@ -33,18 +33,6 @@ pub enum Unattended {
     Strict,
     /// Somebody may look in: `auth` with `interactive: true` gets the terminal.
     Guided,
-}
-
-/// What builds the walls (`--sandbox`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum BackendChoice {
-    /// Docker where an engine answers and has an image to start from, else the jail.
-    #[default]
-    Auto,
-    /// Namespaces, landlock and seccomp, without Docker.
-    Jail,
-    /// Containers of the Docker engine of this machine.
-    Docker,
 }
 
 /// Options about walls.

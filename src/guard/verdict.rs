@@ -5,20 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::paths::{WriteSets, is_actions};
 use crate::{
     names::RelPath,
+    policy::Phase,
     tree::{Change, Entry, EntryKind},
 };
-
-/// What the agent is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// Only the plan may change.
-    PlanUpdate,
-    /// Anything but the plan and the protected paths may change.
-    ExecuteStep,
-    /// Anything but the protected paths may change (the plan may).
-    FixOrReplan,
-}
 
 /// What becomes of one change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

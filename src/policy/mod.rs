@@ -2,15 +2,18 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `choices` | words that files and flags choose from |
 //! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
 //! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
 //! | `words` | a shell script cut into its simple commands |
 #![forbid(unsafe_code)]
 
+mod choices;
 mod commands;
 mod plan;
 mod words;
 
+pub use choices::{BackendChoice, BashMode, Phase};
 pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pattern};
 
 pub use plan::{
