@@ -25,10 +25,10 @@ pub(in crate::cli) struct ExplainArgs {
 
 /// Performs `policy explain`.
 pub(super) async fn perform(args: &ExplainArgs, reporter: &Reporter, mut stop: Stop) -> Result<u8, EngineError> {
-    let judge = Judge::shipped().map_err(|why| EngineError::Usage(why.to_string()))?;
+    let judge = Judge::shipped();
     if args.stdin {
         let face = reporter.face();
-        let answering = tokio::task::spawn_blocking(move || batch::answer(&judge, io::stdin(), io::stdout(), face));
+        let answering = tokio::task::spawn_blocking(move || batch::answer(judge, io::stdin(), io::stdout(), face));
         // Reading a terminal cannot be interrupted: a signal leaves the reader behind.
         return tokio::select! {
             done = answering => match done {
