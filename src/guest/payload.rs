@@ -1,7 +1,7 @@
 //! The walls between a warden and the command: this order is the documentation.
 //!
 //!  1. `setsid(2)`: no terminal, a process group of its own; no signal ignored; `setpriority(2)`
-//!     and `oom_score_adj`: behind its supervisors
+//!     behind its supervisors
 //!  2. descriptors: everything but stdio close-on-exec
 //!  3. `setns(2)` into the nested user namespace, where there is one: no capability outside it
 //!  4. ids (`setresgid`, `setresuid`), unless they are the guest's ([`Identity`]): one pair
@@ -12,12 +12,14 @@
 //!  9. landlock(7)
 //! 10. seccomp(2)
 //! 11. the command arrives: all of the above is done before it is known
-//! 12. stdio in place, `chdir(2)`, `execve(2)`
+//! 12. stdio in place, `oom_score_adj`, `chdir(2)`, `execve(2)`
 #![allow(unsafe_code)]
 
 use std::{
     convert::Infallible,
     ffi::CString,
+    fs::{File, OpenOptions},
+    io::Write,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
@@ -47,22 +49,23 @@ pub(super) fn become_next(
     reach: Reach,
     orders: BorrowedFd<'_>,
 ) -> Result<Infallible, Failure> {
-    build_walls(confinement, reach, nested)?;
+    let offer = build_walls(confinement, reach, nested)?;
     let (request, fds) =
         wire::recv::<ExecRequest>(orders).map_err(|why| Failure::plain("wait for the command", why))?;
     let stdio: [OwnedFd; 3] = fds
         .try_into()
         .map_err(|_| Failure::plain("read the request", "three descriptors are needed"))?;
     place(&stdio)?;
+    offer.make();
     Command::new(&request)?.run()
 }
 
 /// Steps 1 to 10.
-fn build_walls(confinement: &Confinement, reach: Reach, nested: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+fn build_walls(confinement: &Confinement, reach: Reach, nested: Option<BorrowedFd<'_>>) -> Result<OomOffer, Failure> {
     setsid().map_err(|e| Failure::new("setsid", e))?;
     ignore_nothing()?;
     fall_behind()?;
-    offer_to_the_oom_killer();
+    let offer = OomOffer::open();
     close_on_exec()?;
     if confinement.identity == Identity::Changed {
         // Giving root's id up takes the capability that this needs.
@@ -89,7 +92,7 @@ fn build_walls(confinement: &Confinement, reach: Reach, nested: Option<BorrowedF
     if let Some(program) = &confinement.seccomp {
         install_filter(program)?;
     }
-    Ok(())
+    Ok(offer)
 }
 
 /// A command as `execve(2)` takes it.
@@ -191,13 +194,26 @@ pub(super) fn set_no_new_privs() -> Result<(), Failure> {
 /// Where the sandbox's memory is used up, the kernel is to choose a command, and none of
 /// its supervisors: of many small processes they may be the largest, and memory that no
 /// process owns (memory files) would make it choose any (proc_pid_oom_score_adj(5)).
-/// From the first moment, since all that a command forks inherits it.
-fn offer_to_the_oom_killer() {
-    // The file is its process's own only while that may be looked into; what could look
-    // has no more rights over this process than over its supervisor.
-    let _ = prctl::set_dumpable(true);
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    let _ = prctl::set_dumpable(false);
+/// What waits for its command is no choice yet: the command would be taken for killed.
+struct OomOffer(Option<File>);
+
+impl OomOffer {
+    /// Opens the file while that is allowed.
+    fn open() -> Self {
+        // It is its process's own only while that may be looked into; what could look has
+        // no more rights over this process than over its supervisor.
+        let _ = prctl::set_dumpable(true);
+        let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj").ok();
+        let _ = prctl::set_dumpable(false);
+        Self(file)
+    }
+
+    /// From the command's first moment, since all that it forks inherits it.
+    fn make(self) {
+        if let Some(mut file) = self.0 {
+            let _ = file.write_all(b"1000");
+        }
+    }
 }
 
 fn fall_behind() -> Result<(), Failure> {

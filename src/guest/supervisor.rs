@@ -91,8 +91,10 @@ pub(super) struct Supervisor {
     signals: SignalFd,
     wardens: HashMap<i32, Watched>,
     ready: Option<Ready>,
-    /// Whether one is to be made when there is nothing else to do.
-    short_of_one: bool,
+    /// One is to be made when nobody has asked for anything for so long.
+    short_of_one: Option<Duration>,
+    /// Commands that were started.
+    commands: u64,
     /// A command that may signal any other ([`Reach::Sandbox`]) could end one that
     /// waits, which would look like the end of the command that is given to it.
     unscoped: bool,
@@ -125,7 +127,8 @@ impl Supervisor {
             signals,
             wardens: HashMap::new(),
             ready: None,
-            short_of_one: false,
+            short_of_one: None,
+            commands: 0,
             unscoped: false,
         })
     }
@@ -145,12 +148,12 @@ impl Supervisor {
                 self.end();
                 return 0;
             }
-            let wait = if self.short_of_one { Some(QUIET) } else { left };
+            let wait = self.short_of_one.or(left);
             // A time that is up is seen in the next turn, not a nanosecond too early.
             let wait = wait.map(|wait| TimeSpec::from(wait.min(LONGEST_WAIT) + Duration::from_micros(1)));
             let heard = ppoll(&mut fds, wait, None);
             let (asked, died) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
-            if heard == Ok(0) && std::mem::take(&mut self.short_of_one) {
+            if heard == Ok(0) && self.short_of_one.take().is_some() {
                 self.ready = self.post(Reach::Own).ok();
             }
             if died {
@@ -253,19 +256,23 @@ impl Supervisor {
                 began: Instant::now(),
             },
         );
+        self.commands += 1;
+        if self.commands > 1 {
+            // Where there was a second there will be more: while it runs is the time.
+            self.want_one(Duration::ZERO);
+        }
         Ok(())
+    }
+
+    fn want_one(&mut self, quiet: Duration) {
+        self.short_of_one = Some(quiet).filter(|_| self.ready.is_none() && !self.unscoped);
     }
 
     /// Makes a warden and its main process, who build their walls and wait for a command.
     fn post(&mut self, reach: Reach) -> Result<Ready, Failure> {
         let pair = || {
-            socketpair(
-                AddressFamily::Unix,
-                SockType::SeqPacket,
-                None,
-                SockFlag::SOCK_CLOEXEC,
-            )
-            .map_err(|e| Failure::new("socketpair", e))
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|e| Failure::new("socketpair", e))
         };
         let (orders, orders_in) = pair()?;
         let (main_orders, main_orders_in) = pair()?;
@@ -316,7 +323,7 @@ impl Supervisor {
             let mut orphaned = Vec::new();
             for (pid, status) in std::mem::take(&mut died) {
                 self.ready.take_if(|ready| ready.warden.as_raw() == pid);
-                self.short_of_one = self.ready.is_none() && !self.unscoped;
+                self.want_one(QUIET);
                 let ended_itself = matches!(status, WaitStatus::Exited(_, 0));
                 orphaned.extend(self.wardens.remove(&pid).filter(|_| !ended_itself));
             }
