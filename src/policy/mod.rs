@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `choices` | words that files and flags choose from |
+//! | `file` | policy files, their layers, and what holds in the end |
 //! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
 //! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
 //! | `words` | a shell script cut into its simple commands |
@@ -14,6 +15,7 @@
 mod addresses;
 mod choices;
 mod commands;
+mod file;
 mod hosts;
 mod network;
 mod plan;
@@ -22,6 +24,11 @@ mod words;
 pub use addresses::{AddressKind, Block, kind, spelled};
 pub use choices::{BackendChoice, BashMode, Phase};
 pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pattern};
+pub use file::{
+    Change, DEFAULT, Difference, HostPlaces, Layer, NAMES, Origin, PathPattern, Policy, PolicyError, Problem,
+    Protection, Said, SettingName, SettingValue, Source, WordPattern, diff, host_names, load, load_host, parse_size,
+    schema, shipped_file, shipped_text, show_size,
+};
 pub use hosts::{HostName, HostPattern, NotAName};
 pub use network::{
     ByteCaps, Destination, HeaderGrant, HostDenial, HostRule, HostVerdict, Method, NetworkMode, NetworkRules, Rate,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     document::Located,
-    policy::{BackendChoice, BashMode, Phase, Tier},
+    policy::{BackendChoice, BashMode, HostRule, NetworkMode, Phase, Tier},
 };
 
 /// What a host allows: a policy file, version 1 (docs/policy.md).
@@ -32,6 +32,8 @@ pub struct Document {
     pub(super) sandbox: Option<Sandbox>,
     /// Caps on time.
     pub(super) time: Option<Time>,
+    /// What of the network programs inside may reach.
+    pub(super) network: Option<Network>,
     /// What the agent may not change.
     pub(super) guards: Option<Guards>,
     /// What stages may be given.
@@ -96,6 +98,20 @@ pub struct Time {
     pub(super) silence: Option<Located<Seconds>>,
     /// Whether a contract may ask for longer commands and stages than these.
     pub(super) contract_may_raise: Option<Located<bool>>,
+    /// Why.
+    pub(super) because: Option<String>,
+}
+
+/// What of the network programs inside may reach.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// How much; where no layer says it, `model` for a run whose model is at an endpoint, else `none`.
+    pub(super) mode: Option<Located<NetworkMode>>,
+    /// The hosts that `allow` allows: the first rule about a host and a port counts, those of
+    /// higher layers before those of lower ones.
+    #[serde(default)]
+    pub(super) rules: Vec<Located<HostRule>>,
     /// Why.
     pub(super) because: Option<String>,
 }

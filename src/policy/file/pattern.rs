@@ -219,7 +219,11 @@ mod tests {
             ("tests/**", &["tests/a", "tests/a/b"], &["tests", "test/a"]),
             ("a?c", &["abc", "aéc", "abc/d"], &["ac", "a/c", "abbc"]),
             ("a.c", &["a.c"], &["abc"]),
-            (".github/workflows/*.yml", &[".github/workflows/ci.yml"], &[".github/workflows/a/b.yaml"]),
+            (
+                ".github/workflows/*.yml",
+                &[".github/workflows/ci.yml"],
+                &[".github/workflows/a/b.yaml"],
+            ),
         ] {
             for path in yes {
                 assert!(covers(pattern, path), "{pattern} covers {path}");
@@ -245,8 +249,10 @@ mod tests {
             ("abc", &["abc"], &["abcd", "ab"]),
             ("a*a", &["aa", "aba"], &["a"]),
         ] {
-            yes.iter().for_each(|word| assert!(covers(pattern, word), "{pattern} {word}"));
-            no.iter().for_each(|word| assert!(!covers(pattern, word), "{pattern} {word}"));
+            yes.iter()
+                .for_each(|word| assert!(covers(pattern, word), "{pattern} {word}"));
+            no.iter()
+                .for_each(|word| assert!(!covers(pattern, word), "{pattern} {word}"));
         }
     }
 

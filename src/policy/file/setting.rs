@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     document::Located,
-    policy::{BackendChoice, BashMode, Tier},
+    policy::{BackendChoice, BashMode, NetworkMode, Tier},
 };
 
 /// A single value's name.
@@ -31,6 +31,7 @@ pub enum SettingName {
     Run,
     Silence,
     ContractMayRaise,
+    Network,
     Bytes,
     Files,
     ChangesBytes,
@@ -56,7 +57,7 @@ struct About {
 
 impl SettingName {
     /// All of them, in the order of the sections.
-    pub const ALL: [SettingName; 25] = [
+    pub const ALL: [SettingName; 26] = [
         N::MinTier,
         N::Backend,
         N::Memory,
@@ -71,6 +72,7 @@ impl SettingName {
         N::Run,
         N::Silence,
         N::ContractMayRaise,
+        N::Network,
         N::Bytes,
         N::Files,
         N::ChangesBytes,
@@ -99,7 +101,12 @@ impl SettingName {
             N::Turn => ("time.turn", Some("turn_timeout"), "seconds of a turn"),
             N::Run => ("time.run", Some("max_run"), "seconds of a run"),
             N::Silence => ("time.silence", Some("max_silence"), "seconds of silence of a command"),
-            N::ContractMayRaise => ("time.contract_may_raise", None, "a contract may ask for longer commands and stages"),
+            N::ContractMayRaise => (
+                "time.contract_may_raise",
+                None,
+                "a contract may ask for longer commands and stages",
+            ),
+            N::Network => ("network.mode", None, "what of the network programs inside may reach"),
             N::Bytes => ("artifacts.bytes", None, "bytes that a verification may bring out"),
             N::Files => ("artifacts.files", None, "files that a verification may bring out"),
             N::ChangesBytes => ("artifacts.changes_bytes", None, "bytes of the changed files of a run"),
@@ -143,6 +150,7 @@ pub enum SettingValue {
     Tier(Tier),
     Backend(BackendChoice),
     Bash(BashMode),
+    Network(NetworkMode),
     /// Bytes.
     Bytes(u64),
     /// A number of things, or of seconds.
@@ -164,6 +172,7 @@ impl SettingValue {
             (V::Tier(this), V::Tier(wide)) => this >= wide,
             (V::Backend(this), V::Backend(wide)) => this == wide || wide == BackendChoice::Auto,
             (V::Bash(this), V::Bash(wide)) => this <= wide,
+            (V::Network(this), V::Network(wide)) => this <= wide,
             (V::Switch(this), V::Switch(wide)) => this <= wide,
             (V::Bytes(this), V::Bytes(wide)) | (V::Number(this), V::Number(wide)) => this <= wide,
             (V::Millis(this), V::Millis(wide)) => this <= wide,
@@ -178,6 +187,7 @@ impl SettingValue {
             V::Tier(tier) => json!(tier),
             V::Backend(backend) => json!(backend),
             V::Bash(bash) => json!(bash),
+            V::Network(mode) => json!(mode),
             V::Bytes(number) | V::Number(number) => json!(number),
             V::Millis(millis) => json!(f64::from(millis) / 1000.0),
             V::Switch(switch) => json!(switch),
@@ -207,6 +217,7 @@ impl fmt::Display for SettingValue {
             V::Tier(tier) => tier.fmt(f),
             V::Backend(backend) => backend.fmt(f),
             V::Bash(bash) => bash.fmt(f),
+            V::Network(mode) => mode.fmt(f),
             V::Bytes(bytes) => f.write_str(&show_size(*bytes)),
             V::Number(number) => number.fmt(f),
             V::Millis(millis) => write!(f, "{}", f64::from(*millis) / 1000.0),
@@ -256,7 +267,11 @@ pub(super) fn given(document: &Document) -> Vec<Given> {
             let because = &limits.because;
             add(N::Memory, because, of(limits.memory, |size| V::Bytes(size.0)));
             add(N::Processes, because, of(limits.processes, |count| V::Number(count.0)));
-            add(N::Cpu, because, of(limits.cpu, |most| cap(most, |cpu| V::Millis(cpu.0))));
+            add(
+                N::Cpu,
+                because,
+                of(limits.cpu, |most| cap(most, |cpu| V::Millis(cpu.0))),
+            );
             add(N::Disk, because, of(limits.disk, |size| V::Bytes(size.0)));
             add(N::FileSize, because, of(limits.file_size, |size| V::Bytes(size.0)));
             add(N::OpenFiles, because, of(limits.open_files, |count| V::Number(count.0)));
@@ -275,12 +290,23 @@ pub(super) fn given(document: &Document) -> Vec<Given> {
         }
         add(N::ContractMayRaise, because, of(time.contract_may_raise, V::Switch));
     }
+    if let Some(network) = &document.network {
+        add(N::Network, &network.because, of(network.mode, V::Network));
+    }
     if let Some(artifacts) = &document.artifacts {
         let because = &artifacts.because;
         add(N::Bytes, because, of(artifacts.bytes, |size| V::Bytes(size.0)));
         add(N::Files, because, of(artifacts.files, |count| V::Number(count.0)));
-        add(N::ChangesBytes, because, of(artifacts.changes_bytes, |size| V::Bytes(size.0)));
-        add(N::ChangesFiles, because, of(artifacts.changes_files, |count| V::Number(count.0)));
+        add(
+            N::ChangesBytes,
+            because,
+            of(artifacts.changes_bytes, |size| V::Bytes(size.0)),
+        );
+        add(
+            N::ChangesFiles,
+            because,
+            of(artifacts.changes_files, |count| V::Number(count.0)),
+        );
     }
     if let Some(agent) = &document.agent {
         let because = &agent.because;

@@ -203,7 +203,12 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_shown_alike() {
-        for (text, bytes) in [("1M", 1 << 20), ("4g", 4 << 30), ("1048577", 1_048_577), ("3T", 3 << 40)] {
+        for (text, bytes) in [
+            ("1M", 1 << 20),
+            ("4g", 4 << 30),
+            ("1048577", 1_048_577),
+            ("3T", 3 << 40),
+        ] {
             assert_eq!(parse_size(text), Ok(bytes));
             assert_eq!(show_size(bytes), text.to_ascii_uppercase());
         }
