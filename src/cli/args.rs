@@ -12,6 +12,7 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
+    policy::PolicyVerb,
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
@@ -89,6 +90,9 @@ pub(super) enum Verb {
     Doctor,
     /// Print the JSON Schema of a contract or a record; without a name, the names.
     Schema(SchemaArgs),
+    /// Ask what this host allows, and why.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Build, list or prune the images that containers begin with.
     #[command(subcommand)]
     Image(ImageVerb),

@@ -6,6 +6,7 @@ mod containers;
 mod invocation;
 mod model;
 mod options;
+mod policy;
 mod retired;
 mod schema;
 mod settings;
@@ -134,6 +135,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
+        Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
         Verb::Setup => {

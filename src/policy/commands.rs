@@ -7,6 +7,8 @@
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::words::{self, Simple};
 
@@ -30,7 +32,8 @@ const UNSAFE: [&[&str]; 8] = [
 ];
 
 /// `security.mode` of a contract.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum SecurityMode {
     /// Refuses `sudo`, `dd`, `mkfs`, `shutdown`, `reboot` and their like.
     #[default]

@@ -6,6 +6,7 @@
 //! | `file` | policy files, their layers, and what holds in the end |
 //! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
 //! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
+//! | `shell` | [`shell::Judge`]: rules over what a shell script would do |
 //! | `words` | a shell script cut into its simple commands |
 //! | `network` | [`NetworkRules`]: the mode, and rules about hosts |
 //! | `hosts` | host names and patterns as checked newtypes |
@@ -19,6 +20,7 @@ mod file;
 mod hosts;
 mod network;
 mod plan;
+pub mod shell;
 mod words;
 
 pub use addresses::{AddressKind, Block, kind, spelled};
