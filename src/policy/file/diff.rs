@@ -7,7 +7,10 @@ use super::{
     pattern::WordPattern,
     setting::{SettingName, SettingValue},
 };
-use crate::policy::{HostRule, NetworkMode};
+use crate::policy::{
+    HostRule, NetworkMode,
+    shell::{CommandRule, Ruling},
+};
 
 /// One capability that came or went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,6 +60,7 @@ pub fn diff(before: &Policy, after: &Policy) -> Vec<Difference> {
     );
     protected(before.protected(), after.protected(), &mut found);
     hosts(before, after, &mut found);
+    commands(before.commands(), after.commands(), &mut found);
     found.sort_by_key(|difference| difference.change);
     found
 }
@@ -171,4 +175,36 @@ fn hosts(before: &Policy, after: &Policy, found: &mut Vec<Difference>) {
     };
     one_way(&before, &after, Change::Gained);
     one_way(&after, &before, Change::Lost);
+}
+
+/// Which of two rules about commands is the narrower depends on all that come before them:
+/// what is there and was not is told, by what it says.
+fn commands(before: &[Said<CommandRule>], after: &[Said<CommandRule>], found: &mut Vec<Difference>) {
+    let same = |a: &CommandRule, b: &CommandRule| (a.verdict, &a.when, a.only_in) == (b.verdict, &b.when, b.only_in);
+    let mut one_way = |from: &[Said<CommandRule>], to: &[Said<CommandRule>], comes: bool| {
+        for rule in to.iter().map(|said| &said.value) {
+            if from.iter().any(|known| same(&known.value, rule)) {
+                continue;
+            }
+            let id = &rule.id.value;
+            let verdict = rule.verdict.name();
+            let shown = Some(format!("{id}: {verdict}"));
+            found.push(Difference {
+                change: match (rule.verdict, comes) {
+                    (Ruling::Undecided, _) => Change::Changed,
+                    (Ruling::Allow, true) | (Ruling::Deny, false) => Change::Gained,
+                    (Ruling::Deny, true) | (Ruling::Allow, false) => Change::Lost,
+                },
+                what: "commands.rules".to_owned(),
+                before: shown.clone().filter(|_| !comes),
+                after: shown.filter(|_| comes),
+                words: format!(
+                    "the rule `{id}`, which says {verdict}, {}",
+                    if comes { "is new" } else { "is gone" }
+                ),
+            });
+        }
+    };
+    one_way(before, after, true);
+    one_way(after, before, false);
 }

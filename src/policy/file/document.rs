@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     document::Located,
-    policy::{BackendChoice, BashMode, HostRule, NetworkMode, Phase, Tier},
+    policy::{BackendChoice, BashMode, HostRule, NetworkMode, Phase, Tier, shell::CommandRules},
 };
 
 /// What a host allows: a policy file, version 1 (docs/policy.md).
@@ -34,6 +34,8 @@ pub struct Document {
     pub(super) time: Option<Time>,
     /// What of the network programs inside may reach.
     pub(super) network: Option<Network>,
+    /// Which shell commands may run.
+    pub(super) commands: Option<CommandRules>,
     /// What the agent may not change.
     pub(super) guards: Option<Guards>,
     /// What stages may be given.

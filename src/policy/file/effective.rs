@@ -15,7 +15,7 @@ use super::{
 use crate::{
     document::Position,
     names::RelPath,
-    policy::{HostRule, NetworkRules, Phase, PolicyError},
+    policy::{HostRule, NetworkRules, Phase, PolicyError, shell::CommandRule},
 };
 
 /// Who speaks, the lowest first.
@@ -114,6 +114,7 @@ pub struct Policy {
     stages: Vec<Said<WordPattern>>,
     protected: Vec<Said<Protection>>,
     hosts: Vec<Said<HostRule>>,
+    commands: Vec<Said<CommandRule>>,
 }
 
 impl Policy {
@@ -156,6 +157,7 @@ impl Policy {
             stages: Vec::new(),
             protected: Vec::new(),
             hosts: Vec::new(),
+            commands: Vec::new(),
         };
         for source in load(shipped::DEFAULT, &HostPlaces::default())? {
             policy.add(Layer::Shipped, &source);
@@ -164,7 +166,7 @@ impl Policy {
     }
 
     /// Puts a document on top: its single values and its lists of names take the place of
-    /// those below, its rules about hosts come first, its protected paths come to the others.
+    /// those below, its rules about hosts and commands come first, its protected paths come to the others.
     fn add(&mut self, layer: Layer, source: &Source) {
         self.layers.push((layer, source.file.clone()));
         let file = |at: Position| Origin::File {
@@ -215,6 +217,15 @@ impl Policy {
             };
             let own: Vec<_> = network.rules.iter().map(said).collect();
             self.hosts.splice(0..0, own);
+        }
+        if let Some(commands) = &document.commands {
+            let said = |rule: &CommandRule| Said {
+                value: rule.clone(),
+                because: why(&rule.because),
+                origin: file(rule.id.at),
+            };
+            let own: Vec<_> = commands.rules.iter().map(said).collect();
+            self.commands.splice(0..0, own);
         }
     }
 
@@ -283,6 +294,11 @@ impl Policy {
         &self.hosts
     }
 
+    /// Rules about shell commands, the first that fits decides.
+    pub fn commands(&self) -> &[Said<CommandRule>] {
+        &self.commands
+    }
+
     /// What the egress door is opened by.
     pub fn network(&self) -> NetworkRules {
         let mode = match self.setting(SettingName::Network).map(|said| said.value) {
@@ -337,6 +353,15 @@ impl Policy {
             // A rule that was read from a document can be written as one.
             serde_json::to_value(rule).unwrap_or_default()
         };
+        let command = |said: &Said<CommandRule>| {
+            let rule = &said.value;
+            let mut shown = json!({"id": rule.id.value, "verdict": rule.verdict, "when": rule.when});
+            if let Some(mode) = rule.only_in {
+                shown["only_in"] = json!(mode);
+            }
+            shown
+        };
+        put("commands.rules", self.commands.iter().map(command).collect());
         put("network.rules", self.hosts.iter().map(host).collect());
         root
     }
@@ -359,11 +384,16 @@ impl Policy {
             .hosts
             .iter()
             .map(|said| row(json!(format!("network.rules: {}", said.value)), said));
+        let commands = self
+            .commands
+            .iter()
+            .map(|said| row(json!(format!("commands.rules: {}", said.value.id.value)), said));
         let all: Vec<Value> = settings
             .chain(words("sandbox.images", &self.images))
             .chain(words("environment.stages", &self.stages))
             .chain(protected)
             .chain(hosts)
+            .chain(commands)
             .collect();
         let layers: Vec<Value> = self
             .layers

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     document::Located,
-    policy::{BackendChoice, BashMode, NetworkMode, Tier},
+    policy::{BackendChoice, BashMode, NetworkMode, SecurityMode, Tier, shell::WhenUndecided},
 };
 
 /// A single value's name.
@@ -32,6 +32,8 @@ pub enum SettingName {
     Silence,
     ContractMayRaise,
     Network,
+    ContractMode,
+    Undecided,
     Bytes,
     Files,
     ChangesBytes,
@@ -57,7 +59,7 @@ struct About {
 
 impl SettingName {
     /// All of them, in the order of the sections.
-    pub const ALL: [SettingName; 26] = [
+    pub const ALL: [SettingName; 28] = [
         N::MinTier,
         N::Backend,
         N::Memory,
@@ -73,6 +75,8 @@ impl SettingName {
         N::Silence,
         N::ContractMayRaise,
         N::Network,
+        N::ContractMode,
+        N::Undecided,
         N::Bytes,
         N::Files,
         N::ChangesBytes,
@@ -107,6 +111,16 @@ impl SettingName {
                 "a contract may ask for longer commands and stages",
             ),
             N::Network => ("network.mode", None, "what of the network programs inside may reach"),
+            N::ContractMode => (
+                "commands.contract_mode",
+                None,
+                "the widest mode that a contract may ask for",
+            ),
+            N::Undecided => (
+                "commands.undecided",
+                None,
+                "commands that nobody can decide by their text",
+            ),
             N::Bytes => ("artifacts.bytes", None, "bytes that a verification may bring out"),
             N::Files => ("artifacts.files", None, "files that a verification may bring out"),
             N::ChangesBytes => ("artifacts.changes_bytes", None, "bytes of the changed files of a run"),
@@ -151,6 +165,8 @@ pub enum SettingValue {
     Backend(BackendChoice),
     Bash(BashMode),
     Network(NetworkMode),
+    Mode(SecurityMode),
+    Undecided(WhenUndecided),
     /// Bytes.
     Bytes(u64),
     /// A number of things, or of seconds.
@@ -173,6 +189,8 @@ impl SettingValue {
             (V::Backend(this), V::Backend(wide)) => this == wide || wide == BackendChoice::Auto,
             (V::Bash(this), V::Bash(wide)) => this <= wide,
             (V::Network(this), V::Network(wide)) => this <= wide,
+            (V::Mode(this), V::Mode(wide)) => this <= wide,
+            (V::Undecided(this), V::Undecided(wide)) => this == wide || wide == WhenUndecided::Allow,
             (V::Switch(this), V::Switch(wide)) => this <= wide,
             (V::Bytes(this), V::Bytes(wide)) | (V::Number(this), V::Number(wide)) => this <= wide,
             (V::Millis(this), V::Millis(wide)) => this <= wide,
@@ -188,6 +206,8 @@ impl SettingValue {
             V::Backend(backend) => json!(backend),
             V::Bash(bash) => json!(bash),
             V::Network(mode) => json!(mode),
+            V::Mode(mode) => json!(mode),
+            V::Undecided(verdict) => json!(verdict),
             V::Bytes(number) | V::Number(number) => json!(number),
             V::Millis(millis) => json!(f64::from(millis) / 1000.0),
             V::Switch(switch) => json!(switch),
@@ -218,6 +238,9 @@ impl fmt::Display for SettingValue {
             V::Backend(backend) => backend.fmt(f),
             V::Bash(bash) => bash.fmt(f),
             V::Network(mode) => mode.fmt(f),
+            V::Mode(mode) => mode.fmt(f),
+            V::Undecided(WhenUndecided::Allow) => f.write_str("allow"),
+            V::Undecided(WhenUndecided::Deny) => f.write_str("deny"),
             V::Bytes(bytes) => f.write_str(&show_size(*bytes)),
             V::Number(number) => number.fmt(f),
             V::Millis(millis) => write!(f, "{}", f64::from(*millis) / 1000.0),
@@ -292,6 +315,10 @@ pub(super) fn given(document: &Document) -> Vec<Given> {
     }
     if let Some(network) = &document.network {
         add(N::Network, &network.because, of(network.mode, V::Network));
+    }
+    if let Some(commands) = &document.commands {
+        add(N::ContractMode, &commands.because, of(commands.contract_mode, V::Mode));
+        add(N::Undecided, &commands.because, of(commands.undecided, V::Undecided));
     }
     if let Some(artifacts) = &document.artifacts {
         let because = &artifacts.because;
