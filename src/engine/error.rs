@@ -5,6 +5,7 @@ use crate::{
     broker::BrokerError,
     fsm::Blame,
     image::ImageError,
+    policy::PolicyError,
     record::RecordError,
     sandbox::{SandboxError, docker},
     tree::TreeError,
@@ -19,6 +20,9 @@ pub enum EngineError {
     /// The contract is malformed (exit 2).
     #[error("{0}")]
     Contract(String),
+    /// A policy file cannot be used (exit 2).
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A signal came before the run had begun (exit 128 and its number).
     #[error("stopped by signal {0}")]
     Interrupted(i32),
@@ -57,7 +61,9 @@ impl EngineError {
     /// Who failed.
     pub fn blame(&self) -> Blame {
         match self {
-            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Interrupted(_) => Blame::User,
+            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) | EngineError::Interrupted(_) => {
+                Blame::User
+            }
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
@@ -71,7 +77,7 @@ impl EngineError {
     /// The exit code (README, table of exit codes).
     pub fn exit_code(&self) -> u8 {
         match self {
-            EngineError::Usage(_) | EngineError::Contract(_) => 2,
+            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) => 2,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,

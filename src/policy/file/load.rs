@@ -54,6 +54,14 @@ pub fn load(reference: &str, host: &HostPlaces) -> Result<Vec<Source>, PolicyErr
     Loader { host }.load(reference, None, &mut Vec::new())
 }
 
+/// Reads the policy in a file, as [`load`].
+///
+/// # Errors
+/// As there.
+pub fn load_file(path: &Path, host: &HostPlaces) -> Result<Vec<Source>, PolicyError> {
+    Loader { host }.file(path, &mut Vec::new())
+}
+
 /// The files of the host that hold for every run, each with what it stands on.
 ///
 /// # Errors
@@ -61,7 +69,7 @@ pub fn load(reference: &str, host: &HostPlaces) -> Result<Vec<Source>, PolicyErr
 pub fn load_host(host: &HostPlaces) -> Result<Vec<Source>, PolicyError> {
     let mut all = Vec::new();
     for file in host.files.iter().filter(|file| file.exists()) {
-        all.extend(Loader { host }.file(file, &mut Vec::new())?);
+        all.extend(load_file(file, host)?);
     }
     Ok(all)
 }

@@ -24,7 +24,7 @@ mod units;
 pub use diff::{Change, Difference, diff};
 pub use effective::{Layer, Origin, Policy, Protection, Said};
 pub use error::{PolicyError, Problem};
-pub use load::{HostPlaces, Source, host_names, load, load_host};
+pub use load::{HostPlaces, Source, host_names, load, load_file, load_host};
 pub use pattern::{PathPattern, WordPattern};
 pub use setting::{SettingName, SettingValue};
 pub use shipped::{DEFAULT, NAMES, file as shipped_file, text as shipped_text};
