@@ -91,6 +91,8 @@ fn schema_of(path: &str) -> Option<&'static str> {
         "journal.jsonl" => "journal",
         "changes.json" => "changes",
         "walls.json" => "walls",
+        "policy.json" => "policy",
+        "policy_origins.json" => "policy_origins",
         "model.jsonl" => "model",
         _ if path.starts_with("logs/") => "log",
         _ if path.starts_with("guard/") => "guard",

@@ -16,7 +16,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         .chain(engine::schemas())
         .map(|(name, file, schema)| (name, named(name, file, schema.to_value())))
         .collect();
-    let file = "policies/NAME.yml";
+    let file = "a policy file, and policy.json of a run";
     all.push(("policy", named("policy", file, policy::schema().to_value())));
     all.push((
         "config",

@@ -3,6 +3,7 @@
 use crate::{
     agent::AgentError,
     broker::BrokerError,
+    engine::Widening,
     fsm::Blame,
     image::ImageError,
     policy::PolicyError,
@@ -23,6 +24,9 @@ pub enum EngineError {
     /// A policy file cannot be used (exit 2).
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The user, or the contract, asked for more than the host allows (exit 10).
+    #[error("{}", lines(.0))]
+    NotAllowed(Vec<Widening>),
     /// A signal came before the run had begun (exit 128 and its number).
     #[error("stopped by signal {0}")]
     Interrupted(i32),
@@ -57,6 +61,10 @@ pub enum EngineError {
     },
 }
 
+fn lines(found: &[Widening]) -> String {
+    found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 impl EngineError {
     /// Who failed.
     pub fn blame(&self) -> Blame {
@@ -64,6 +72,7 @@ impl EngineError {
             EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) | EngineError::Interrupted(_) => {
                 Blame::User
             }
+            EngineError::NotAllowed(_) => Blame::Policy,
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
@@ -80,6 +89,7 @@ impl EngineError {
             EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) => 2,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
+            EngineError::NotAllowed(_) => 10,
             EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,
             EngineError::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
             // The target moved on under the user: theirs to decide.

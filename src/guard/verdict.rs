@@ -1,11 +1,13 @@
 //! The ruling on each change.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::paths::{WriteSets, is_actions};
 use crate::{
     names::RelPath,
-    policy::Phase,
+    policy::{Phase, Protection, Said},
     tree::{Change, Entry, EntryKind},
 };
 
@@ -40,11 +42,10 @@ pub fn judge(phase: Phase, sets: &WriteSets, changes: Vec<Change>) -> Vec<Judged
         .into_iter()
         .map(|change| {
             let (ruling, because) = rule(phase, sets, &change);
-            let because = because.to_string();
             Judged {
                 change,
                 ruling,
-                because,
+                because: because.into_owned(),
             }
         })
         .collect()
@@ -65,7 +66,43 @@ pub fn revert_paths(judged: &[Judged]) -> Vec<RelPath> {
     tops
 }
 
-fn rule(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static str) {
+fn rule(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, Cow<'static, str>) {
+    let (ruling, because) = fixed(phase, sets, change);
+    // What is taken back anyway keeps its own reason; nothing that a policy protects is noise.
+    if ruling == Ruling::Allowed
+        && let Some(said) = protection(phase, sets, change)
+    {
+        return (Ruling::Violation, Cow::Owned(told(said)));
+    }
+    (ruling, Cow::Borrowed(because))
+}
+
+/// The rule of the policy that is against a change: the path is protected, or a directory on
+/// the way to one would be one no longer.
+fn protection<'s>(phase: Phase, sets: &'s WriteSets, change: &Change) -> Option<&'s Said<Protection>> {
+    let path = &change.path;
+    let stays_directory = change.after.as_ref().is_some_and(Entry::is_dir);
+    let above = |rule: &Protection| {
+        let literal = rule.path.literal().filter(|_| rule.phases.contains(&phase));
+        literal.is_some_and(|literal| literal.starts_with(path))
+    };
+    let against = |said: &&Said<Protection>| said.value.covers(phase, path) || (!stays_directory && above(&said.value));
+    sets.protected.iter().find(against)
+}
+
+/// A rule of the policy in words.
+fn told(said: &Said<Protection>) -> String {
+    let why = said.because.as_deref().map(|why| format!(": {why}"));
+    format!(
+        "the host's policy protects `{}` ({}){}",
+        said.value.path,
+        said.origin,
+        why.unwrap_or_default()
+    )
+}
+
+/// The rules that no policy takes away.
+fn fixed(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static str) {
     use Ruling::{Allowed, Dropped, Restored, Violation};
     let path = &change.path;
     let after = change.after.as_ref();
@@ -167,6 +204,7 @@ mod tests {
         WriteSets {
             plan: path("docs/PLAN.md"),
             contract: vec![path(".aider_fsm/bootstrap.yml"), path("ci/pipeline.yml")],
+            protected: Vec::new(),
             withheld: withheld(),
             made: [path(".venv"), path("src/version.py")].into(),
         }

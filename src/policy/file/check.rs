@@ -39,7 +39,7 @@ pub(super) fn problems(document: &Document) -> Vec<Fault> {
             other: &rule.not_match,
         };
         let covers = |text: &str| match RelPath::new(text) {
-            Ok(path) => Ok(rule.path.covers(&path)),
+            Ok(path) => Ok(rule.path.covers(&path) && !rule.except.iter().any(|but| but.covers(&path))),
             Err(why) => Err(why.to_string()),
         };
         examples.failures(rule.path.as_str(), covers, &mut found);
@@ -54,7 +54,7 @@ pub(super) fn problems(document: &Document) -> Vec<Fault> {
         .iter()
         .filter_map(|environment| environment.stages.as_ref());
     for words in images.chain(stages) {
-        for Word(word) in words {
+        for Word(word) in &words.value {
             let rule = &word.value;
             let examples = Examples {
                 matching: &rule.matching,

@@ -49,13 +49,13 @@ pub fn diff(before: &Policy, after: &Policy) -> Vec<Difference> {
     words(
         "sandbox.images",
         "containers may start from images",
-        (before.images(), after.images()),
+        (&before.images().words, &after.images().words),
         &mut found,
     );
     words(
         "environment.stages",
         "stages may be granted variables",
-        (before.stages(), after.stages()),
+        (&before.stages().words, &after.stages().words),
         &mut found,
     );
     protected(before.protected(), after.protected(), &mut found);

@@ -55,7 +55,7 @@ pub struct Sandbox {
     /// What builds them.
     pub(super) backend: Option<Located<BackendChoice>>,
     /// Images that containers may start from, besides the runner image, by reference.
-    pub(super) images: Option<Vec<Word>>,
+    pub(super) images: Option<Located<Vec<Word>>>,
     /// Resources of one sandbox.
     pub(super) limits: Option<LimitsSection>,
     /// Why.
@@ -133,6 +133,9 @@ pub struct Guards {
 pub struct Protected {
     /// A path of the tree with all below it, or a pattern with `*`, `?` and `**`.
     pub(super) path: PathPattern,
+    /// Of those, what may change all the same: caches that come by themselves.
+    #[serde(default)]
+    pub(super) except: Vec<PathPattern>,
     /// In which phases; in all where none is named.
     pub(super) phases: Option<Vec<Phase>>,
     /// Why.
@@ -150,7 +153,7 @@ pub struct Protected {
 #[serde(deny_unknown_fields)]
 pub struct Environment {
     /// Names of variables that the user may grant (`--env`, `--env-file`).
-    pub(super) stages: Option<Vec<Word>>,
+    pub(super) stages: Option<Located<Vec<Word>>>,
 }
 
 /// A pattern of names, with what belongs to a rule.

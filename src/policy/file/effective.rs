@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Who speaks, the lowest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
     /// This program's `default`.
@@ -89,11 +90,36 @@ pub struct Said<T> {
     pub origin: Origin,
 }
 
+/// A list of names that are allowed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Words {
+    /// The names.
+    pub words: Vec<Said<WordPattern>>,
+    /// Where the list is.
+    pub origin: Origin,
+}
+
+impl Words {
+    /// The name in the list that covers a word.
+    pub fn covering(&self, word: &str) -> Option<&Said<WordPattern>> {
+        self.words.iter().find(|said| said.value.covers(word))
+    }
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.words.iter().map(|said| said.value.as_str()).collect();
+        write!(f, "[{}]", names.join(", "))
+    }
+}
+
 /// A rule about paths that the agent may not change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Protection {
     /// Which.
     pub path: PathPattern,
+    /// Of those, which not.
+    pub except: Vec<PathPattern>,
     /// When.
     pub phases: Vec<Phase>,
 }
@@ -101,7 +127,12 @@ pub struct Protection {
 impl Protection {
     /// Whether a path may not be changed in a phase.
     pub fn covers(&self, phase: Phase, path: &RelPath) -> bool {
-        self.phases.contains(&phase) && self.path.covers(path)
+        self.phases.contains(&phase) && self.names(path)
+    }
+
+    /// Whether it is about a path.
+    pub fn names(&self, path: &RelPath) -> bool {
+        self.path.covers(path) && !self.except.iter().any(|but| but.covers(path))
     }
 }
 
@@ -110,8 +141,8 @@ impl Protection {
 pub struct Policy {
     layers: Vec<(Layer, Arc<str>)>,
     settings: BTreeMap<SettingName, Said<SettingValue>>,
-    images: Vec<Said<WordPattern>>,
-    stages: Vec<Said<WordPattern>>,
+    images: Words,
+    stages: Words,
     protected: Vec<Said<Protection>>,
     hosts: Vec<Said<HostRule>>,
     commands: Vec<Said<CommandRule>>,
@@ -150,11 +181,15 @@ impl Policy {
     /// # Errors
     /// Never for a program whose tests passed.
     pub fn shipped() -> Result<Self, PolicyError> {
+        let nobody = || Words {
+            words: Vec::new(),
+            origin: Origin::User("nobody".to_owned()),
+        };
         let mut policy = Self {
             layers: Vec::new(),
             settings: BTreeMap::new(),
-            images: Vec::new(),
-            stages: Vec::new(),
+            images: nobody(),
+            stages: nobody(),
             protected: Vec::new(),
             hosts: Vec::new(),
             commands: Vec::new(),
@@ -183,13 +218,16 @@ impl Policy {
             };
             self.settings.insert(setting.name, said);
         }
-        let words = |words: &Vec<Word>| {
+        let words = |words: &crate::document::Located<Vec<Word>>| {
             let said = |Word(word): &Word| Said {
                 value: word.value.pattern.clone(),
                 because: why(&word.value.because),
                 origin: file(word.at),
             };
-            words.iter().map(said).collect()
+            Words {
+                words: words.value.iter().map(said).collect(),
+                origin: file(words.at),
+            }
         };
         let document = &source.document;
         if let Some(images) = document.sandbox.as_ref().and_then(|sandbox| sandbox.images.as_ref()) {
@@ -203,6 +241,7 @@ impl Policy {
             self.protected.push(Said {
                 value: Protection {
                     path: rule.value.path.clone(),
+                    except: rule.value.except.clone(),
                     phases: phases.unwrap_or_else(|| Phase::ALL.to_vec()),
                 },
                 because: why(&rule.value.because),
@@ -275,12 +314,12 @@ impl Policy {
     }
 
     /// Images that containers may start from, besides the runner image.
-    pub fn images(&self) -> &[Said<WordPattern>] {
+    pub fn images(&self) -> &Words {
         &self.images
     }
 
     /// Names of variables that may be granted to stages.
-    pub fn stages(&self) -> &[Said<WordPattern>] {
+    pub fn stages(&self) -> &Words {
         &self.stages
     }
 
@@ -337,11 +376,13 @@ impl Policy {
         for (name, said) in &self.settings {
             put(name.place(), said.value.json());
         }
-        let words = |words: &[Said<WordPattern>]| words.iter().map(|said| json!(said.value.as_str())).collect();
+        let words = |words: &Words| words.words.iter().map(|said| json!(said.value.as_str())).collect();
         put("sandbox.images", words(&self.images));
         put("environment.stages", words(&self.stages));
-        let protected =
-            |said: &Said<Protection>| json!({"path": said.value.path.as_str(), "phases": said.value.phases});
+        let protected = |said: &Said<Protection>| {
+            let except: Vec<&str> = said.value.except.iter().map(PathPattern::as_str).collect();
+            json!({"path": said.value.path.as_str(), "except": except, "phases": said.value.phases})
+        };
         put("guards.protected", self.protected.iter().map(protected).collect());
         let host = |said: &Said<HostRule>| {
             let rule = HostRule {
@@ -367,41 +408,78 @@ impl Policy {
     }
 
     /// Who says each part of it, and why.
-    pub fn origins(&self) -> Value {
-        fn row<T>(what: Value, said: &Said<T>) -> Value {
-            json!({"what": what, "layer": said.origin.layer(), "at": said.origin.to_string(), "because": said.because.as_deref()})
+    pub fn origins(&self) -> Origins {
+        fn line<T>(what: String, said: &Said<T>) -> SaidLine {
+            SaidLine {
+                what,
+                layer: said.origin.layer(),
+                at: said.origin.to_string(),
+                because: said.because.as_deref().map(str::to_owned),
+            }
         }
-        let settings = self.settings.iter().map(|(name, said)| row(json!(name.place()), said));
-        let words = |place: &'static str, words: &'_ [Said<WordPattern>]| -> Vec<Value> {
-            let named = |said: &Said<WordPattern>| row(json!(format!("{place}: {}", said.value.as_str())), said);
-            words.iter().map(named).collect()
-        };
-        let protected = self
-            .protected
-            .iter()
-            .map(|said| row(json!(format!("guards.protected: {}", said.value.path)), said));
-        let hosts = self
-            .hosts
-            .iter()
-            .map(|said| row(json!(format!("network.rules: {}", said.value)), said));
-        let commands = self
-            .commands
-            .iter()
-            .map(|said| row(json!(format!("commands.rules: {}", said.value.id.value)), said));
-        let all: Vec<Value> = settings
-            .chain(words("sandbox.images", &self.images))
-            .chain(words("environment.stages", &self.stages))
-            .chain(protected)
-            .chain(hosts)
-            .chain(commands)
-            .collect();
-        let layers: Vec<Value> = self
-            .layers
-            .iter()
-            .map(|(layer, file)| json!({"layer": layer, "file": file.as_ref()}))
-            .collect();
-        json!({"digest": self.digest(), "layers": layers, "said": all})
+        fn rules<'s, T>(
+            place: &'s str,
+            rules: &'s [Said<T>],
+            name: impl Fn(&T) -> String + 's,
+        ) -> impl Iterator<Item = SaidLine> + 's {
+            rules
+                .iter()
+                .map(move |said| line(format!("{place}: {}", name(&said.value)), said))
+        }
+        let word = |pattern: &WordPattern| pattern.as_str().to_owned();
+        let said = self.settings.iter().map(|(name, said)| line(name.to_string(), said));
+        Origins {
+            digest: self.digest(),
+            layers: self
+                .layers
+                .iter()
+                .map(|(layer, file)| LayerLine {
+                    layer: *layer,
+                    file: file.to_string(),
+                })
+                .collect(),
+            said: said
+                .chain(rules("sandbox.images", &self.images.words, word))
+                .chain(rules("environment.stages", &self.stages.words, word))
+                .chain(rules("guards.protected", &self.protected, |rule| rule.path.to_string()))
+                .chain(rules("network.rules", &self.hosts, ToString::to_string))
+                .chain(rules("commands.rules", &self.commands, |rule| rule.id.value.clone()))
+                .collect(),
+        }
     }
+}
+
+/// `policy_origins.json`: who says each part of a run's policy.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Origins {
+    /// `sha256:` and the digest of the run's `policy.json`.
+    pub digest: String,
+    /// The files that it is made of, the lowest first.
+    pub layers: Vec<LayerLine>,
+    /// Each part.
+    pub said: Vec<SaidLine>,
+}
+
+/// A file that a policy is made of.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LayerLine {
+    /// Of which layer.
+    pub layer: Layer,
+    /// Its path, or `policies/NAME.yml` for a shipped one.
+    pub file: String,
+}
+
+/// A part of a policy.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SaidLine {
+    /// Its place in the document, and for a rule what it is about.
+    pub what: String,
+    /// Who says it.
+    pub layer: Layer,
+    /// Where: `FILE:LINE:COLUMN`, a flag, a variable, or the host's configuration.
+    pub at: String,
+    /// Why.
+    pub because: Option<String>,
 }
 
 /// The same value with the keys of every mapping in order.

@@ -22,7 +22,7 @@ mod shipped;
 mod units;
 
 pub use diff::{Change, Difference, diff};
-pub use effective::{Layer, Origin, Policy, Protection, Said};
+pub use effective::{Layer, LayerLine, Origin, Origins, Policy, Protection, Said, SaidLine, Words};
 pub use error::{PolicyError, Problem};
 pub use load::{HostPlaces, Source, host_names, load, load_file, load_host};
 pub use pattern::{PathPattern, WordPattern};

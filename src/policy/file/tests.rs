@@ -97,6 +97,7 @@ fn later_layers_win_and_rules_come_together() {
     assert_eq!(policy.number(SettingName::Disk), Some(4 << 30));
     let words: Vec<_> = policy
         .images()
+        .words
         .iter()
         .map(|said| said.value.as_str().to_owned())
         .collect();
