@@ -336,6 +336,57 @@ mod tests {
         }
     }
 
+    /// A rule of a policy about a path, in some phases.
+    fn protects(at: &str, except: &[&str], phases: &[Phase]) -> Said<Protection> {
+        let pattern = |text: &str| crate::policy::PathPattern::new(text).expect("a pattern");
+        Said {
+            value: Protection {
+                path: pattern(at),
+                except: except.iter().map(|text| pattern(text)).collect(),
+                phases: phases.to_vec(),
+            },
+            because: Some("it is ours".into()),
+            origin: crate::policy::Origin::User("p.yml:1:2".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_policy_protects_more_and_never_less() {
+        use {Phase::*, Ruling::*};
+        let sets = WriteSets {
+            protected: vec![
+                protects("tests", &["**/__pycache__"], &[ExecuteStep, FixOrReplan]),
+                protects("**/*.lock", &[], &Phase::ALL),
+                protects("docs/PLAN.md", &[], &[PlanUpdate]),
+                protects(".git", &[], &Phase::ALL),
+            ],
+            ..sets()
+        };
+        let judged = |phase, change| judge(phase, &sets, vec![change]).remove(0);
+        let dir = || Some(Entry::dir(0o755));
+        for (phase, change, ruling) in [
+            (ExecuteStep, change("tests/a.py", None, file()), Violation),
+            (FixOrReplan, change("tests/a.py", file(), None), Violation),
+            (ExecuteStep, change("tests/__pycache__/a.pyc", None, file()), Allowed),
+            (ExecuteStep, change("tests", dir(), link()), Violation),
+            (ExecuteStep, change("test", None, file()), Allowed),
+            (ExecuteStep, change("a/b.lock", None, file()), Violation),
+            (ExecuteStep, change("a/b.locks", None, file()), Allowed),
+            (PlanUpdate, change("docs/PLAN.md", file(), file()), Violation),
+            (FixOrReplan, change("docs/PLAN.md", file(), file()), Allowed),
+            (FixOrReplan, change("ci/pipeline.yml", None, file()), Violation),
+            (ExecuteStep, change(".git/config", file(), file()), Dropped),
+            (ExecuteStep, change(".venv/b.lock", None, file()), Restored),
+        ] {
+            let at = change.path.clone();
+            assert_eq!(judged(phase, change).ruling, ruling, "{phase} {at}");
+        }
+        assert_eq!(
+            judged(ExecuteStep, change("tests/a.py", None, file())).because,
+            "the host's policy protects `tests` (p.yml:1:2): it is ours"
+        );
+    }
+
     #[test]
     fn noise_of_git_is_called_noise() {
         let because = |at| {
