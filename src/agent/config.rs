@@ -3,8 +3,12 @@
 
 use serde_json::{Value, json};
 
-use super::{BashMode, Desk};
-use crate::{guard::Phase, names::RelPath, policy::Inside};
+use super::Desk;
+use crate::{
+    guard::Phase,
+    names::RelPath,
+    policy::{BashMode, Inside},
+};
 
 /// Where the executable appears inside.
 pub const GUEST_BINARY: &str = "/opt/opencode/opencode";

@@ -12,13 +12,13 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
+    policy::PolicyVerb,
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
-    agent::BashMode,
-    engine::{BackendChoice, Unattended},
+    engine::Unattended,
     names::RelPath,
-    policy::Tier,
+    policy::{BackendChoice, BashMode, Tier, parse_size},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
@@ -90,6 +90,9 @@ pub(super) enum Verb {
     Doctor,
     /// Print the JSON Schema of a contract or a record; without a name, the names.
     Schema(SchemaArgs),
+    /// Ask what this host allows, and why.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Build, list or prune the images that containers begin with.
     #[command(subcommand)]
     Image(ImageVerb),
@@ -151,13 +154,16 @@ pub(super) struct TargetArgs {
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
+    /// What this host allows, on top of its own files: a policy's name or path (`policy list`).
+    #[arg(long, value_name = "NAME|FILE")]
+    pub policy: Option<String>,
     #[command(flatten)]
     pub walls: WallArgs,
     /// Runs of this host that go on side by side; further ones wait; 0 for any number [env: OPENCODE_FSM_JOBS; default: two a processor, at least 4].
     #[arg(long, value_name = "N")]
     pub jobs: Option<u32>,
     /// Memory of one sandbox.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub memory: u64,
     /// Processes of one sandbox.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
@@ -175,7 +181,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_silence: Option<Duration>,
     /// What one sandbox may write to its workspace.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
     #[command(flatten)]
     pub later: LaterArgs,
@@ -307,6 +313,14 @@ impl TargetArgs {
 }
 
 impl Verb {
+    /// What the verb runs by: the host's policy, and the one that is named on top of it.
+    pub fn policy(&self) -> Option<Option<&str>> {
+        match self {
+            Verb::Demo(_) => Some(None),
+            verb => verb.target().map(|target| target.policy.as_deref()),
+        }
+    }
+
     /// The flags about a target, where the verb has them.
     pub fn target(&self) -> Option<&TargetArgs> {
         match self {
@@ -323,25 +337,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),
     }
-}
-
-/// Bytes, as a number with an optional K, M, G or T (powers of 1024).
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("expected a number of bytes, or one with K, M, G or T".to_owned()),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| *bytes >= 1 << 20)
-        .ok_or_else(|| "expected at least 1M and at most what 64 bits hold".to_owned())
 }
 
 #[cfg(test)]
