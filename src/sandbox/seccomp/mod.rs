@@ -7,12 +7,14 @@
 //! alone, so they cost nanoseconds.
 
 mod container;
+mod decide;
 
 use std::{collections::BTreeSet, str::FromStr};
 
 use syscalls::Sysno;
 
 pub use container::profile;
+pub use decide::{Action, Case, Condition, Test, Through, decide, decided_at, engine_lets_through, named};
 
 const ALLOWED: &str = include_str!("allow.txt");
 
