@@ -9,7 +9,9 @@
 
 mod effect;
 mod judge;
+mod parse;
 mod rules;
+mod tree;
 mod verdict;
 
 pub use effect::Effect;
