@@ -25,7 +25,7 @@ use crate::{
     },
     guard::{self, WriteSets},
     names::{RelPath, RunId},
-    policy::{Limits, ReadOnlyMount},
+    policy::{Limits, NetworkMode, ReadOnlyMount},
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{self, Backend},
@@ -147,6 +147,7 @@ impl Site {
             made: BTreeSet::new(),
         };
         let walls = Walls {
+            network: NetworkMode::None,
             limits: Limits {
                 memory_bytes: options.memory_bytes,
                 processes: options.processes,

@@ -7,7 +7,7 @@ use crate::{
     engine::{EngineError, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
-    policy::{Inside, Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
+    policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{Backend, Sandbox},
     tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Place, Pristine, Survey, TreeEdits},
 };
@@ -42,6 +42,7 @@ impl Settled {
 
 /// How sandboxes of this run are built.
 pub(super) struct Walls {
+    pub network: NetworkMode,
     pub limits: Limits,
     pub min_tier: Tier,
     pub lease: Duration,
@@ -164,6 +165,7 @@ impl Workspace {
             } else {
                 Vec::new()
             },
+            network: self.walls.network,
             limits: self.walls.limits.clone(),
             min_tier: self.walls.min_tier,
             lease: self.walls.lease,
