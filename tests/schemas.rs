@@ -92,6 +92,7 @@ fn schema_of(path: &str) -> Option<&'static str> {
         "changes.json" => "changes",
         "walls.json" => "walls",
         "model.jsonl" => "model",
+        "egress.jsonl" => "egress",
         _ if path.starts_with("logs/") => "log",
         _ if path.starts_with("guard/") => "guard",
         // OpenCode's own events.

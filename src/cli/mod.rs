@@ -186,7 +186,7 @@ async fn verify(
         return Ok(0);
     }
     let grants = granted(grants, &invocation.around, reporter);
-    let outcome = engine::verify(&args.options(grants), name, reporter, stop).await?;
+    let outcome = engine::verify(&args.options(grants, &invocation.around)?, name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
     Ok(outcome.summary.exit_code)
 }

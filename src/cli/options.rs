@@ -9,14 +9,19 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, OutsideAgent, RunOptions, TargetOptions, WallOptions},
+    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, TargetOptions, WallOptions},
+    policy::{NetworkMode, NetworkRules},
     record::Secret,
 };
 
 impl TargetArgs {
     /// `grants`: the variables that stages get.
-    pub fn options(&self, grants: Vec<(String, Secret)>) -> TargetOptions {
-        TargetOptions {
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
+    pub fn options(&self, grants: Vec<(String, Secret)>, around: &Surroundings) -> Result<TargetOptions, EngineError> {
+        Ok(TargetOptions {
+            network: self.network(around)?,
             target: self.target().to_path_buf(),
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
@@ -36,7 +41,34 @@ impl TargetArgs {
                 max_run: self.max_run,
                 max_silence: self.max_silence,
             },
+        })
+    }
+
+    /// What of the network is allowed. The secrets of rules are the host's variables, none
+    /// of a file that lies in the target.
+    fn network(&self, around: &Surroundings) -> Result<NetworkOptions, EngineError> {
+        if let (false, Some(first)) = (self.network == Some(NetworkMode::Allow), self.allow_hosts.first()) {
+            return Err(EngineError::Usage(format!(
+                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
+            )));
         }
+        let rules = NetworkRules {
+            mode: self.network,
+            rules: self.allow_hosts.clone(),
+        };
+        rules.check().map_err(|why| EngineError::Usage(why.to_string()))?;
+        let names = rules
+            .rules
+            .iter()
+            .filter_map(|rule| Some(&rule.header.as_ref()?.secret));
+        let secrets = names
+            .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
+            .collect();
+        Ok(NetworkOptions {
+            rules,
+            resolver: self.resolver,
+            secrets,
+        })
     }
 }
 
@@ -69,7 +101,7 @@ impl RunArgs {
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
         Ok(RunOptions {
-            target: self.target.options(grants),
+            target: self.target.options(grants, around)?,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,

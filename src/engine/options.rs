@@ -1,12 +1,12 @@
 //! What the user asked for, as plain values.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     agent::{BashMode, Server},
     broker::Budget,
     names::RelPath,
-    policy::Tier,
+    policy::{NetworkMode, NetworkRules, Tier},
     record::Secret,
 };
 
@@ -58,6 +58,24 @@ pub struct WallOptions {
     pub docker_runtime: Option<String>,
     /// The weakest acceptable ones.
     pub min_tier: Tier,
+}
+
+/// What of the network the host's side allows.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkOptions {
+    /// The mode and the rules.
+    pub rules: NetworkRules,
+    /// A name server in place of those of this host.
+    pub resolver: Option<SocketAddr>,
+    /// The secrets that rules name, by their names.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+impl NetworkOptions {
+    /// How much programs inside may see.
+    pub fn mode(&self) -> NetworkMode {
+        self.rules.mode.unwrap_or_default()
+    }
 }
 
 /// Where model calls go.
@@ -118,6 +136,8 @@ pub struct TargetOptions {
     pub artifacts_dir: Option<PathBuf>,
     /// What the walls are to be.
     pub walls: WallOptions,
+    /// What of the network is allowed.
+    pub network: NetworkOptions,
     /// Runs of this host and user that go on side by side; 0 is any number.
     pub jobs: u32,
     /// Memory of one sandbox, bytes.

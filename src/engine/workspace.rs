@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::{Desk, Server},
+    broker::EgressDoor,
     engine::{EngineError, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
@@ -43,6 +44,8 @@ impl Settled {
 /// How sandboxes of this run are built.
 pub(super) struct Walls {
     pub network: NetworkMode,
+    /// The door out, where the network is `allow`.
+    pub egress: Option<Arc<EgressDoor>>,
     pub limits: Limits,
     pub min_tier: Tier,
     pub lease: Duration,
@@ -172,6 +175,15 @@ impl Workspace {
         }
     }
 
+    /// A sandbox with its door out, where it is to have one.
+    async fn build(&self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
+        let sandbox = backend.create(plan).await?;
+        if let Some(egress) = &self.walls.egress {
+            egress.serve(&sandbox, &plan.label, plan.role).await?;
+        }
+        Ok(sandbox)
+    }
+
     /// The layers of the accepted state, lowest first.
     fn lowers(&self) -> Vec<PathBuf> {
         let mut lowers = self.base.roots.clone();
@@ -194,7 +206,7 @@ impl Workspace {
             }
             None => {
                 let plan = self.plan(Role::Agent, "agent", lowers);
-                Seat::inside(backend.create(&plan).await?, self.current.clone())
+                Seat::inside(self.build(backend, &plan).await?, self.current.clone())
             }
         };
         self.agent = Some(seat);
@@ -365,7 +377,7 @@ impl Workspace {
 
     async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, Place), EngineError> {
         let plan = self.plan(Role::Judge, name, self.lowers());
-        let sandbox = backend.create(&plan).await?;
+        let sandbox = self.build(backend, &plan).await?;
         let place = sandbox.place().clone();
         Ok((sandbox, place))
     }
