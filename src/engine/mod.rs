@@ -44,7 +44,9 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{Caps, ModelChoice, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions};
+pub use options::{
+    Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions,
+};
 pub use permit::Widening;
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;

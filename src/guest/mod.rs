@@ -10,7 +10,7 @@
 //! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
-//! - `doors`: sockets of the inside's network;
+//! - `doors`: sockets of the inside's network; `peers`: which process holds one;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod door;
@@ -18,6 +18,7 @@ mod doors;
 mod memory;
 mod nested;
 mod payload;
+mod peers;
 mod process;
 mod supervisor;
 mod tree;

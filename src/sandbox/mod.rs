@@ -8,7 +8,9 @@ mod backend;
 pub mod bare;
 mod confine;
 pub mod docker;
+mod doors;
 mod error;
+mod etc;
 mod exec;
 mod found;
 mod guest_link;
@@ -21,6 +23,7 @@ mod wall;
 
 pub use backend::Backend;
 pub use confine::Layer;
+pub use doors::Peers;
 pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
 pub use found::Found;

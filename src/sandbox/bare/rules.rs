@@ -62,7 +62,10 @@ pub(super) fn of(plan: &SandboxPlan, inside: &Inside) -> LandlockRules {
         paths,
         restrict_tcp: true,
         bind_ports: vec![inside.server_port],
-        connect_ports: vec![connect],
+        connect_ports: [connect]
+            .into_iter()
+            .chain(inside.proxy.as_ref().map(|proxy| proxy.port))
+            .collect(),
         min_abi: MIN_ABI,
     }
 }

@@ -23,7 +23,10 @@ use super::{
     mount::{self as api, NODEV, NOSUID, Opt, RDONLY},
     spec::{JailSpec, Step, StepError},
 };
-use crate::policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE};
+use crate::{
+    policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE},
+    sandbox::etc,
+};
 
 /// Where the new root is assembled: a directory that exists everywhere and that no
 /// layer lies below, because the new root hides it until `pivot_root`.
@@ -166,6 +169,9 @@ pub(super) fn enter(spec: &JailSpec, own: &Own) -> Result<(), StepError> {
         let private = tmpfs(&new.join(path), spec.scratch_bytes, spec.scratch_inodes, mode);
         private.step(&format!("mount /{path}"))?;
     }
+    if spec.asks_for_names {
+        names(new).step("write /etc")?;
+    }
     for (tree, (_, inside)) in own.read_only.iter().zip(&spec.read_only) {
         show(tree, new, inside.strip_prefix("/").unwrap_or(inside))?;
     }
@@ -228,10 +234,14 @@ fn etc(new: &Path) -> std::io::Result<()> {
     write("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n".to_owned())?;
     write("hostname", "sandbox\n".to_owned())?;
     write("resolv.conf", String::new())?;
-    write(
-        "nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files\n".to_owned(),
-    )
+    write("nsswitch.conf", etc::nsswitch(false))
+}
+
+/// In place of what every jail says about names.
+fn names(new: &Path) -> std::io::Result<()> {
+    let etc = new.join("etc");
+    fs::write(etc.join("resolv.conf"), etc::RESOLV)?;
+    fs::write(etc.join("nsswitch.conf"), etc::nsswitch(true))
 }
 
 fn devices(new: &Path) -> Result<(), StepError> {

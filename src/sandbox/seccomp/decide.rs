@@ -7,7 +7,7 @@ use serde_json::Value;
 use syscalls::Sysno;
 
 use super::{
-    ALLOW, AND, ARCH, AUDIT_ARCH_X86_64, JEQ, JGE, JGT, JSET, KILL, LD_W_ABS, NR, Network, RET, arg_low, compile,
+    ALLOW, AND, ARCH, AUDIT_ARCH_X86_64, JA, JEQ, JGE, JSET, KILL, LD_W_ABS, NR, Network, RET, arg_low, compile,
     container,
 };
 
@@ -76,8 +76,6 @@ pub struct Condition {
 pub enum Test {
     /// Equal.
     Equal,
-    /// Greater.
-    Above,
     /// Greater or equal.
     AtLeast,
     /// A common bit.
@@ -91,7 +89,6 @@ impl Condition {
         let word = args[self.argument as usize] as u32 & self.mask;
         let found = match self.test {
             Test::Equal => word == self.value,
-            Test::Above => word > self.value,
             Test::AtLeast => word >= self.value,
             Test::AnyBit => word & self.value != 0,
         };
@@ -109,8 +106,6 @@ impl fmt::Display for Condition {
         match (test, self.holds) {
             (Test::Equal, true) => write!(f, " = {value:#x}"),
             (Test::Equal, false) => write!(f, " ≠ {value:#x}"),
-            (Test::Above, true) => write!(f, " > {value:#x}"),
-            (Test::Above, false) => write!(f, " ≤ {value:#x}"),
             (Test::AtLeast, true) => write!(f, " ≥ {value:#x}"),
             (Test::AtLeast, false) => write!(f, " < {value:#x}"),
             (Test::AnyBit, true) => write!(f, " has a bit of {value:#x}"),
@@ -164,6 +159,10 @@ fn ways(program: &[u8], number: u32) -> Vec<Case> {
                     at += 1;
                     continue;
                 }
+                JA => {
+                    at += 1 + value as usize;
+                    continue;
+                }
                 RET => {
                     ends.push(Case {
                         when,
@@ -172,7 +171,6 @@ fn ways(program: &[u8], number: u32) -> Vec<Case> {
                     break;
                 }
                 JEQ => Test::Equal,
-                JGT => Test::Above,
                 JGE => Test::AtLeast,
                 JSET => Test::AnyBit,
                 _ => break,
