@@ -11,7 +11,7 @@
 //! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
-//! - `doors`: sockets of the inside's network;
+//! - `doors`: sockets of the inside's network; `peers`: which process holds one;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod door;
@@ -19,6 +19,7 @@ mod doors;
 mod memory;
 mod nested;
 mod payload;
+mod peers;
 mod process;
 mod ready;
 mod supervisor;

@@ -22,7 +22,7 @@ use nix::{
 };
 
 use super::{
-    Failure, GuestStart, door, doors, payload,
+    Failure, GuestStart, door, doors, payload, peers,
     process::{self, Passes, Process},
     ready::Ready,
     tree, warden,
@@ -184,6 +184,12 @@ impl Supervisor {
             Request::Listen { port } => {
                 let (port, fd) = doors::listener(port)?;
                 Ok((Reply::Listening { port }, Some(fd)))
+            }
+            Request::Datagrams { port } => Ok((Reply::Done, Some(doors::datagrams(port)?))),
+            Request::Peer(connection) => {
+                let stage_of = |warden: i32| self.wardens.get(&warden).map(|watched| watched.stage);
+                let found = peers::of(connection, stage_of);
+                Ok((Reply::Peer { found }, None))
             }
             Request::Socket => Ok((Reply::Done, Some(doors::stream()?))),
             Request::Freeze => {
