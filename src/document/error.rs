@@ -36,9 +36,14 @@ const SHOWN_MAX: usize = 80;
 
 /// Hostile text made fit for one line of a message: bounded, everything that is not printable escaped.
 pub fn shown(text: &str) -> String {
+    bounded(text, SHOWN_MAX)
+}
+
+/// The same with another bound, in characters.
+pub(super) fn bounded(text: &str, most: usize) -> String {
     let mut out = String::new();
     for (index, c) in text.chars().enumerate() {
-        if index == SHOWN_MAX {
+        if index == most {
             out.push('…');
             break;
         }

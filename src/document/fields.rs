@@ -118,6 +118,12 @@ impl Fields {
         self.left.iter().any(|(key, _)| names.contains(&key.text.as_str()))
     }
 
+    /// Where the value under `name` stands, if it is there and not taken yet.
+    pub fn place_of(&self, name: &str) -> Option<Position> {
+        let (_, node) = self.left.iter().find(|(key, _)| key.text == name)?;
+        Some(node.at)
+    }
+
     /// A boolean, in one of YAML 1.1's spellings but unquoted (the quoted "false" is a string).
     pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, Fault> {
         let Some(node) = self.value(name) else { return Ok(None) };

@@ -9,11 +9,14 @@ use serde::{
 };
 
 use super::{
-    error::{Fault, Position, shown},
+    error::{Fault, Position, bounded, shown},
     fields::nearest,
     located::LOCATED,
     yaml::{Key, Node, Value, parse},
 };
+
+/// Longest text by which a type refuses a value, in characters.
+const SAID_MAX: usize = 300;
 
 /// Reads one document.
 ///
@@ -33,7 +36,7 @@ pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
         let at = error.at.unwrap_or(node.at);
         at.fault(match error.message {
             Message::Whole(text) => text,
-            Message::OfSomething(text) => format!("the file {text}"),
+            Message::OfSomething(text) => sentence("the file", &text),
         })
     })
 }
@@ -53,6 +56,12 @@ enum Message {
     OfSomething(String),
 }
 
+/// What is said of a subject: a predicate, or after a colon what its type says.
+fn sentence(subject: &str, text: &str) -> String {
+    let blank = if text.starts_with(':') { "" } else { " " };
+    format!("{subject}{blank}{text}")
+}
+
 impl Error {
     fn of_something(text: impl Into<String>) -> Self {
         Self {
@@ -64,7 +73,7 @@ impl Error {
     /// The error at a place, unless it has a nearer one.
     fn within(self, at: Position, place: &str) -> Self {
         let message = match self.message {
-            Message::OfSomething(text) if !place.is_empty() => Message::Whole(format!("`{place}` {text}")),
+            Message::OfSomething(text) if !place.is_empty() => Message::Whole(sentence(&format!("`{place}`"), &text)),
             message => message,
         };
         Self {
@@ -86,7 +95,7 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(text: T) -> Self {
-        Self::of_something(format!("cannot be this: {}", shown(&text.to_string())))
+        Self::of_something(format!(": {}", bounded(&text.to_string(), SAID_MAX)))
     }
 
     fn invalid_type(found: Unexpected<'_>, wanted: &dyn de::Expected) -> Self {

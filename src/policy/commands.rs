@@ -31,8 +31,8 @@ const UNSAFE: [&[&str]; 8] = [
     &["reboot"],
 ];
 
-/// `security.mode` of a contract.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// `security.mode` of a contract, the narrower first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecurityMode {
     /// Refuses `sudo`, `dd`, `mkfs`, `shutdown`, `reboot` and their like.
@@ -40,6 +40,15 @@ pub enum SecurityMode {
     Safe,
     /// Leaves them to the sandbox, where they have no power.
     System,
+}
+
+impl fmt::Display for SecurityMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecurityMode::Safe => "safe",
+            SecurityMode::System => "system",
+        })
+    }
 }
 
 /// Why a command is not run.

@@ -1,7 +1,5 @@
 //! Rules over what a command line does: the verdict.
 
-use std::sync::OnceLock;
-
 use regex::Regex;
 
 use super::{
@@ -13,14 +11,12 @@ use super::{
     walk::{Scripts, Seen, walk},
 };
 use crate::{
-    document::{Fault, Position, shown as escaped},
-    policy::SecurityMode,
+    document::{Fault, shown as escaped},
+    policy::{Origin, Policy, SecurityMode, SettingName, SettingValue},
 };
 
-/// Most rules of all layers together.
+/// Most rules of one file.
 const RULES_MAX: usize = 500;
-/// The rules that this program ships, and their file.
-const SHIPPED: (&str, &str) = ("policies/default.yml", include_str!("../../../policies/default.yml"));
 
 /// Decides about command lines.
 #[derive(Clone, Debug)]
@@ -45,6 +41,17 @@ struct Rule {
     at: String,
 }
 
+/// Where a command line is going to run.
+#[derive(Clone, Copy, Default)]
+pub struct Setting<'a> {
+    /// The contract's mode.
+    pub mode: SecurityMode,
+    /// The directory, below the workspace's root.
+    pub dir: &'a str,
+    /// Scripts of the workspace, which are followed where the command runs them.
+    pub scripts: Option<&'a dyn Scripts>,
+}
+
 /// What a command line does, and what the rules say of it.
 #[derive(Clone, Debug)]
 pub struct Judged {
@@ -57,92 +64,25 @@ pub struct Judged {
 }
 
 impl Judge {
-    /// By the rules that this program ships.
-    pub fn shipped() -> &'static Judge {
-        static JUDGE: OnceLock<Judge> = OnceLock::new();
-        JUDGE.get_or_init(|| {
-            let (file, text) = SHIPPED;
-            // The tests read the same text.
-            let read = shipped_rules(text).and_then(|rules| Judge::new(&[(file, &rules)]).map_err(|(_, fault)| fault));
-            match read {
-                Ok(judge) => judge,
-                Err(fault) => panic!("{file}:{}: {}", fault.at.line, fault.message),
-            }
-        })
-    }
-
-    /// By the rules of several files, the one that decides first first. Every example is tried.
-    ///
-    /// # Errors
-    /// The index of the file and what is wrong in it: a rule without conditions, two of one
-    /// name, an example that does not come out.
-    pub fn new(layers: &[(&str, &CommandRules)]) -> Result<Self, (usize, Fault)> {
-        let mut rules: Vec<Rule> = Vec::new();
-        for (index, (file, section)) in layers.iter().enumerate() {
-            let begin = rules.len();
-            for rule in &section.rules {
-                let twice = rules[begin..].iter().any(|known| known.id == rule.id.value);
-                let made = match (twice, rules.len() < RULES_MAX) {
-                    (true, _) => Err(rule
-                        .id
-                        .at
-                        .fault(format!("there are two rules `{}`", escaped(&rule.id.value)))),
-                    (_, false) => Err(rule.id.at.fault(format!("there are more than {RULES_MAX} rules"))),
-                    _ => Rule::new(rule, file),
-                };
-                rules.push(made.map_err(|fault| (index, fault))?);
-            }
-        }
-        let said = layers
-            .iter()
-            .find_map(|(file, section)| section.undecided.map(|undecided| (file, undecided)));
-        let judge = Self {
-            rules,
-            undecided: said.map_or(WhenUndecided::default(), |(_, undecided)| undecided.value),
-            at: match said {
-                Some((file, undecided)) => format!("{file}:{}", undecided.at.line),
-                None => layers.first().map_or(String::new(), |(file, _)| format!("{file}:1")),
-            },
+    /// By a policy's rules.
+    pub fn new(policy: &Policy) -> Self {
+        let at = |origin: &Origin| match origin {
+            Origin::File { file, at, .. } => format!("{file}:{}", at.line),
+            Origin::User(shown) => shown.clone(),
         };
-        for (index, (file, section)) in layers.iter().enumerate() {
-            for rule in &section.rules {
-                judge.try_examples(rule, file).map_err(|fault| (index, fault))?;
-            }
-        }
-        Ok(judge)
-    }
-
-    fn try_examples(&self, rule: &CommandRule, file: &str) -> Result<(), Fault> {
-        let at = place(file, rule.id.at);
-        let Some(own) = self
-            .rules
-            .iter()
-            .find(|known| known.id == rule.id.value && known.at == at)
-        else {
-            return Ok(());
-        };
-        let fits = |text: &str| {
-            walk(text, None)
+        let undecided = policy.setting(SettingName::Undecided);
+        Self {
+            rules: policy
+                .commands()
                 .iter()
-                .any(|seen| findings(seen).any(|effect| own.fits(seen, effect)))
-        };
-        for example in &rule.matching {
-            if !fits(&example.value) {
-                let text = escaped(&example.value);
-                return Err(example
-                    .at
-                    .fault(format!("`{}` is to fit `{text}`, and does not", own.id)));
-            }
+                .map(|said| Rule::new(&said.value, at(&said.origin)))
+                .collect(),
+            undecided: match undecided.map(|said| said.value) {
+                Some(SettingValue::Undecided(undecided)) => undecided,
+                _ => WhenUndecided::default(),
+            },
+            at: undecided.map_or(String::new(), |said| at(&said.origin)),
         }
-        for example in &rule.not_match {
-            if fits(&example.value) {
-                let text = escaped(&example.value);
-                return Err(example
-                    .at
-                    .fault(format!("`{}` is not to fit `{text}`, and does", own.id)));
-            }
-        }
-        Ok(())
     }
 
     /// What becomes of what nobody can decide.
@@ -152,12 +92,13 @@ impl Judge {
 
     /// The verdict on one command line, whatever it holds.
     pub fn verdict(&self, command: &str) -> Verdict {
-        self.judge(command, SecurityMode::Safe, None).verdict
+        self.judge(command, &Setting::default()).verdict
     }
 
-    /// The verdict in a contract of a mode; `scripts` are followed where commands run them.
-    pub fn judge(&self, command: &str, mode: SecurityMode, scripts: Option<&dyn Scripts>) -> Judged {
-        let commands = walk(command, scripts);
+    /// The verdict on one command line where it is going to run.
+    pub fn judge(&self, command: &str, setting: &Setting<'_>) -> Judged {
+        let commands = walk(command, setting.dir, setting.scripts);
+        let mode = setting.mode;
         let mut best: Option<(Ruling, Option<&Rule>, &Seen, Option<&(Effect, String)>)> = None;
         for seen in &commands {
             let mut consider = |found: Option<&'_ (Effect, String)>| {
@@ -256,63 +197,70 @@ fn findings(seen: &Seen) -> impl Iterator<Item = Option<Effect>> {
     seen.effects.iter().map(|(effect, _)| Some(*effect)).chain(none)
 }
 
-fn place(file: &str, at: Position) -> String {
-    format!("{file}:{}", at.line)
-}
-
 /// A command for one line of text.
 fn excerpt(text: &str) -> String {
     escaped(&shown(text))
 }
 
-#[derive(serde::Deserialize)]
-struct Shipped {
-    commands: CommandRules,
-}
-
-fn shipped_rules(text: &str) -> Result<CommandRules, Fault> {
-    crate::document::read::<Shipped>(text.as_bytes()).map(|shipped| shipped.commands)
+/// Everything that is wrong with the rules of one file: names, conditions, examples.
+pub fn problems(section: &CommandRules) -> Vec<Fault> {
+    let mut found = Vec::new();
+    if section.rules.len() > RULES_MAX {
+        let text = format!("`commands.rules` has more than {RULES_MAX} rules");
+        return vec![section.rules[RULES_MAX].id.at.fault(text)];
+    }
+    for (index, rule) in section.rules.iter().enumerate() {
+        let at = rule.id.at;
+        let id = &rule.id.value;
+        let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if id.is_empty() || id.len() > 64 || !id.chars().all(named) {
+            found.push(at.fault("a rule's `id` is of letters, digits, `-`, `_` and `.`, at most 64"));
+            continue;
+        }
+        if section.rules[..index].iter().any(|known| known.id.value == *id) {
+            found.push(at.fault(format!("there are two rules `{id}`; rename one of them")));
+        }
+        let when = &rule.when;
+        if when.argv.is_empty() && when.effect.is_none() && when.with.is_empty() {
+            found.push(at.fault(format!("`{id}` has no condition; give `argv`, `effect` or `with` in `when`")));
+            continue;
+        }
+        if when.argv.iter().any(|words| words.all().is_empty() || words.all().iter().any(String::is_empty)) {
+            found.push(at.fault(format!("`{id}` has an empty word in `when.argv`")));
+        }
+        let own = Rule::new(rule, String::new());
+        let fits = |text: &str| {
+            let fits = |seen: &Seen| findings(seen).any(|effect| own.fits(seen, effect));
+            walk(text, "", None).iter().any(fits)
+        };
+        for (examples, wanted) in [(&rule.matching, true), (&rule.not_match, false)] {
+            for example in examples.iter().filter(|example| fits(&example.value) != wanted) {
+                let text = escaped(&example.value);
+                found.push(example.at.fault(match wanted {
+                    true => format!("`{id}` does not fit its example `{text}`"),
+                    false => format!("`{id}` fits `{text}`, which it is not to fit"),
+                }));
+            }
+        }
+    }
+    found
 }
 
 impl Rule {
-    fn new(rule: &CommandRule, file: &str) -> Result<Self, Fault> {
+    fn new(rule: &CommandRule, at: String) -> Self {
         let when = &rule.when;
-        let at = rule.id.at;
         let id = &rule.id.value;
-        let named =
-            !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && id.len() <= 64;
-        if !named {
-            return Err(at.fault("a rule's name is of letters, digits, `-`, `_` and `.`, at most 64"));
-        }
-        if when.argv.is_empty() && when.effect.is_none() && when.with.is_empty() {
-            return Err(at.fault(format!(
-                "`{id}` has no condition; give `argv`, `effect` or `with` in `when`"
-            )));
-        }
-        if when
-            .argv
-            .iter()
-            .any(|words| words.all().is_empty() || words.all().iter().any(String::is_empty))
-        {
-            return Err(at.fault(format!("`{id}` has an empty word in `argv`")));
-        }
-        Ok(Self {
+        Self {
             id: id.clone(),
             verdict: rule.verdict,
             argv: when.argv.iter().map(|words| words.all().to_vec()).collect(),
-            effects: when
-                .effect
-                .as_ref()
-                .map_or(Vec::new(), |effects| effects.all().to_vec()),
+            effects: when.effect.as_ref().map_or(Vec::new(), |effects| effects.all().to_vec()),
             with: when.with.clone(),
             without: when.without.clone(),
             only_in: rule.only_in,
-            because: rule
-                .because
-                .clone()
-                .unwrap_or_else(|| format!("the rule `{id}` says so")),
-            at: place(file, at),
-        })
+            because: rule.because.clone().unwrap_or_else(|| format!("the rule `{id}` says so")),
+            at,
+        }
     }
 
     fn fits(&self, seen: &Seen, effect: Option<Effect>) -> bool {

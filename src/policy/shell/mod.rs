@@ -26,7 +26,7 @@ mod walk;
 mod wrapper;
 
 pub use effect::Effect;
-pub use judge::{Judge, Judged};
+pub use judge::{Judge, Judged, Setting, problems};
 pub use rules::{CommandRule, CommandRules, Effects, Ruling, When, WhenUndecided, Words};
 pub use verdict::Verdict;
 pub use walk::{Scripts, Seen};

@@ -15,6 +15,8 @@ pub struct CommandRules {
     pub rules: Vec<CommandRule>,
     /// What becomes of a command that nobody can decide by its text.
     pub undecided: Option<Located<WhenUndecided>>,
+    /// The widest `security.mode` that a contract may ask for.
+    pub contract_mode: Option<Located<SecurityMode>>,
     /// Why.
     pub because: Option<String>,
 }
@@ -76,26 +78,27 @@ impl Ruling {
 }
 
 /// The commands that a rule fits: all that is given has to hold, and something has to be given.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct When {
     /// The program by the last part of its name, then its first arguments that are no
     /// options; for each one word or several to choose from. A `*` at the end of a word
     /// stands for anything.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub argv: Vec<Words>,
     /// One of these effects.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effects>,
     /// One of these words stands among the arguments; `--option=value` counts as `--option`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<String>,
     /// None of these does.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
 }
 
 /// One word, or several to choose from.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Words {
     /// One.
@@ -115,7 +118,7 @@ impl Words {
 }
 
 /// One effect, or several to choose from.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Effects {
     /// One.

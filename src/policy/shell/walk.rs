@@ -83,8 +83,9 @@ pub(super) struct Walk<'w> {
     scripts: Option<&'w dyn Scripts>,
 }
 
-/// Follows a script. The commands come in the order in which they were found.
-pub fn walk(text: &str, scripts: Option<&dyn Scripts>) -> Vec<Seen> {
+/// Follows a script that runs in the directory `dir` of the workspace. The commands come in
+/// the order in which they were found.
+pub fn walk(text: &str, dir: &str, scripts: Option<&dyn Scripts>) -> Vec<Seen> {
     let text = clean(text);
     let mut walk = Walk {
         scene: Scene::new(),
@@ -103,6 +104,7 @@ pub fn walk(text: &str, scripts: Option<&dyn Scripts>) -> Vec<Seen> {
         pipes: 0,
         scripts,
     };
+    walk.enter(dir);
     walk.source(&text, &Io::default());
     walk.never_called();
     if walk.unfollowed {
