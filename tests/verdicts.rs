@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use opencode_fsm::policy::shell::{Judge, Ruling};
+use opencode_fsm::policy::{
+    Policy,
+    shell::{Judge, Ruling},
+};
 
 const COMMANDS: &str = include_str!("policy/commands.txt");
 
@@ -19,7 +22,7 @@ fn labelled() -> impl Iterator<Item = (&'static str, String)> {
 
 #[test]
 fn every_labelled_command_gets_its_verdict() {
-    let judge = Judge::shipped();
+    let judge = &Judge::new(&Policy::shipped().expect("shipped"));
     let mut wrong = String::new();
     let mut count = 0;
     for (label, command) in labelled() {

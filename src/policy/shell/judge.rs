@@ -222,10 +222,16 @@ pub fn problems(section: &CommandRules) -> Vec<Fault> {
         }
         let when = &rule.when;
         if when.argv.is_empty() && when.effect.is_none() && when.with.is_empty() {
-            found.push(at.fault(format!("`{id}` has no condition; give `argv`, `effect` or `with` in `when`")));
+            found.push(at.fault(format!(
+                "`{id}` has no condition; give `argv`, `effect` or `with` in `when`"
+            )));
             continue;
         }
-        if when.argv.iter().any(|words| words.all().is_empty() || words.all().iter().any(String::is_empty)) {
+        if when
+            .argv
+            .iter()
+            .any(|words| words.all().is_empty() || words.all().iter().any(String::is_empty))
+        {
             found.push(at.fault(format!("`{id}` has an empty word in `when.argv`")));
         }
         let own = Rule::new(rule, String::new());
@@ -254,11 +260,17 @@ impl Rule {
             id: id.clone(),
             verdict: rule.verdict,
             argv: when.argv.iter().map(|words| words.all().to_vec()).collect(),
-            effects: when.effect.as_ref().map_or(Vec::new(), |effects| effects.all().to_vec()),
+            effects: when
+                .effect
+                .as_ref()
+                .map_or(Vec::new(), |effects| effects.all().to_vec()),
             with: when.with.clone(),
             without: when.without.clone(),
             only_in: rule.only_in,
-            because: rule.because.clone().unwrap_or_else(|| format!("the rule `{id}` says so")),
+            because: rule
+                .because
+                .clone()
+                .unwrap_or_else(|| format!("the rule `{id}` says so")),
             at,
         }
     }

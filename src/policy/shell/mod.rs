@@ -27,6 +27,7 @@ mod wrapper;
 
 pub use effect::Effect;
 pub use judge::{Judge, Judged, Setting, problems};
+pub use parse::SCRIPT_MAX;
 pub use rules::{CommandRule, CommandRules, Effects, Ruling, When, WhenUndecided, Words};
 pub use verdict::Verdict;
 pub use walk::{Scripts, Seen};
