@@ -201,7 +201,8 @@ impl Policy {
     }
 
     /// Puts a document on top: its single values and its lists of names take the place of
-    /// those below, its rules about hosts and commands come first, its protected paths come to the others.
+    /// those below, its rules about hosts and commands come first, and a rule about commands takes the place of
+    /// one of the same name, its protected paths come to the others.
     fn add(&mut self, layer: Layer, source: &Source) {
         self.layers.push((layer, source.file.clone()));
         let file = |at: Position| Origin::File {
@@ -264,6 +265,8 @@ impl Policy {
                 origin: file(rule.id.at),
             };
             let own: Vec<_> = commands.rules.iter().map(said).collect();
+            let named = |name: &str| own.iter().any(|rule| rule.value.id.value == name);
+            self.commands.retain(|known| !named(&known.value.id.value));
             self.commands.splice(0..0, own);
         }
     }
