@@ -33,7 +33,7 @@ use crate::names::RelPath;
 const ATTEMPTS: u32 = 3;
 
 /// The content-addressed cache of pristine trees.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cache {
     pub(super) root: PathBuf,
     pub(super) owner: at::Owner,
