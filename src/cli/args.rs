@@ -12,7 +12,8 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
-    retired::{LaterArgs, RetiredArgs},
+    fetch::{FetchArgs, amount},
+    retired::RetiredArgs,
 };
 use crate::{
     agent::BashMode,
@@ -23,7 +24,7 @@ use crate::{
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 26] = [
+pub(super) const CONFIG_KEYS: [&str; 31] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -50,6 +51,11 @@ pub(super) const CONFIG_KEYS: [&str; 26] = [
     "max_tokens",
     "turn_max_calls",
     "turn_max_tokens",
+    "fetch_timeout",
+    "fetch_max_bytes",
+    "fetch_max_unpacked",
+    "hf_max_total",
+    "hf_max_file",
 ];
 /// Those of them that are paths; relative ones would mean another place in every directory.
 pub(super) const PATH_KEYS: [&str; 2] = ["opencode_bin", "artifacts_dir"];
@@ -118,7 +124,7 @@ pub(super) struct WallArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The repository: a local directory. It is copied; nothing in it is ever written.
+    /// A directory, an archive, a URL of either, a git URL, OWNER/REPO of GitHub, or hf:NAME; copied, and never written.
     #[arg(default_value = ".")]
     target: PathBuf,
     /// The same as TARGET.
@@ -178,7 +184,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
     pub disk: u64,
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub fetch: FetchArgs,
 }
 
 #[derive(Debug, Args)]
@@ -300,7 +306,7 @@ pub(super) struct SchemaArgs {
 }
 
 impl TargetArgs {
-    /// The repository.
+    /// The target, as it was written.
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
@@ -318,7 +324,7 @@ impl Verb {
 }
 
 /// Seconds, at least one.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),
@@ -327,21 +333,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Bytes, as a number with an optional K, M, G or T (powers of 1024).
 fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("expected a number of bytes, or one with K, M, G or T".to_owned()),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| *bytes >= 1 << 20)
-        .ok_or_else(|| "expected at least 1M and at most what 64 bits hold".to_owned())
+    amount(text).and_then(|bytes| match bytes >= 1 << 20 {
+        true => Ok(bytes),
+        false => Err("expected at least 1M and at most what 64 bits hold".to_owned()),
+    })
 }
 
 #[cfg(test)]

@@ -11,13 +11,24 @@ use crate::{
     contract,
     engine::{Caps, EngineError, OutsideAgent, RunOptions, TargetOptions, WallOptions},
     record::Secret,
+    source::{Endpoints, Target},
 };
 
 impl TargetArgs {
     /// `grants`: the variables that stages get.
-    pub fn options(&self, grants: Vec<(String, Secret)>) -> TargetOptions {
-        TargetOptions {
-            target: self.target().to_path_buf(),
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for a flag that is not taken.
+    pub fn options(
+        &self,
+        grants: Vec<(String, Secret)>,
+        target: Target,
+        endpoints: Endpoints,
+    ) -> Result<TargetOptions, EngineError> {
+        Ok(TargetOptions {
+            target,
+            fetch: self.fetch.options()?,
+            endpoints,
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
             // Who names a file means it.
@@ -36,7 +47,7 @@ impl TargetArgs {
                 max_run: self.max_run,
                 max_silence: self.max_silence,
             },
-        }
+        })
     }
 }
 
@@ -64,12 +75,12 @@ impl RunArgs {
     /// was not allowed, or cannot be there.
     pub fn options(
         &self,
-        grants: Vec<(String, Secret)>,
+        target: TargetOptions,
         model: Resolved,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
         Ok(RunOptions {
-            target: self.target.options(grants),
+            target,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,
