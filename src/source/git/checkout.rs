@@ -97,6 +97,7 @@ impl Checkout<'_> {
             &workshop
                 .shell(
                     "cd tree; git for-each-ref --format='delete %(refname)' refs/fetched | git update-ref --stdin; \
+                     rm -rf .git/refs/fetched; \
                      git config user.name opencode-fsm; git config user.email opencode-fsm@example.com",
                 )
                 .await?,

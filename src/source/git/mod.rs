@@ -120,7 +120,8 @@ async fn fetch(
     if let Some(id) = wish.revision.filter(|revision| is_id(revision) && !full) {
         let tip = Refs::default().tip(Some(id), what)?;
         let name = wish.name(what, &tip, id, "");
-        if let Some(known) = fetching.recall(&name)? {
+        if let Some(mut known) = fetching.recall(&name)? {
+            known.provenance.revision = Some(id.to_owned());
             return Ok((name, known));
         }
     }
@@ -146,8 +147,10 @@ async fn fetch(
     let (tip, refs) = checkout.look().await?;
     if let Some(commit) = &tip.commit {
         let name = wish.name(what, &tip, commit, &refs);
-        if let Some(known) = fetching.recall(&name)? {
-            workshop.close().await?;
+        if let Some(mut known) = fetching.recall(&name)? {
+            known.provenance.revision = Some(tip.shown);
+            let (_, scratch) = workshop.close().await?;
+            crate::tree::remove_all(&scratch)?;
             return Ok((name, known));
         }
     }

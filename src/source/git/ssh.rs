@@ -37,7 +37,8 @@ pub(super) async fn pass(shared: &Arc<Shared>, mut stream: TcpStream, find: impl
     };
     let Some(wanted) = Wanted::read(&first) else { return };
     let Some(address) = find(wanted.path) else { return };
-    if let Err(why) = talk(shared, stream, &address, wanted.version).await {
+    if let Err(why) = talk(shared, &mut stream, &address, wanted.version).await {
+        // Before git sees the end of it, and says something of its own.
         shared.fail(SourceError::fetch(&address, why));
     }
 }
@@ -71,7 +72,7 @@ async fn first_packet(stream: &mut TcpStream) -> Option<Vec<u8>> {
 
 async fn talk(
     shared: &Shared,
-    mut stream: TcpStream,
+    stream: &mut TcpStream,
     address: &SshAddress,
     version: Option<&str>,
 ) -> Result<(), String> {
@@ -122,7 +123,6 @@ async fn talk(
             && shared.count(got)
             && write.write_all(&buffer[..got]).await.is_ok()
         {}
-        let _ = write.shutdown().await;
     };
     // The server's end is the end: git may wait for it before it closes.
     tokio::select! {
