@@ -83,10 +83,6 @@ impl Bench {
         (command, runs)
     }
 
-    pub fn run(&self, target: &str, more: &[&str]) -> Had {
-        self.run_with(target, more, &[])
-    }
-
     pub fn run_with(&self, target: &str, more: &[&str], env: &[(&str, &str)]) -> Had {
         let (mut command, runs) = self.command(target, more);
         command.envs(env.iter().copied());
@@ -132,7 +128,7 @@ impl Bench {
         assert_eq!(had.code, code, "{target} {more:?}: {}", had.said);
         assert_eq!(self.trees(), before, "nothing is half there");
         self.nothing_under_way();
-        let last = had.said.lines().filter(|line| line.contains("\"error\"")).next_back();
+        let last = had.said.lines().rfind(|line| line.contains("\"error\""));
         last.unwrap_or(&had.said).to_owned()
     }
 
