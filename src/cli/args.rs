@@ -1,6 +1,7 @@
 //! The command line's grammar (clap).
 
 use std::{
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,19 +13,19 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
-    fetch::{FetchArgs, amount},
+    fetch::FetchArgs,
+    policy::PolicyVerb,
     retired::RetiredArgs,
 };
 use crate::{
-    agent::BashMode,
-    engine::{BackendChoice, Unattended},
+    engine::Unattended,
     names::RelPath,
-    policy::Tier,
+    policy::{BackendChoice, BashMode, HostRule, NAMES_PORT, NetworkMode, Tier, parse_size},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 31] = [
+pub(super) const CONFIG_KEYS: [&str; 33] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -36,6 +37,8 @@ pub(super) const CONFIG_KEYS: [&str; 31] = [
     "docker_runtime",
     "jobs",
     "min_tier",
+    "network",
+    "resolver",
     "memory",
     "processes",
     "disk",
@@ -96,6 +99,9 @@ pub(super) enum Verb {
     Doctor,
     /// Print the JSON Schema of a contract or a record; without a name, the names.
     Schema(SchemaArgs),
+    /// Ask what this host allows, and why.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Build, list or prune the images that containers begin with.
     #[command(subcommand)]
     Image(ImageVerb),
@@ -157,13 +163,25 @@ pub(super) struct TargetArgs {
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
+    /// What this host allows, on top of its own files: a policy's name or path (`policy list`).
+    #[arg(long, value_name = "NAME|FILE")]
+    pub policy: Option<String>,
     #[command(flatten)]
     pub walls: WallArgs,
+    /// What programs inside reach: nothing; the model, which is the agent's server's alone; or that and the hosts of --allow-host [default: model for a model at an endpoint, else none].
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub network: Option<NetworkMode>,
+    /// A host that programs inside may reach, for instance pypi.org or *.example.org:443; the blocks are the addresses that the name may lead to, where they are private; may be repeated.
+    #[arg(long = "allow-host", value_name = "HOST[:PORT,…][@BLOCK,…]")]
+    pub allow_hosts: Vec<HostRule>,
+    /// A name server for the names of --allow-host [default: those of this host].
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub resolver: Option<SocketAddr>,
     /// Runs of this host that go on side by side; further ones wait; 0 for any number [env: OPENCODE_FSM_JOBS; default: two a processor, at least 4].
     #[arg(long, value_name = "N")]
     pub jobs: Option<u32>,
     /// Memory of one sandbox.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub memory: u64,
     /// Processes of one sandbox.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
@@ -181,7 +199,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_silence: Option<Duration>,
     /// What one sandbox may write to its workspace.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
     #[command(flatten)]
     pub fetch: FetchArgs,
@@ -313,6 +331,14 @@ impl TargetArgs {
 }
 
 impl Verb {
+    /// What the verb runs by: the host's policy, and the one that is named on top of it.
+    pub fn policy(&self) -> Option<Option<&str>> {
+        match self {
+            Verb::Demo(_) => Some(None),
+            verb => verb.target().map(|target| target.policy.as_deref()),
+        }
+    }
+
     /// The flags about a target, where the verb has them.
     pub fn target(&self) -> Option<&TargetArgs> {
         match self {
@@ -331,11 +357,14 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Bytes, as a number with an optional K, M, G or T (powers of 1024).
-fn size(text: &str) -> Result<u64, String> {
-    amount(text).and_then(|bytes| match bytes >= 1 << 20 {
-        true => Ok(bytes),
-        false => Err("expected at least 1M and at most what 64 bits hold".to_owned()),
+/// An address, at the port of names unless it says another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || {
+        text.parse::<IpAddr>()
+            .map(|address| SocketAddr::new(address, NAMES_PORT))
+    };
+    text.parse().or_else(|_| alone()).map_err(|_| {
+        "an address, or one with a port, is expected: 192.0.2.1, 192.0.2.1:5353, [2001:db8::1]:53".to_owned()
     })
 }
 

@@ -7,6 +7,7 @@ mod fetch;
 mod invocation;
 mod model;
 mod options;
+mod policy;
 mod retired;
 mod schema;
 mod settings;
@@ -26,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     agent::{self, AgentError},
     engine::{self, EngineError, ModelChoice, Outcome, Stop, Stopper},
-    policy::Tier,
+    policy::{Policy, Tier},
     record::{self, Secret},
     report::{Face, Happening, Reporter, escape},
     sandbox::jail::{Jail, Probe},
@@ -124,7 +125,7 @@ fn watch_signals(stopper: Stopper) -> std::io::Result<()> {
 }
 
 async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
-    let around = Surroundings::read(cli.verb.target())?;
+    let around = Surroundings::read(&cli.verb)?;
     warn(&around.warnings, reporter);
     let invocation = Invocation::complete(argv, around)?;
     match &invocation.cli.verb {
@@ -135,6 +136,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
+        Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
         Verb::Setup => {
@@ -164,8 +166,10 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
         reporter.result(&value, &table);
         return Ok(0);
     }
-    let target = target_options(&args.target, grants, &invocation.around, reporter)?;
-    let outcome = engine::run(&args.options(target, model, &invocation.around)?, reporter, stop).await?;
+    let policy = invocation.policy(&args.target, Some(args))?;
+    let target = target_options(&args.target, grants, policy, &invocation.around, reporter)?;
+    let options = args.options(target, model, &invocation.around)?;
+    let outcome = engine::run(&options, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
     Ok(outcome.summary.exit_code)
 }
@@ -184,7 +188,8 @@ async fn verify(
         reporter.result(&value, &table);
         return Ok(0);
     }
-    let options = target_options(args, grants, &invocation.around, reporter)?;
+    let policy = invocation.policy(args, None)?;
+    let options = target_options(args, grants, policy, &invocation.around, reporter)?;
     let outcome = engine::verify(&options, name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
     Ok(outcome.summary.exit_code)
@@ -194,6 +199,7 @@ async fn verify(
 fn target_options(
     args: &TargetArgs,
     grants: Vec<(Setting<String>, Secret)>,
+    policy: Policy,
     around: &Surroundings,
     reporter: &Reporter,
 ) -> Result<engine::TargetOptions, EngineError> {
@@ -201,7 +207,7 @@ fn target_options(
     let own = named.target.secrets().into_iter().chain(endpoints.secrets());
     let grants = granted(grants, own.chain(around.secrets()).collect(), reporter);
     warn(&Vec::from_iter(named.note), reporter);
-    args.options(grants, named.target, endpoints)
+    args.options(grants, named.target, endpoints, policy, around)
 }
 
 /// The grants without their origins; from here on nothing shows their values, nor the host's own secrets.
@@ -310,13 +316,16 @@ fn demo_options(
     let goal = "Make the word counter count words, whatever stands between them.";
     let argv = ["opencode-fsm", "run", "--require-pipeline", "--goal", goal, "--"];
     let argv: Vec<OsString> = argv.map(OsString::from).into_iter().chain([dir.into()]).collect();
-    let invocation = Invocation::complete(&argv, around.only_config())?;
+    let invocation = Invocation::complete(&argv, around.only_hosts())?;
     let Verb::Run(run) = &invocation.cli.verb else {
         return Err(EngineError::Usage("the demonstration is a run".to_owned()));
     };
     let model = model::Resolved::of(ModelChoice::Bundled(DEMO));
+    let policy = invocation.policy(&run.target, Some(run))?;
     let (named, endpoints) = run.target.named(&invocation.around)?;
-    let target = run.target.options(Vec::new(), named.target, endpoints)?;
+    let target = run
+        .target
+        .options(Vec::new(), named.target, endpoints, policy, &invocation.around)?;
     let mut options = run.options(target, model, &invocation.around)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);

@@ -1,5 +1,7 @@
 //! From the command line to the engine's options.
 
+use std::{sync::Arc, time::Duration};
+
 use super::{
     args::{RunArgs, TargetArgs, WallArgs},
     model::Resolved,
@@ -9,23 +11,52 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, OutsideAgent, RunOptions, TargetOptions, WallOptions},
+    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
+    policy::{Limits, NetworkMode, Policy, SettingName, SettingValue},
     record::Secret,
     source::{Endpoints, Target},
 };
 
 impl TargetArgs {
+    /// What the flags say of the policy's single values.
+    pub fn settings(&self) -> Vec<(SettingName, SettingValue)> {
+        let seconds = |name, time: Option<Duration>| Some((name, SettingValue::Number(time?.as_secs())));
+        [
+            Some((SettingName::MinTier, SettingValue::Tier(self.walls.min_tier))),
+            Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
+            Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
+            Some((SettingName::Processes, SettingValue::Number(self.processes))),
+            Some((SettingName::Disk, SettingValue::Bytes(self.disk))),
+            seconds(SettingName::Command, self.max_cmd),
+            seconds(SettingName::Stage, self.max_total),
+            seconds(SettingName::Run, self.max_run),
+            seconds(SettingName::Silence, self.max_silence),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// `grants`: the variables that stages get.
     ///
     /// # Errors
-    /// [`EngineError::Usage`] for a flag that is not taken.
+    /// [`EngineError::Usage`] for a flag that is not taken, and for hosts that are allowed
+    /// where the network is not.
     pub fn options(
         &self,
         grants: Vec<(String, Secret)>,
         target: Target,
         endpoints: Endpoints,
+        policy: Policy,
+        around: &Surroundings,
     ) -> Result<TargetOptions, EngineError> {
+        let number = |name| policy.number(name);
+        let seconds = |name| number(name).map(Duration::from_secs);
+        let (limits, time) = (Limits::default(), StageTime::default());
         Ok(TargetOptions {
+            network: self.network(&policy, around)?,
             target,
             fetch: self.fetch.options()?,
             endpoints,
@@ -38,15 +69,51 @@ impl TargetArgs {
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),
             jobs: self.jobs.unwrap_or_else(default_jobs),
-            memory_bytes: self.memory,
-            processes: self.processes,
+            limits: Limits {
+                memory_bytes: self.memory,
+                processes: self.processes,
+                cpu: number(SettingName::Cpu).and_then(|millis| u32::try_from(millis).ok()),
+                file_bytes: number(SettingName::FileSize).unwrap_or(limits.file_bytes),
+                open_files: number(SettingName::OpenFiles).unwrap_or(limits.open_files),
+                ..limits
+            },
             disk_bytes: self.disk,
             caps: Caps {
                 max_cmd: self.max_cmd,
                 max_total: self.max_total,
                 max_run: self.max_run,
                 max_silence: self.max_silence,
+                policy: StageTime {
+                    command: seconds(SettingName::Command).unwrap_or(time.command),
+                    stage: seconds(SettingName::Stage).unwrap_or(time.stage),
+                    contract_may_raise: policy.is_on(SettingName::ContractMayRaise),
+                },
             },
+            policy: Arc::new(policy),
+        })
+    }
+
+    /// What of the network is allowed. The secrets of rules are the host's variables, none
+    /// of a file that lies in the target.
+    fn network(&self, policy: &Policy, around: &Surroundings) -> Result<NetworkOptions, EngineError> {
+        let rules = policy.network();
+        if let (false, Some(first)) = (rules.mode == Some(NetworkMode::Allow), self.allow_hosts.first()) {
+            return Err(EngineError::Usage(format!(
+                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
+            )));
+        }
+        rules.check().map_err(|why| EngineError::Usage(why.to_string()))?;
+        let names = rules
+            .rules
+            .iter()
+            .filter_map(|rule| Some(&rule.header.as_ref()?.secret));
+        let secrets = names
+            .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
+            .collect();
+        Ok(NetworkOptions {
+            rules,
+            resolver: self.resolver,
+            secrets,
         })
     }
 }
@@ -70,6 +137,19 @@ impl WallArgs {
 }
 
 impl RunArgs {
+    /// What the flags say of the policy's single values, besides those of the target.
+    pub fn settings(&self) -> Vec<(SettingName, SettingValue)> {
+        let cap = |name, most: Option<u64>| (name, most.map_or(SettingValue::Unlimited, SettingValue::Number));
+        vec![
+            (SettingName::Turn, SettingValue::Number(self.turn_timeout.as_secs())),
+            (SettingName::Bash, SettingValue::Bash(self.opencode_bash)),
+            (SettingName::Calls, SettingValue::Number(self.max_calls)),
+            (SettingName::TurnCalls, SettingValue::Number(self.turn_max_calls)),
+            cap(SettingName::Tokens, self.max_tokens),
+            cap(SettingName::TurnTokens, self.turn_max_tokens),
+        ]
+    }
+
     /// # Errors
     /// [`EngineError::Usage`] where there is no model, and for an agent outside that
     /// was not allowed, or cannot be there.

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `options`, `summary`, `error`, `stop` | what goes in, what comes out, and how it is stopped |
+//! | `permit` | what the host's policy says to all that, and to the contract |
 //! | `run`, `verify` | the two things that a user asks for |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
@@ -12,6 +13,7 @@
 //! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
 //! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
+//! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
 //! | `facts` | what the prompts are told |
 //! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
@@ -23,9 +25,11 @@ mod command;
 mod drive;
 mod environment;
 mod error;
+mod explain;
 mod facts;
 mod judge;
 mod options;
+mod permit;
 mod run;
 mod schemas;
 mod scratch;
@@ -42,12 +46,16 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{BackendChoice, Caps, ModelChoice, OutsideAgent, RunOptions, TargetOptions, Unattended, WallOptions};
+pub use explain::{Answer, CaseLine, Enforcement, PathQuestion, explain_host, explain_path, explain_syscall};
+pub use options::{
+    Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions,
+};
+pub use permit::Widening;
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
 pub use scratch::{DeadScratch, collect_scratch};
 pub use stop::{Stop, Stopper};
-pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
+pub use summary::{ChangeLine, PlanSummary, PolicyLine, SUMMARY_VERSION, Summary};
 pub use verify::verify;
 pub use walls::told;
 

@@ -14,6 +14,7 @@ use crate::{
         drive::{Drive, Parts},
         facts::Seed,
         judge::Judge,
+        permit,
         site::{self, Site},
         summary::{ChangeLine, PlanSummary},
         workspace::Workspace,
@@ -21,14 +22,13 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
+    policy::{NetworkMode, SettingName},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{Wall, WallState},
-    tree::{self, Change},
+    tree::{self, Change, ExportCaps},
 };
 
-/// Bytes of changed files that are copied out.
-const EXPORT_BYTES: u64 = 4 << 30;
 /// Largest plan that the summary looks into.
 const PLAN_BYTES: u64 = 1 << 20;
 
@@ -58,11 +58,20 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
                 .to_owned(),
         ));
     }
+    if options.target.network.rules.mode == Some(NetworkMode::None)
+        && let ModelChoice::Endpoint { base_url, .. } = &options.model
+    {
+        return Err(EngineError::Usage(format!(
+            "--network none lets nothing out, and the model is at {base_url}: allow its calls with --network model, or \
+             play a cassette (--model cassette:FILE)"
+        )));
+    }
     let seeds = options
         .seeds
         .iter()
         .map(|path| Seed::read(path))
         .collect::<Result<Vec<_>, _>>()?;
+    permit::outside(&options.target.policy, options.outside.as_ref())?;
     let found = match &options.outside {
         Some(_) => None,
         None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
@@ -179,6 +188,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         chronicle,
         workspace,
         deadline,
+        turns: options.target.policy.setting(SettingName::Turns).cloned(),
     };
     let mut drive = Drive::new(parts, news);
     let driven = drive.drive(&mut stop).await;
@@ -230,9 +240,11 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         summary.metrics = last.metrics;
         summary.walls = last.walls;
     }
-    bring_out(&parts.workspace, &site.run, reporter, &mut summary)?;
+    let most = options.changes_caps();
+    bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
     drop(parts);
     let counted = door.close()?;
+    site.close_egress(reporter).await?;
     summary.usage = Some(counted);
     if let Some(outside) = &options.outside {
         let url = outside.server.url();
@@ -326,11 +338,12 @@ fn bring_out(
     workspace: &Workspace,
     run: &RunDir,
     reporter: &Reporter,
+    most: ExportCaps,
     summary: &mut Summary,
 ) -> Result<(), EngineError> {
     let (pristine, current) = (workspace.base(), workspace.current());
     let changes = workspace.changes();
-    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), EXPORT_BYTES)?;
+    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), most)?;
     summary.refused.extend(current.left_out().iter().cloned());
     let out: Vec<Change> = changes
         .into_iter()

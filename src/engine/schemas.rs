@@ -10,6 +10,7 @@ use crate::{
         judge::{StageSummary, Verification},
         turn::{TakenBack, TurnRecord},
     },
+    policy::Origins,
     record::{JournalLine, LogLine, State, Versions, schema_of},
     report::Happening,
     sandbox::WallReport,
@@ -38,8 +39,10 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ("turn", "turns/NNNN-LABEL.json", schema_of::<TurnRecord<'_>>()),
         ("guard", "guard/NNNN-LABEL.json", schema_of::<TakenBack<'_>>()),
         ("changes", "changes.json", schema_of::<Vec<Change>>()),
+        ("policy_origins", "policy_origins.json", schema_of::<Origins>()),
         ("walls", "walls.json", schema_of::<WallReport>()),
         ("model", "a line of model.jsonl", broker::ledger_schema()),
+        ("egress", "a line of egress.jsonl", broker::egress_schema()),
         ("event", "a line of --json", schema_of::<Happening>()),
     ]
 }

@@ -6,10 +6,12 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use serde_json::json;
 
 use crate::{
+    broker::{EgressConfig, EgressCount, EgressDoor},
     contract::{self, Pipeline},
     engine::{
-        EngineError, Stop, TargetOptions,
+        EngineError, NetworkOptions, PolicyLine, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
+        permit,
         scratch::{self, Scratch},
         slots::{self, Slot},
         walls,
@@ -17,7 +19,7 @@ use crate::{
     },
     guard::{self, WriteSets},
     names::{RelPath, RunId},
-    policy::{Limits, ReadOnlyMount},
+    policy::ReadOnlyMount,
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{self, Backend},
@@ -38,6 +40,8 @@ const CONTRACT_BYTES: u64 = contract::MAX_DOCUMENT as u64;
 const DEFAULT_TESTS: &str = "pytest -q";
 /// Inodes that a sandbox may add to its workspace.
 const DISK_INODES: u64 = 1_000_000;
+/// The ledger of the door out.
+const EGRESS: &str = "egress.jsonl";
 
 /// What a run stands on.
 pub(super) struct Site {
@@ -49,6 +53,10 @@ pub(super) struct Site {
     pub cache: Cache,
     pub scratch: Scratch,
     pub backend: Backend,
+    /// What the host allows, in short.
+    pub policy: PolicyLine,
+    /// The door out, where the network is `allow`.
+    pub egress: Option<Arc<EgressDoor>>,
     /// Held as long as the run lives.
     _slot: Option<Slot>,
 }
@@ -62,6 +70,7 @@ impl Site {
         reporter: &Reporter,
         stop: &mut Stop,
     ) -> Result<Self, EngineError> {
+        permit::target(options)?;
         let target = options.target.clone();
         let id = RunId::fresh();
         let runs = match &options.artifacts_dir {
@@ -71,7 +80,9 @@ impl Site {
             })?,
             None => record::default_runs_dir()?,
         };
-        let granted = options.grants.iter().map(|(_, value)| value.clone());
+        let network = &options.network;
+        let granted = options.grants.iter().chain(&network.secrets);
+        let granted = granted.map(|(_, value)| value.clone());
         let keys = options.endpoints.secrets().into_iter().chain(target.secrets());
         let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).chain(keys).collect();
         let run = RunDir::create(&runs, &id, &secrets)?;
@@ -84,6 +95,7 @@ impl Site {
             "run",
             &json!({"id": id, "target": target.to_string(), "version": env!("CARGO_PKG_VERSION")}),
         )?;
+        permit::keep(&options.policy, &run)?;
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
         let slot = slots::take(&cache.join("slots"), options.jobs, reporter, stop).await?;
@@ -102,6 +114,10 @@ impl Site {
                 text: format!("not copied: {path}: {why}"),
             });
         }
+        let egress = match network.rules.opens_door() {
+            true => Some(Arc::new(open_egress(network, secrets, &run)?)),
+            false => None,
+        };
         Ok(Self {
             run,
             target,
@@ -110,8 +126,33 @@ impl Site {
             cache: Cache::open(&cache.join("targets"), sandbox::owner().map(|id| (id, id)))?,
             scratch,
             backend,
+            policy: PolicyLine::of(&options.policy),
+            egress,
             _slot: slot,
         })
+    }
+
+    /// Ends the record of the door out, when every sandbox is gone.
+    pub async fn close_egress(&self, reporter: &Reporter) -> Result<(), EngineError> {
+        let Some(egress) = &self.egress else { return Ok(()) };
+        let count = egress.finish().await?;
+        self.run.journal("egress", &count)?;
+        let EgressCount {
+            allowed,
+            refused,
+            failed,
+            dropped,
+        } = count;
+        let more = match dropped {
+            0 => String::new(),
+            more => format!("; {more} of them without a line: the ledger was full"),
+        };
+        reporter.say(Happening::Note {
+            text: format!(
+                "  network   {allowed} connections allowed, {refused} refused, {failed} failed ({EGRESS}{more})"
+            ),
+        });
+        Ok(())
     }
 
     /// What the record says the run is about; the model is the caller's to add.
@@ -137,11 +178,14 @@ impl Site {
         let sets = WriteSets {
             plan: plan.clone(),
             contract,
+            protected: options.policy.protected().to_vec(),
             withheld,
             made: BTreeSet::new(),
         };
         let walls = Walls {
-            limits: limits(options),
+            network: options.network.mode(),
+            egress: self.egress.clone(),
+            limits: options.limits.clone(),
             min_tier: options.walls.min_tier,
             lease: options.caps.lease(),
             disk_bytes: options.disk_bytes,
@@ -176,7 +220,7 @@ async fn obtain(
         scratch,
         backend,
         label: run.id().as_str(),
-        walls: (limits(options), options.walls.min_tier),
+        walls: (options.limits.clone(), options.walls.min_tier),
         copy: &COPY,
         reporter,
     };
@@ -188,13 +232,20 @@ async fn obtain(
     Ok(obtained)
 }
 
-/// Bounds on one sandbox.
-fn limits(options: &TargetOptions) -> Limits {
-    Limits {
-        memory_bytes: options.memory_bytes,
-        processes: options.processes,
-        ..Limits::default()
-    }
+/// Opens the door out and says by which rules.
+fn open_egress(network: &NetworkOptions, hidden: Vec<Secret>, run: &RunDir) -> Result<EgressDoor, EngineError> {
+    run.journal(
+        "network",
+        &json!({"rules": network.rules, "resolver": network.resolver}),
+    )?;
+    Ok(EgressDoor::open(EgressConfig {
+        rules: network.rules.clone(),
+        secrets: network.secrets.iter().cloned().collect(),
+        hidden,
+        resolver: network.resolver,
+        certificates: Vec::new(),
+        ledger: run.path().join(EGRESS),
+    })?)
 }
 
 /// The contract of the tree as it was copied, with the user's acceptance command in it;
@@ -208,7 +259,10 @@ pub(super) fn contract_of(
         Some(bytes) => {
             run.write("pipeline.yml", &bytes)?;
             match Pipeline::parse(&options.pipeline, &bytes) {
-                Ok(pipeline) => pipeline,
+                Ok(pipeline) => {
+                    permit::contract(options, &pipeline)?;
+                    pipeline
+                }
                 Err(why) => {
                     let why = why.to_string();
                     run.write("pipeline_parse_error.txt", format!("{why}\n").as_bytes())?;

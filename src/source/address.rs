@@ -187,10 +187,8 @@ impl SshAddress {
         if !plain(&found.host, "._-:") || !found.user.as_deref().is_none_or(|user| plain(user, "._-+")) {
             return Err("its user or host has characters that names do not have".to_owned());
         }
-        if found.path.is_empty() || found.path.starts_with(['-', ':']) || found.path.contains(char::is_control) {
-            return Err("its path cannot be one".to_owned());
-        }
-        Ok(found)
+        let path = found.path.clone();
+        found.with_path(path)
     }
 
     fn of_url(text: &str) -> Result<Self, String> {
@@ -210,8 +208,14 @@ impl SshAddress {
     }
 
     /// Another path of the same server.
-    pub fn with_path(&self, path: String) -> Self {
-        Self { path, ..self.clone() }
+    ///
+    /// # Errors
+    /// When it is none, or could be taken for something else.
+    pub fn with_path(&self, path: String) -> Result<Self, String> {
+        match path.is_empty() || path.starts_with(['-', ':']) || path.contains(char::is_control) {
+            true => Err("its path cannot be one".to_owned()),
+            false => Ok(Self { path, ..self.clone() }),
+        }
     }
 }
 

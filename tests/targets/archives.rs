@@ -102,7 +102,7 @@ fn what_climbs_leads_out_or_is_no_file_is_refused_whole() {
             }
             let name = format!("evil{number}.{end}");
             pack(&bench.at(&name), &format!("{GOOD}\n{entry}"));
-            let why = bench.refused(&name, &[], 10);
+            let why = bench.refused(&name, &[], 11);
             assert!(why.contains("cannot be taken; first"), "{entry}: {why}");
             assert!(!bench.at("climb").exists());
         }
@@ -121,33 +121,33 @@ fn bombs_and_damage_are_refused_and_leave_nothing() {
     let zeros = "for n in range(8): put(f'top/z{n}', bytes(32 << 20))";
     for name in ["bomb.tar.gz", "bomb.zip"] {
         pack(&bench.at(name), &format!("{GOOD}\n{zeros}"));
-        let why = bench.refused(name, &[], 10);
+        let why = bench.refused(name, &[], 11);
         assert!(why.contains("more bytes than allowed"), "{why}");
     }
     for name in ["good.tar.gz", "good.zip", "good.tar"] {
         let bytes = pack(&bench.at(name), GOOD);
-        let why = bench.refused(name, &["--fetch-max-bytes", "10"], 10);
+        let why = bench.refused(name, &["--fetch-max-bytes", "10"], 11);
         assert!(why.contains("--fetch-max-bytes"), "{why}");
-        let why = bench.refused(name, &["--fetch-max-unpacked", "3"], 10);
+        let why = bench.refused(name, &["--fetch-max-unpacked", "3"], 11);
         assert!(why.contains("--fetch-max-unpacked"), "{why}");
         // Cut off, and a byte in the middle of it changed.
         let cut = &bytes[..bytes.len() * 2 / 3];
         let cut = if name.ends_with(".tar") { &bytes[..700] } else { cut };
         fs::write(bench.at(&format!("cut-{name}")), cut).expect("write");
-        bench.refused(&format!("cut-{name}"), &[], 10);
+        bench.refused(&format!("cut-{name}"), &[], 11);
         if !name.ends_with(".tar") {
             let mut changed = bytes.clone();
             let last = changed.len() - if name.ends_with("gz") { 6 } else { 40 };
             changed[last] ^= 0x55;
             fs::write(bench.at(&format!("bad-{name}")), changed).expect("write");
-            bench.refused(&format!("bad-{name}"), &[], 10);
+            bench.refused(&format!("bad-{name}"), &[], 11);
         }
     }
     fs::write(bench.at("empty.zip"), "").expect("write");
     fs::write(bench.at("text.tar.gz"), "not packed").expect("write");
     fs::write(bench.at("nothing.tar"), [0; 1024]).expect("write");
     for name in ["empty.zip", "text.tar.gz", "nothing.tar"] {
-        bench.refused(name, &[], 10);
+        bench.refused(name, &[], 11);
     }
     assert_eq!(bench.trees(), 0);
 }
@@ -164,7 +164,7 @@ fn an_archive_that_is_encrypted_is_refused() {
         bytes[at + offset] |= 1;
     }
     fs::write(bench.at("closed.zip"), bytes).expect("write");
-    let why = bench.refused("closed.zip", &[], 10);
+    let why = bench.refused("closed.zip", &[], 11);
     assert!(why.contains("encrypted"), "{why}");
 }
 
@@ -301,7 +301,7 @@ fn a_killed_download_is_gone_on_with_by_the_next_run() {
 fn more_than_is_allowed_is_not_taken_whatever_the_server_says() {
     let bench = Bench::new();
     let server = Server::start(|_| Reply::new(200, vec![0; 200_000]));
-    let why = bench.refused(&server.url("/x.tar"), &["--fetch-max-bytes", "100K"], 10);
+    let why = bench.refused(&server.url("/x.tar"), &["--fetch-max-bytes", "100K"], 11);
     assert!(why.contains("as the server says"), "{why}");
     // Without a length.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -315,14 +315,14 @@ fn more_than_is_allowed_is_not_taken_whatever_the_server_says() {
     let why = bench.refused(
         &format!("http://127.0.0.1:{port}/x.tar"),
         &["--fetch-max-bytes", "100K"],
-        10,
+        11,
     );
     assert!(why.contains("more than 102400 bytes"), "{why}");
     let slow = Server::start(|_| Reply {
         stall: true,
         ..Reply::new(200, vec![0; 10]).cut(5)
     });
-    let why = bench.refused(&slow.url("/x.tar"), &["--fetch-timeout", "1"], 10);
+    let why = bench.refused(&slow.url("/x.tar"), &["--fetch-timeout", "1"], 11);
     assert!(why.contains("--fetch-timeout"), "{why}");
 }
 
@@ -345,6 +345,6 @@ fn a_key_in_the_url_goes_to_its_server_alone() {
         bench.nowhere(word);
     }
     assert!(!had.source().to_string().contains("qu3ry-word"), "{}", had.source());
-    let why = bench.refused(&first.url("/x.zip"), &[], 10);
+    let why = bench.refused(&first.url("/x.zip"), &[], 11);
     assert!(why.contains("401"), "{why}");
 }

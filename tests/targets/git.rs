@@ -57,9 +57,9 @@ fn a_repository_of_a_web_server_comes_whole_once_and_from_the_cache_after() {
     drop(server);
     let offline = bench.fetch(&url, &["--offline"]);
     assert_eq!(offline.summary["target_digest"], had.summary["target_digest"]);
-    let why = bench.refused(&url, &["--offline", "--ref", "later"], 10);
+    let why = bench.refused(&url, &["--offline", "--ref", "later"], 11);
     assert!(why.contains("--offline asks no server"), "{why}");
-    let why = bench.refused(&url, &[], 10);
+    let why = bench.refused(&url, &[], 11);
     assert!(why.contains(&url) && why.contains("refused"), "{why}");
 }
 
@@ -135,7 +135,7 @@ fn credentials_go_to_their_server_and_are_found_nowhere_else() {
     bench.nowhere("s3cret-word");
     bench.nowhere(&base64::engine::general_purpose::STANDARD.encode("me:s3cret-word"));
     let wrong = format!("http://me:wr0ng-word@127.0.0.1:{}/r/.git", first.port);
-    let why = bench.refused(&wrong, &["--refresh"], 10);
+    let why = bench.refused(&wrong, &["--refresh"], 11);
     assert!(why.contains("401") && !why.contains("wr0ng-word"), "{why}");
     let (mut command, _) = bench.command(&url, &["--print-config"]);
     let shown = command.output().expect("starts").stdout;
@@ -156,10 +156,10 @@ fn passing_trouble_passes_and_too_much_of_it_does_not() {
     );
     assert_eq!(bench.fetch(&server.url("/r/.git"), &[]).text("a"), "two\n");
     let busy = Server::start(|_| Reply::new(429, "").with("retry-after", "100000"));
-    let why = bench.refused(&busy.url("/r.git"), &[], 10);
+    let why = bench.refused(&busy.url("/r.git"), &[], 11);
     assert!(why.contains("100000 s"), "{why}");
     let round = Server::start(|asked| Reply::to(&asked.path));
-    let why = bench.refused(&round.url("/r.git"), &[], 10);
+    let why = bench.refused(&round.url("/r.git"), &[], 11);
     assert!(why.contains("leads on more than"), "{why}");
 }
 
@@ -174,7 +174,7 @@ fn more_than_is_allowed_is_not_taken() {
     commit(&repo, "noise", &noise);
     let server = served(bench.at("served"));
     let url = server.url("/r/.git");
-    let why = bench.refused(&url, &["--fetch-max-bytes", "20K"], 10);
+    let why = bench.refused(&url, &["--fetch-max-bytes", "20K"], 11);
     assert!(why.contains("--fetch-max-bytes"), "{why}");
     assert_eq!(bench.fetch(&url, &[]).text("noise"), noise);
 }
@@ -231,7 +231,7 @@ fn ssh_is_the_hosts_and_git_is_not() {
     let at = words.iter().position(|word| *word == "--").expect("an end of options");
     assert_eq!(words[at + 1], "me@host.example");
     fs::write(&ssh, "#!/bin/sh\necho 'Permission denied (publickey).' >&2\nexit 255\n").expect("write");
-    let why = bench.refused_with(&url, &["--ref", "later"], &[("PATH", &path)], 10);
+    let why = bench.refused_with(&url, &["--ref", "later"], &[("PATH", &path)], 11);
     assert!(why.contains("Permission denied (publickey)"), "{why}");
 }
 

@@ -72,7 +72,7 @@ fn a_short_name_is_a_repository_of_github_by_git() {
         assert!(!had.said.contains("gh-t0ken"));
     }
     bench.nowhere("gh-t0ken");
-    let why = bench.refused_with("o/r", &["--history", "full"], &refs(&env), 10);
+    let why = bench.refused_with("o/r", &["--history", "full"], &refs(&env), 11);
     assert!(why.contains("GITHUB_TOKEN"), "{why}");
 }
 
@@ -111,8 +111,8 @@ fn where_git_is_blocked_the_archive_of_the_default_branch_is_taken() {
         .collect();
     assert_eq!(archives, ["/o/r/archive/refs/heads/trunk.tar.gz"]);
     // What an archive cannot give is not given in silence.
-    bench.refused_with("o/r", &["--history", "reachable"], &refs(&env(&server)), 10);
-    bench.refused_with("o/r", &["--submodules"], &refs(&env(&server)), 10);
+    bench.refused_with("o/r", &["--history", "reachable"], &refs(&env(&server)), 11);
+    bench.refused_with("o/r", &["--submodules"], &refs(&env(&server)), 11);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn main_and_then_master_are_tried_where_nobody_says() {
             "/o/r/archive/refs/heads/master.tar.gz"
         ]
     );
-    let why = bench.refused_with("o/other", &[], &refs(&env(&server)), 10);
+    let why = bench.refused_with("o/other", &[], &refs(&env(&server)), 11);
     assert!(
         why.contains("by git: ") && why.contains("by its archive: ") && why.contains("GITHUB_TOKEN"),
         "{why}"
@@ -191,6 +191,6 @@ fn an_archive_that_is_none_is_an_error() {
         true => Reply::new(200, "<html>sign in</html>"),
         false => Reply::new(404, ""),
     });
-    let why = bench.refused_with("o/r", &[], &refs(&env(&server)), 10);
+    let why = bench.refused_with("o/r", &[], &refs(&env(&server)), 11);
     assert!(why.contains("damaged"), "{why}");
 }

@@ -127,7 +127,7 @@ fn names_that_lead_elsewhere_are_an_error() {
         git(&repo, &["update-ref", "refs/heads/main", &evil]);
         let root = bench.at("served");
         let server = Server::start(move |asked| git_backend(&root, asked));
-        let why = bench.refused(&server.url("/r/.git"), &[], 10);
+        let why = bench.refused(&server.url("/r/.git"), &[], 11);
         assert!(why.contains("git: "), "{name}: {why}");
     }
 }
@@ -175,7 +175,7 @@ fn submodules_lead_only_to_where_a_user_could_have_named() {
         let root = bench.at("served");
         let server = Server::start(move |asked| git_backend(&root, asked));
         let target = server.url("/r/.git");
-        let why = bench.refused(&target, &["--submodules"], 10);
+        let why = bench.refused(&target, &["--submodules"], 11);
         assert!(
             why.contains("submodule") || why.contains("gitmodules") || why.contains("fsck"),
             "{url}: {why}"
@@ -197,7 +197,7 @@ fn a_server_that_lies_gets_an_error_and_no_more() {
     ] {
         let body = body.to_vec();
         let server = Server::start(move |_| Reply::new(200, body.clone()).with("content-type", kind));
-        bench.refused(&server.url("/r.git"), &[], 10);
+        bench.refused(&server.url("/r.git"), &[], 11);
     }
 }
 

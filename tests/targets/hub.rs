@@ -231,7 +231,7 @@ fn revisions_are_asked_for_as_one_word() {
     ] {
         assert!(asked.iter().any(|asked| asked == path), "{asked:?}");
     }
-    let why = bench.refused_with("hf:a/b@v9", &[], &env, 10);
+    let why = bench.refused_with("hf:a/b@v9", &[], &env, 11);
     assert!(why.contains("404"), "{why}");
 }
 
@@ -245,7 +245,7 @@ fn what_is_closed_needs_a_key() {
         let bench = Bench::new();
         let hub = Hub::new("a/b", &files(), about, |_, reply| reply);
         let url = hub.server.url("");
-        let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 10);
+        let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 11);
         assert!(
             why.contains("hf_dataset_requires_token") && why.contains("HF_TOKEN"),
             "{why}"
@@ -255,7 +255,7 @@ fn what_is_closed_needs_a_key() {
     let bench = Bench::new();
     let hub = Hub::new("a/b", &files(), json!({}), |_, _| Reply::new(401, ""));
     let url = hub.server.url("");
-    let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 10);
+    let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 11);
     assert!(why.contains("hf_dataset_requires_token"), "{why}");
 }
 
@@ -334,7 +334,7 @@ fn what_breaks_off_is_gone_on_with_and_what_is_wrong_is_refused() {
             }
         });
         let url = hub.server.url("");
-        let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 10);
+        let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 11);
         assert!(
             ["digest", "announced", "ended after", "more than"]
                 .iter()
@@ -357,7 +357,7 @@ fn an_interrupted_data_set_is_gone_on_with_file_by_file() {
         }
     });
     let url = hub.server.url("");
-    bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 10);
+    bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 11);
     assert!(hub.cdn.paths().iter().any(|path| path.contains("test-00000")));
     *broken.lock().expect("no panic") = false;
     hub.cdn.forget();
@@ -410,13 +410,13 @@ fn names_and_listings_that_lead_elsewhere_are_refused() {
         reply
     });
     let url = hub.server.url("");
-    let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url), ("HF_TOKEN", "hf-t0ken")], 10);
+    let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url), ("HF_TOKEN", "hf-t0ken")], 11);
     assert!(why.contains("goes on elsewhere"), "{why}");
     assert!(elsewhere.asked().is_empty());
     for body in ["", "{}", "[1]", "{\"sha\": \"main\"}", "<html>"] {
         let hub = Hub::new("a/b", &files(), json!({}), move |_, _| Reply::new(200, body));
         let url = hub.server.url("");
-        let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 10);
+        let why = bench.refused_with("hf:a/b", &[], &[("HF_ENDPOINT", &url)], 11);
         assert!(why.contains("hf_api_invalid_json"), "{why}");
     }
 }

@@ -34,7 +34,7 @@ fn a_mistyped_path_is_an_error_and_nobody_is_asked() {
         bench.refused_with(name, &[], &dead, 2);
     }
     // The control: the same name without `./` is a repository of that server.
-    let why = bench.refused_with("owner/repo", &[], &dead, 10);
+    let why = bench.refused_with("owner/repo", &[], &dead, 11);
     assert!(why.contains("http://127.0.0.1:1/owner/repo"), "{why}");
 }
 
@@ -58,7 +58,7 @@ fn plain_http_to_others_has_to_be_accepted_by_name() {
     for target in ["http://host.invalid/r.git", "http://host.invalid/a.zip"] {
         let why = bench.refused(target, &[], 2);
         assert!(why.contains("--allow-http"), "{why}");
-        let why = bench.refused(target, &["--allow-http", "--offline"], 10);
+        let why = bench.refused(target, &["--allow-http", "--offline"], 11);
         assert!(why.contains("--offline"), "{why}");
     }
 }

@@ -179,7 +179,8 @@ fn place_of(url: &str, parent: &GitPlace) -> Result<GitPlace, String> {
                         break;
                     }
                 }
-                SshAddress::parse(&address.with_path(format!("{path}/{rest}")).to_string()).map(GitPlace::Ssh)
+                let slash = if path.is_empty() { "" } else { "/" };
+                address.with_path(format!("{path}{slash}{rest}")).map(GitPlace::Ssh)
             }
             GitPlace::File(_) => Err("it lies beside a directory of this host, which is not looked at".to_owned()),
         };
@@ -225,10 +226,11 @@ mod tests {
         };
         assert!(same.authorization().is_some() && other.authorization().is_none());
         let ssh = GitPlace::Ssh(SshAddress::parse("git@h:o/r.git").expect("parses"));
-        assert_eq!(
-            place_of("../../x", &ssh).map(|place| place.to_string()).as_deref(),
-            Ok("ssh://git@h//x")
-        );
+        let beside = |url: &str| match place_of(url, &ssh) {
+            Ok(GitPlace::Ssh(found)) => found.path,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((beside("../x"), beside("../../x")), ("o/x".to_owned(), "x".to_owned()));
     }
 
     #[test]

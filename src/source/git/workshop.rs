@@ -10,7 +10,7 @@ use std::{
 
 use super::relay::Relay;
 use crate::{
-    policy::{Limits, ReadOnlyMount, Role, SandboxPlan, WorkspacePlan},
+    policy::{Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, WorkspacePlan},
     report::escape,
     sandbox::{ExecSpec, OutputCaps, Sandbox, SandboxError, owner},
     source::{SourceError, github, means::Fetching},
@@ -130,6 +130,8 @@ impl<'a> Workshop<'a> {
         let plan = SandboxPlan {
             label: format!("{}-git", means.label),
             role: Role::Agent,
+            // Of ours alone: the relay's.
+            network: NetworkMode::Model,
             workspace: WorkspacePlan {
                 lowers: vec![empty],
                 scratch: scratch.join("layer"),
