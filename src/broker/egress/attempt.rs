@@ -63,7 +63,7 @@ impl Asker {
                 rule: None,
                 address: None,
                 address_kind: None,
-                // What is never ended otherwise.
+                // Of what is never ended otherwise.
                 verdict: Verdict::Cut,
                 reason: Some(Reason::SandboxEnded),
                 why: None,
@@ -83,7 +83,7 @@ pub(super) struct Moved {
     pub down: AtomicU64,
 }
 
-/// An attempt. Dropped before it has an end, it was cut with its sandbox.
+/// An attempt. Dropped before it has an end, it ended with its sandbox.
 pub(super) struct Attempt {
     asker: Asker,
     stage: Option<u64>,
@@ -153,6 +153,13 @@ impl Attempt {
     pub fn pinned(&mut self, address: IpAddr) {
         if let Some(line) = &mut self.line {
             line.address = Some(address);
+        }
+    }
+
+    /// It was let through: that its sandbox ends before it is nothing against it.
+    pub fn let_through(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.verdict = Verdict::Allowed;
         }
     }
 

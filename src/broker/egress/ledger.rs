@@ -112,7 +112,8 @@ pub(super) enum Via {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Verdict {
-    /// A rule allowed it, and it came to its end.
+    /// A rule allowed it, and it was reached; with the reason `sandbox-ended` it had not come
+    /// to its end when its sandbox did.
     Allowed,
     /// It was not allowed.
     Refused,
@@ -193,7 +194,7 @@ struct Kind {
 /// Attempts by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EgressCount {
-    /// Allowed, and come to their end.
+    /// Allowed and reached.
     pub allowed: u64,
     /// Refused.
     pub refused: u64,

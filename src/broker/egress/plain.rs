@@ -108,7 +108,10 @@ async fn answer(place: &Place, peer: Option<&Peer>, request: Request<Incoming>) 
     attempt.method(request.method().as_str());
     let host = host.as_bytes().to_vec();
     match fetch(place, &host, port, request, &mut attempt).await {
-        Ok(parts) => parts.with(attempt),
+        Ok(answer) => {
+            attempt.let_through();
+            answer.with(attempt)
+        }
         Err(denial) => {
             attempt.denied(&denial);
             refusal(&denial)
@@ -231,8 +234,6 @@ where
 /// Makes it a request for the host itself.
 fn prepare(request: &mut Request<Incoming>, way: &Way<'_>, secret: Option<HeaderValue>) {
     let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-    // Without a user and a password, which are for nobody here.
-    let authority = authority.rsplit('@').next().unwrap_or_default().to_owned();
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
     *request.version_mut() = Version::HTTP_11;

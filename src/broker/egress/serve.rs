@@ -216,7 +216,7 @@ async fn socks5(place: &Place, peer: Option<Peer>, mut stream: Rewound<TcpStream
         };
         let answered = wanted.stream.write_all(&socks::reply(Answer::Done)).await;
         answered.map_err(|why| Denial::cut(Reason::Broken, format!("the inside broke off: {why}")))?;
-        tunnel::through(&way, &mut wanted, &mut outside, &attempt).await
+        tunnel::through(&way, &mut wanted, &mut outside, &mut attempt).await
     }
     .await;
     end(attempt, ended);

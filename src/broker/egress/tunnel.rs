@@ -47,7 +47,7 @@ pub(super) async fn through(
     way: &Way<'_>,
     wanted: &mut Wanted,
     outside: &mut TcpStream,
-    attempt: &Attempt,
+    attempt: &mut Attempt,
 ) -> Result<(), Denial> {
     if way.rule.tls
         && let Err(denial) = first_message(way, wanted).await
@@ -57,6 +57,7 @@ pub(super) async fn through(
         let _ = wanted.stream.shutdown().await;
         return Err(denial);
     }
+    attempt.let_through();
     if !wanted.beyond.is_empty() {
         let pause = way.meter.pass(meter::Way::Up, wanted.beyond.len(), Instant::now())?;
         tokio::time::sleep(pause).await;
