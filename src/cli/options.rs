@@ -14,6 +14,7 @@ use crate::{
     engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
     policy::{Limits, NetworkMode, Policy, SettingName, SettingValue},
     record::Secret,
+    source::{Endpoints, Target},
 };
 
 impl TargetArgs {
@@ -41,10 +42,13 @@ impl TargetArgs {
     /// `grants`: the variables that stages get.
     ///
     /// # Errors
-    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
+    /// [`EngineError::Usage`] for a flag that is not taken, and for hosts that are allowed
+    /// where the network is not.
     pub fn options(
         &self,
         grants: Vec<(String, Secret)>,
+        target: Target,
+        endpoints: Endpoints,
         policy: Policy,
         around: &Surroundings,
     ) -> Result<TargetOptions, EngineError> {
@@ -53,7 +57,9 @@ impl TargetArgs {
         let (limits, time) = (Limits::default(), StageTime::default());
         Ok(TargetOptions {
             network: self.network(&policy, around)?,
-            target: self.target().to_path_buf(),
+            target,
+            fetch: self.fetch.options()?,
+            endpoints,
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
             // Who names a file means it.
@@ -149,13 +155,12 @@ impl RunArgs {
     /// was not allowed, or cannot be there.
     pub fn options(
         &self,
-        grants: Vec<(String, Secret)>,
+        target: TargetOptions,
         model: Resolved,
-        policy: Policy,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
         Ok(RunOptions {
-            target: self.target.options(grants, policy, around)?,
+            target,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,

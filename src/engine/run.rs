@@ -51,6 +51,13 @@ fn outside_warning(url: &str) -> String {
 /// [`Outcome`], and what was accepted until then is in its artifacts.
 pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
     let began = Instant::now();
+    if options.apply && options.target.target.directory().is_none() {
+        return Err(EngineError::Usage(
+            "--apply brings the changes to the target, which has to be a directory of this host then; \
+             `opencode-fsm apply latest --to DIR` brings them to one"
+                .to_owned(),
+        ));
+    }
     if options.target.network.rules.mode == Some(NetworkMode::None)
         && let ModelChoice::Endpoint { base_url, .. } = &options.model
     {
@@ -258,8 +265,11 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     site.scratch.remove()?;
     if options.apply && done {
-        apply(site.run.path(), &site.target)?;
-        summary.applied = true;
+        // Who asked for it named a directory ([`RunOptions::apply`]).
+        if let Some(target) = site.target.directory() {
+            apply(site.run.path(), target)?;
+            summary.applied = true;
+        }
     }
     summary.conclude(&site.run, reporter)
 }
@@ -380,5 +390,11 @@ pub fn target_of(run: &Path) -> Result<std::path::PathBuf, EngineError> {
     })?;
     let summary: Summary =
         serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
-    Ok(summary.target.into())
+    match summary.is_of_a_directory() {
+        true => Ok(summary.target.into()),
+        false => Err(EngineError::Usage(format!(
+            "the run was about {}, which is no directory of this host; name the tree to change with --to",
+            summary.target
+        ))),
+    }
 }

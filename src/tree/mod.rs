@@ -13,7 +13,7 @@
 //! | `checkpoint`, `freeze`, `layer`, `edits` | frozen states: read, made, written, taken back |
 //! | `copy` | a workspace that is a copy, where overlay cannot be had |
 //! | `patch`, `export`, `apply` | what comes out |
-//! | `tar_reader` | hostile archives |
+//! | `unpack`, `tar_reader`, `zip_reader` | hostile archives |
 
 mod apply;
 mod at;
@@ -38,7 +38,9 @@ mod remove;
 mod state;
 mod survey;
 pub mod tar_reader;
+mod unpack;
 mod walk;
+pub mod zip_reader;
 
 #[cfg(test)]
 mod tests;
@@ -58,3 +60,4 @@ pub use limits::{CopyLimits, CopyProgress};
 pub use patch::patch;
 pub use pristine::Pristine;
 pub use remove::{remove_all, usage};
+pub use unpack::{ArchiveLimits, Unpacked};
