@@ -13,9 +13,12 @@
 //! | `checkpoint`, `freeze`, `layer`, `edits` | frozen states: read, made, written, taken back |
 //! | `copy` | a workspace that is a copy, where overlay cannot be had |
 //! | `patch`, `export`, `apply` | what comes out |
+//! | `inventory` | what a directory of records holds |
+//! | `archive` | archives of our own, the same bytes every time |
 //! | `tar_reader` | hostile archives |
 
 mod apply;
+mod archive;
 mod at;
 mod cache;
 mod checkpoint;
@@ -27,6 +30,7 @@ mod error;
 mod export;
 mod freeze;
 mod ingest;
+mod inventory;
 mod layer;
 mod layers;
 mod limits;
@@ -44,6 +48,7 @@ mod walk;
 mod tests;
 
 pub use apply::apply_to;
+pub use archive::{Archive, ArchiveError, ArchiveWriter, Section};
 pub use cache::Cache;
 pub use checkpoint::Checkpoint;
 pub use copy::lay_copy;
@@ -52,6 +57,7 @@ pub use entry::{Change, ChangeKind, Content, Entry, EntryKind, Manifest};
 pub use error::TreeError;
 pub use export::{ExportCaps, export};
 pub use freeze::{Place, Survey};
+pub use inventory::{Item, inventory, open_record};
 pub use layer::mask_layer;
 pub use layers::{BaseLayer, Claim};
 pub use limits::{CopyLimits, CopyProgress};
