@@ -1,6 +1,7 @@
 //! The command line's grammar (clap).
 
 use std::{
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,12 +19,12 @@ use super::{
 use crate::{
     engine::Unattended,
     names::RelPath,
-    policy::{BackendChoice, BashMode, Tier, parse_size},
+    policy::{BackendChoice, BashMode, HostRule, NAMES_PORT, NetworkMode, Tier, parse_size},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 26] = [
+pub(super) const CONFIG_KEYS: [&str; 28] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -35,6 +36,8 @@ pub(super) const CONFIG_KEYS: [&str; 26] = [
     "docker_runtime",
     "jobs",
     "min_tier",
+    "network",
+    "resolver",
     "memory",
     "processes",
     "disk",
@@ -159,6 +162,15 @@ pub(super) struct TargetArgs {
     pub policy: Option<String>,
     #[command(flatten)]
     pub walls: WallArgs,
+    /// What programs inside reach: nothing; the model, which is the agent's server's alone; or that and the hosts of --allow-host [default: model for a model at an endpoint, else none].
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub network: Option<NetworkMode>,
+    /// A host that programs inside may reach, for instance pypi.org or *.example.org:443; the blocks are the addresses that the name may lead to, where they are private; may be repeated.
+    #[arg(long = "allow-host", value_name = "HOST[:PORT,…][@BLOCK,…]")]
+    pub allow_hosts: Vec<HostRule>,
+    /// A name server for the names of --allow-host [default: those of this host].
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub resolver: Option<SocketAddr>,
     /// Runs of this host that go on side by side; further ones wait; 0 for any number [env: OPENCODE_FSM_JOBS; default: two a processor, at least 4].
     #[arg(long, value_name = "N")]
     pub jobs: Option<u32>,
@@ -337,6 +349,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),
     }
+}
+
+/// An address, at the port of names unless it says another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || {
+        text.parse::<IpAddr>()
+            .map(|address| SocketAddr::new(address, NAMES_PORT))
+    };
+    text.parse().or_else(|_| alone()).map_err(|_| {
+        "an address, or one with a port, is expected: 192.0.2.1, 192.0.2.1:5353, [2001:db8::1]:53".to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -100,6 +100,10 @@ impl Invocation {
                 _ => {}
             }
         }
+        // Each comes before all others: the first that is given has to come last.
+        for rule in target.allow_hosts.iter().rev() {
+            policy.allow_host(rule.clone(), "--allow-host".to_owned());
+        }
         Ok(policy)
     }
 

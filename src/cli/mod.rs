@@ -191,7 +191,8 @@ async fn verify(
     }
     let grants = granted(grants, &invocation.around, reporter);
     let policy = invocation.policy(args, None)?;
-    let outcome = engine::verify(&args.options(grants, policy), name, reporter, stop).await?;
+    let options = args.options(grants, policy, &invocation.around)?;
+    let outcome = engine::verify(&options, name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
     Ok(outcome.summary.exit_code)
 }

@@ -11,8 +11,8 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
-    policy::{Limits, Policy, SettingName, SettingValue},
+    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
+    policy::{Limits, NetworkMode, Policy, SettingName, SettingValue},
     record::Secret,
 };
 
@@ -30,6 +30,8 @@ impl TargetArgs {
             seconds(SettingName::Stage, self.max_total),
             seconds(SettingName::Run, self.max_run),
             seconds(SettingName::Silence, self.max_silence),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
         ]
         .into_iter()
         .flatten()
@@ -37,11 +39,20 @@ impl TargetArgs {
     }
 
     /// `grants`: the variables that stages get.
-    pub fn options(&self, grants: Vec<(String, Secret)>, policy: Policy) -> TargetOptions {
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
+    pub fn options(
+        &self,
+        grants: Vec<(String, Secret)>,
+        policy: Policy,
+        around: &Surroundings,
+    ) -> Result<TargetOptions, EngineError> {
         let number = |name| policy.number(name);
         let seconds = |name| number(name).map(Duration::from_secs);
         let (limits, time) = (Limits::default(), StageTime::default());
-        TargetOptions {
+        Ok(TargetOptions {
+            network: self.network(&policy, around)?,
             target: self.target().to_path_buf(),
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
@@ -73,7 +84,31 @@ impl TargetArgs {
                 },
             },
             policy: Arc::new(policy),
+        })
+    }
+
+    /// What of the network is allowed. The secrets of rules are the host's variables, none
+    /// of a file that lies in the target.
+    fn network(&self, policy: &Policy, around: &Surroundings) -> Result<NetworkOptions, EngineError> {
+        let rules = policy.network();
+        if let (false, Some(first)) = (rules.mode == Some(NetworkMode::Allow), self.allow_hosts.first()) {
+            return Err(EngineError::Usage(format!(
+                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
+            )));
         }
+        rules.check().map_err(|why| EngineError::Usage(why.to_string()))?;
+        let names = rules
+            .rules
+            .iter()
+            .filter_map(|rule| Some(&rule.header.as_ref()?.secret));
+        let secrets = names
+            .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
+            .collect();
+        Ok(NetworkOptions {
+            rules,
+            resolver: self.resolver,
+            secrets,
+        })
     }
 }
 
@@ -120,7 +155,7 @@ impl RunArgs {
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
         Ok(RunOptions {
-            target: self.target.options(grants, policy),
+            target: self.target.options(grants, policy, around)?,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,

@@ -105,7 +105,9 @@ impl Command<'_> {
             stdout: sink("stdout"),
             stderr: sink("stderr"),
         };
-        let outcome = sandbox.exec(spec).await?.wait().await?;
+        let running = sandbox.exec(spec).await?;
+        sandbox.name_stage(running.stage(), &prefix);
+        let outcome = running.wait().await?;
         let result = CommandResult::new(outcome, self.cap.rule, self.author);
         for stream in ["stdout", "stderr"] {
             run.adopt(&format!("{prefix}_{stream}.txt"))?;

@@ -22,7 +22,7 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    policy::SettingName,
+    policy::{NetworkMode, SettingName},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{Wall, WallState},
@@ -51,6 +51,14 @@ fn outside_warning(url: &str) -> String {
 /// [`Outcome`], and what was accepted until then is in its artifacts.
 pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
     let began = Instant::now();
+    if options.target.network.rules.mode == Some(NetworkMode::None)
+        && let ModelChoice::Endpoint { base_url, .. } = &options.model
+    {
+        return Err(EngineError::Usage(format!(
+            "--network none lets nothing out, and the model is at {base_url}: allow its calls with --network model, or \
+             play a cassette (--model cassette:FILE)"
+        )));
+    }
     let seeds = options
         .seeds
         .iter()
@@ -229,6 +237,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
     drop(parts);
     let counted = door.close()?;
+    site.close_egress(reporter).await?;
     summary.usage = Some(counted);
     if let Some(outside) = &options.outside {
         let url = outside.server.url();

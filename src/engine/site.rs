@@ -14,9 +14,10 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    broker::{EgressConfig, EgressCount, EgressDoor},
     contract::{self, Pipeline},
     engine::{
-        EngineError, PolicyLine, Stop, TargetOptions,
+        EngineError, NetworkOptions, PolicyLine, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
         permit,
         scratch::{self, Scratch},
@@ -46,6 +47,8 @@ const CONTRACT_BYTES: u64 = contract::MAX_DOCUMENT as u64;
 const DEFAULT_TESTS: &str = "pytest -q";
 /// Inodes that a sandbox may add to its workspace.
 const DISK_INODES: u64 = 1_000_000;
+/// The ledger of the door out.
+const EGRESS: &str = "egress.jsonl";
 /// Between two reports of the copy's progress.
 const COPY_REPORT: Duration = Duration::from_millis(200);
 
@@ -60,6 +63,8 @@ pub(super) struct Site {
     pub backend: Backend,
     /// What the host allows, in short.
     pub policy: PolicyLine,
+    /// The door out, where the network is `allow`.
+    pub egress: Option<Arc<EgressDoor>>,
     /// Held as long as the run lives.
     _slot: Option<Slot>,
 }
@@ -83,7 +88,9 @@ impl Site {
             })?,
             None => record::default_runs_dir()?,
         };
-        let granted = options.grants.iter().map(|(_, value)| value.clone());
+        let network = &options.network;
+        let granted = options.grants.iter().chain(&network.secrets);
+        let granted = granted.map(|(_, value)| value.clone());
         let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).collect();
         let run = RunDir::create(&runs, &id, &secrets)?;
         reporter.say(Happening::RunStarted {
@@ -113,6 +120,10 @@ impl Site {
                 text: format!("not copied: {path}: {why}"),
             });
         }
+        let egress = match network.rules.opens_door() {
+            true => Some(Arc::new(open_egress(network, secrets, &run)?)),
+            false => None,
+        };
         let backend = walls::choose(&options.walls, &scratch.path().join("trial"), &run, reporter).await?;
         Ok(Self {
             run,
@@ -122,8 +133,32 @@ impl Site {
             scratch,
             backend,
             policy: PolicyLine::of(&options.policy),
+            egress,
             _slot: slot,
         })
+    }
+
+    /// Ends the record of the door out, when every sandbox is gone.
+    pub async fn close_egress(&self, reporter: &Reporter) -> Result<(), EngineError> {
+        let Some(egress) = &self.egress else { return Ok(()) };
+        let count = egress.finish().await?;
+        self.run.journal("egress", &count)?;
+        let EgressCount {
+            allowed,
+            refused,
+            failed,
+            dropped,
+        } = count;
+        let more = match dropped {
+            0 => String::new(),
+            more => format!("; {more} of them without a line: the ledger was full"),
+        };
+        reporter.say(Happening::Note {
+            text: format!(
+                "  network   {allowed} connections allowed, {refused} refused, {failed} failed ({EGRESS}{more})"
+            ),
+        });
+        Ok(())
     }
 
     /// What the record says the run is about; the model is the caller's to add.
@@ -154,6 +189,8 @@ impl Site {
             made: BTreeSet::new(),
         };
         let walls = Walls {
+            network: options.network.mode(),
+            egress: self.egress.clone(),
             limits: options.limits.clone(),
             min_tier: options.walls.min_tier,
             lease: options.caps.lease(),
@@ -170,6 +207,22 @@ impl Site {
             walls,
         )
     }
+}
+
+/// Opens the door out and says by which rules.
+fn open_egress(network: &NetworkOptions, hidden: Vec<Secret>, run: &RunDir) -> Result<EgressDoor, EngineError> {
+    run.journal(
+        "network",
+        &json!({"rules": network.rules, "resolver": network.resolver}),
+    )?;
+    Ok(EgressDoor::open(EgressConfig {
+        rules: network.rules.clone(),
+        secrets: network.secrets.iter().cloned().collect(),
+        hidden,
+        resolver: network.resolver,
+        certificates: Vec::new(),
+        ledger: run.path().join(EGRESS),
+    })?)
 }
 
 /// The target as an absolute directory.

@@ -37,6 +37,6 @@ pub use network::{
     RuleFault,
 };
 pub use plan::{
-    CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, LEASE, Limits, MODEL_PORT, ReadOnlyMount,
-    Role, SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
+    CERTIFICATES, CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, LEASE, Limits, MODEL_PORT,
+    NAMES_PORT, PROXY_PORT, PROXY_USER, Proxy, ReadOnlyMount, Role, SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
 };
