@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `run_dir` | [`RunDir`]: one run's locked directory, its journal and its artifacts |
-//! | `journal`, `audit` | the journal, a chain of hashes that a stranger can check |
+//! | `journal`, `binding`, `audit` | the journal, a chain of hashes that a stranger can check |
 //! | `chronicle`, `log_line`, `state`, `versions` | [`Chronicle`]: the run's course in the predecessor's files |
 //! | `unsynced` | artifacts that are made durable together |
 //! | `schema` | JSON Schemas of records |
@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+mod binding;
 mod chronicle;
 mod journal;
 mod log_line;

@@ -11,6 +11,7 @@
 //! wait until they are safe: nothing durable ever names what is not.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -38,6 +39,8 @@ pub struct RunDir {
     redactor: Redactor,
     journal: Mutex<Journal>,
     unsynced: Unsynced,
+    /// How much of each ledger the journal has bound.
+    pub(super) bound: Mutex<BTreeMap<String, u64>>,
     _lock: Flock<File>,
 }
 
@@ -71,6 +74,7 @@ impl RunDir {
             redactor: Redactor::new(secrets),
             journal,
             unsynced: Unsynced::default(),
+            bound: Mutex::default(),
             _lock: lock,
         })
     }
@@ -131,6 +135,21 @@ impl RunDir {
         let path = self.path.join(relative);
         let clean = self.redactor.redact(bytes);
         replace(&path, clean.as_deref().unwrap_or(bytes), Synced::Later).map_err(RecordError::io("write", &path))?;
+        self.unsynced.add(path)
+    }
+
+    /// As [`RunDir::keep`], and as it is: what a stranger compares by its hash.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn keep_whole(&self, relative: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        let path = self.path.join(relative);
+        replace(&path, bytes, Synced::Later).map_err(RecordError::io("write", &path))?;
+        self.unsynced.add(path)
+    }
+
+    /// Sees to it that a file that somebody else wrote becomes durable like what is kept.
+    pub(super) fn sync_later(&self, path: PathBuf) -> Result<(), RecordError> {
         self.unsynced.add(path)
     }
 

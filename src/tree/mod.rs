@@ -13,6 +13,7 @@
 //! | `checkpoint`, `freeze`, `layer`, `edits` | frozen states: read, made, written, taken back |
 //! | `copy` | a workspace that is a copy, where overlay cannot be had |
 //! | `patch`, `export`, `apply` | what comes out |
+//! | `steps` | accepted states kept with a run, and what differs between them |
 //! | `inventory` | what a directory of records holds |
 //! | `archive` | archives of our own, the same bytes every time |
 //! | `tar_reader` | hostile archives |
@@ -40,6 +41,7 @@ mod patch;
 mod pristine;
 mod remove;
 mod state;
+mod steps;
 mod survey;
 pub mod tar_reader;
 mod walk;
@@ -64,3 +66,4 @@ pub use limits::{CopyLimits, CopyProgress};
 pub use patch::patch;
 pub use pristine::Pristine;
 pub use remove::{remove_all, usage};
+pub use steps::{Kept, Step, StepWriter, Steps};

@@ -74,7 +74,7 @@ impl Digest {
         hex
     }
 
-    pub(super) fn finish(digest: &[u8]) -> Self {
+    pub(in crate::record) fn finish(digest: &[u8]) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest);
         Self(bytes)
