@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::{BashMode, Desk};
+use super::Desk;
 use crate::{
     guard::Phase,
     names::RelPath,
-    policy::{Inside, Proxy},
+    policy::{BashMode, Inside, Proxy},
 };
 
 /// Where the executable appears inside.

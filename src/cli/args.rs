@@ -13,13 +13,13 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
+    policy::PolicyVerb,
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
-    agent::BashMode,
-    engine::{BackendChoice, Unattended},
+    engine::Unattended,
     names::RelPath,
-    policy::{HostRule, NAMES_PORT, NetworkMode, Tier},
+    policy::{BackendChoice, BashMode, HostRule, NAMES_PORT, NetworkMode, Tier, parse_size},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
@@ -93,6 +93,9 @@ pub(super) enum Verb {
     Doctor,
     /// Print the JSON Schema of a contract or a record; without a name, the names.
     Schema(SchemaArgs),
+    /// Ask what this host allows, and why.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Build, list or prune the images that containers begin with.
     #[command(subcommand)]
     Image(ImageVerb),
@@ -154,6 +157,9 @@ pub(super) struct TargetArgs {
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
+    /// What this host allows, on top of its own files: a policy's name or path (`policy list`).
+    #[arg(long, value_name = "NAME|FILE")]
+    pub policy: Option<String>,
     #[command(flatten)]
     pub walls: WallArgs,
     /// What programs inside reach: nothing; the model, which is the agent's server's alone; or that and the hosts of --allow-host [default: model for a model at an endpoint, else none].
@@ -169,7 +175,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "N")]
     pub jobs: Option<u32>,
     /// Memory of one sandbox.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub memory: u64,
     /// Processes of one sandbox.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
@@ -187,7 +193,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_silence: Option<Duration>,
     /// What one sandbox may write to its workspace.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
     #[command(flatten)]
     pub later: LaterArgs,
@@ -319,6 +325,14 @@ impl TargetArgs {
 }
 
 impl Verb {
+    /// What the verb runs by: the host's policy, and the one that is named on top of it.
+    pub fn policy(&self) -> Option<Option<&str>> {
+        match self {
+            Verb::Demo(_) => Some(None),
+            verb => verb.target().map(|target| target.policy.as_deref()),
+        }
+    }
+
     /// The flags about a target, where the verb has them.
     pub fn target(&self) -> Option<&TargetArgs> {
         match self {
@@ -346,25 +360,6 @@ fn name_server(text: &str) -> Result<SocketAddr, String> {
     text.parse().or_else(|_| alone()).map_err(|_| {
         "an address, or one with a port, is expected: 192.0.2.1, 192.0.2.1:5353, [2001:db8::1]:53".to_owned()
     })
-}
-
-/// Bytes, as a number with an optional K, M, G or T (powers of 1024).
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("expected a number of bytes, or one with K, M, G or T".to_owned()),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| *bytes >= 1 << 20)
-        .ok_or_else(|| "expected at least 1M and at most what 64 bits hold".to_owned())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod containers;
 mod invocation;
 mod model;
 mod options;
+mod policy;
 mod retired;
 mod schema;
 mod settings;
@@ -123,7 +124,7 @@ fn watch_signals(stopper: Stopper) -> std::io::Result<()> {
 }
 
 async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
-    let around = Surroundings::read(cli.verb.target())?;
+    let around = Surroundings::read(&cli.verb)?;
     warn(&around.warnings, reporter);
     let invocation = Invocation::complete(argv, around)?;
     match &invocation.cli.verb {
@@ -134,6 +135,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
+        Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
         Verb::Setup => {
@@ -165,7 +167,9 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
         return Ok(0);
     }
     let grants = granted(grants, &invocation.around, reporter);
-    let outcome = engine::run(&args.options(grants, model, &invocation.around)?, reporter, stop).await?;
+    let policy = invocation.policy(&args.target, Some(args))?;
+    let options = args.options(grants, model, policy, &invocation.around)?;
+    let outcome = engine::run(&options, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
     Ok(outcome.summary.exit_code)
 }
@@ -186,7 +190,9 @@ async fn verify(
         return Ok(0);
     }
     let grants = granted(grants, &invocation.around, reporter);
-    let outcome = engine::verify(&args.options(grants, &invocation.around)?, name, reporter, stop).await?;
+    let policy = invocation.policy(args, None)?;
+    let options = args.options(grants, policy, &invocation.around);
+    let outcome = engine::verify(&options, name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
     Ok(outcome.summary.exit_code)
 }
@@ -305,12 +311,13 @@ fn demo_options(
     let goal = "Make the word counter count words, whatever stands between them.";
     let argv = ["opencode-fsm", "run", "--require-pipeline", "--goal", goal, "--"];
     let argv: Vec<OsString> = argv.map(OsString::from).into_iter().chain([dir.into()]).collect();
-    let invocation = Invocation::complete(&argv, around.only_config())?;
+    let invocation = Invocation::complete(&argv, around.only_hosts())?;
     let Verb::Run(run) = &invocation.cli.verb else {
         return Err(EngineError::Usage("the demonstration is a run".to_owned()));
     };
     let model = model::Resolved::of(ModelChoice::Bundled(DEMO));
-    let mut options = run.options(Vec::new(), model, &invocation.around)?;
+    let policy = invocation.policy(&run.target, Some(run))?;
+    let mut options = run.options(Vec::new(), model, policy, &invocation.around)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);
     options.target.walls = args.walls.options();

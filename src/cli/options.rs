@@ -1,5 +1,7 @@
 //! From the command line to the engine's options.
 
+use std::{sync::Arc, time::Duration};
+
 use super::{
     args::{RunArgs, TargetArgs, WallArgs},
     model::Resolved,
@@ -9,19 +11,40 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, TargetOptions, WallOptions},
-    policy::{NetworkMode, NetworkRules},
+    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
+    policy::{Limits, Policy, SettingName, SettingValue},
     record::Secret,
 };
 
 impl TargetArgs {
+    /// What the flags say of the policy's single values.
+    pub fn settings(&self) -> Vec<(SettingName, SettingValue)> {
+        let seconds = |name, time: Option<Duration>| Some((name, SettingValue::Number(time?.as_secs())));
+        [
+            Some((SettingName::MinTier, SettingValue::Tier(self.walls.min_tier))),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
+            Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
+            Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
+            Some((SettingName::Processes, SettingValue::Number(self.processes))),
+            Some((SettingName::Disk, SettingValue::Bytes(self.disk))),
+            seconds(SettingName::Command, self.max_cmd),
+            seconds(SettingName::Stage, self.max_total),
+            seconds(SettingName::Run, self.max_run),
+            seconds(SettingName::Silence, self.max_silence),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// `grants`: the variables that stages get.
-    ///
-    /// # Errors
-    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
-    pub fn options(&self, grants: Vec<(String, Secret)>, around: &Surroundings) -> Result<TargetOptions, EngineError> {
-        Ok(TargetOptions {
-            network: self.network(around)?,
+    pub fn options(&self, grants: Vec<(String, Secret)>, policy: Policy, around: &Surroundings) -> TargetOptions {
+        let number = |name| policy.number(name);
+        let seconds = |name| number(name).map(Duration::from_secs);
+        let (limits, time) = (Limits::default(), StageTime::default());
+        TargetOptions {
+            network: self.network(&policy, around),
             target: self.target().to_path_buf(),
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
@@ -32,31 +55,34 @@ impl TargetArgs {
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),
             jobs: self.jobs.unwrap_or_else(default_jobs),
-            memory_bytes: self.memory,
-            processes: self.processes,
+            limits: Limits {
+                memory_bytes: self.memory,
+                processes: self.processes,
+                cpu: number(SettingName::Cpu).and_then(|millis| u32::try_from(millis).ok()),
+                file_bytes: number(SettingName::FileSize).unwrap_or(limits.file_bytes),
+                open_files: number(SettingName::OpenFiles).unwrap_or(limits.open_files),
+                ..limits
+            },
             disk_bytes: self.disk,
             caps: Caps {
                 max_cmd: self.max_cmd,
                 max_total: self.max_total,
                 max_run: self.max_run,
                 max_silence: self.max_silence,
+                policy: StageTime {
+                    command: seconds(SettingName::Command).unwrap_or(time.command),
+                    stage: seconds(SettingName::Stage).unwrap_or(time.stage),
+                    contract_may_raise: policy.is_on(SettingName::ContractMayRaise),
+                },
             },
-        })
+            policy: Arc::new(policy),
+        }
     }
 
     /// What of the network is allowed. The secrets of rules are the host's variables, none
     /// of a file that lies in the target.
-    fn network(&self, around: &Surroundings) -> Result<NetworkOptions, EngineError> {
-        if let (false, Some(first)) = (self.network == Some(NetworkMode::Allow), self.allow_hosts.first()) {
-            return Err(EngineError::Usage(format!(
-                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
-            )));
-        }
-        let rules = NetworkRules {
-            mode: self.network,
-            rules: self.allow_hosts.clone(),
-        };
-        rules.check().map_err(|why| EngineError::Usage(why.to_string()))?;
+    fn network(&self, policy: &Policy, around: &Surroundings) -> NetworkOptions {
+        let rules = policy.network();
         let names = rules
             .rules
             .iter()
@@ -64,11 +90,11 @@ impl TargetArgs {
         let secrets = names
             .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
             .collect();
-        Ok(NetworkOptions {
+        NetworkOptions {
             rules,
             resolver: self.resolver,
             secrets,
-        })
+        }
     }
 }
 
@@ -91,6 +117,19 @@ impl WallArgs {
 }
 
 impl RunArgs {
+    /// What the flags say of the policy's single values, besides those of the target.
+    pub fn settings(&self) -> Vec<(SettingName, SettingValue)> {
+        let cap = |name, most: Option<u64>| (name, most.map_or(SettingValue::Unlimited, SettingValue::Number));
+        vec![
+            (SettingName::Turn, SettingValue::Number(self.turn_timeout.as_secs())),
+            (SettingName::Bash, SettingValue::Bash(self.opencode_bash)),
+            (SettingName::Calls, SettingValue::Number(self.max_calls)),
+            (SettingName::TurnCalls, SettingValue::Number(self.turn_max_calls)),
+            cap(SettingName::Tokens, self.max_tokens),
+            cap(SettingName::TurnTokens, self.turn_max_tokens),
+        ]
+    }
+
     /// # Errors
     /// [`EngineError::Usage`] where there is no model, and for an agent outside that
     /// was not allowed, or cannot be there.
@@ -98,10 +137,11 @@ impl RunArgs {
         &self,
         grants: Vec<(String, Secret)>,
         model: Resolved,
+        policy: Policy,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
         Ok(RunOptions {
-            target: self.target.options(grants, around)?,
+            target: self.target.options(grants, policy, around),
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,

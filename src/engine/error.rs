@@ -3,8 +3,10 @@
 use crate::{
     agent::AgentError,
     broker::BrokerError,
+    engine::Widening,
     fsm::Blame,
     image::ImageError,
+    policy::PolicyError,
     record::RecordError,
     sandbox::{SandboxError, docker},
     tree::TreeError,
@@ -19,6 +21,12 @@ pub enum EngineError {
     /// The contract is malformed (exit 2).
     #[error("{0}")]
     Contract(String),
+    /// A policy file cannot be used (exit 2).
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The user, or the contract, asked for more than the host allows (exit 10).
+    #[error("{}", lines(.0))]
+    NotAllowed(Vec<Widening>),
     /// A signal came before the run had begun (exit 128 and its number).
     #[error("stopped by signal {0}")]
     Interrupted(i32),
@@ -53,11 +61,18 @@ pub enum EngineError {
     },
 }
 
+fn lines(found: &[Widening]) -> String {
+    found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 impl EngineError {
     /// Who failed.
     pub fn blame(&self) -> Blame {
         match self {
-            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Interrupted(_) => Blame::User,
+            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) | EngineError::Interrupted(_) => {
+                Blame::User
+            }
+            EngineError::NotAllowed(_) => Blame::Policy,
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
@@ -71,9 +86,10 @@ impl EngineError {
     /// The exit code (README, table of exit codes).
     pub fn exit_code(&self) -> u8 {
         match self {
-            EngineError::Usage(_) | EngineError::Contract(_) => 2,
+            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) => 2,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
+            EngineError::NotAllowed(_) => 10,
             EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,
             EngineError::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
             // The target moved on under the user: theirs to decide.

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `options`, `summary`, `error`, `stop` | what goes in, what comes out, and how it is stopped |
+//! | `permit` | what the host's policy says to all that, and to the contract |
 //! | `run`, `verify` | the two things that a user asks for |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
@@ -26,6 +27,7 @@ mod error;
 mod facts;
 mod judge;
 mod options;
+mod permit;
 mod run;
 mod schemas;
 mod scratch;
@@ -43,13 +45,14 @@ use std::path::PathBuf;
 
 pub use error::EngineError;
 pub use options::{
-    BackendChoice, Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, TargetOptions, Unattended, WallOptions,
+    Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions,
 };
+pub use permit::Widening;
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
 pub use scratch::{DeadScratch, collect_scratch};
 pub use stop::{Stop, Stopper};
-pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
+pub use summary::{ChangeLine, PlanSummary, PolicyLine, SUMMARY_VERSION, Summary};
 pub use verify::verify;
 pub use walls::told;
 

@@ -14,6 +14,7 @@ use crate::{
         drive::{Drive, Parts},
         facts::Seed,
         judge::Judge,
+        permit,
         site::{self, Site},
         summary::{ChangeLine, PlanSummary},
         workspace::Workspace,
@@ -21,15 +22,13 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    policy::NetworkMode,
+    policy::{NetworkMode, SettingName, SettingValue},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{Wall, WallState},
-    tree::{self, Change},
+    tree::{self, Change, ExportCaps},
 };
 
-/// Bytes of changed files that are copied out.
-const EXPORT_BYTES: u64 = 4 << 30;
 /// Largest plan that the summary looks into.
 const PLAN_BYTES: u64 = 1 << 20;
 
@@ -52,19 +51,13 @@ fn outside_warning(url: &str) -> String {
 /// [`Outcome`], and what was accepted until then is in its artifacts.
 pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
     let began = Instant::now();
-    if options.target.network.rules.mode == Some(NetworkMode::None)
-        && let ModelChoice::Endpoint { base_url, .. } = &options.model
-    {
-        return Err(EngineError::Usage(format!(
-            "--network none lets nothing out, and the model is at {base_url}: allow its calls with --network model, or \
-             play a cassette (--model cassette:FILE)"
-        )));
-    }
+    model_is_reached(options)?;
     let seeds = options
         .seeds
         .iter()
         .map(|path| Seed::read(path))
         .collect::<Result<Vec<_>, _>>()?;
+    permit::outside(&options.target.policy, options.outside.as_ref())?;
     let found = match &options.outside {
         Some(_) => None,
         None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
@@ -181,6 +174,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         chronicle,
         workspace,
         deadline,
+        turns: options.target.policy.setting(SettingName::Turns).cloned(),
     };
     let mut drive = Drive::new(parts, news);
     let driven = drive.drive(&mut stop).await;
@@ -232,7 +226,8 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         summary.metrics = last.metrics;
         summary.walls = last.walls;
     }
-    bring_out(&parts.workspace, &site.run, reporter, &mut summary)?;
+    let most = options.changes_caps();
+    bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
     drop(parts);
     let counted = door.close()?;
     site.close_egress(reporter).await?;
@@ -260,6 +255,23 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         summary.applied = true;
     }
     summary.conclude(&site.run, reporter)
+}
+
+/// Whether calls to the model may leave this host.
+fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
+    let said = options.target.policy.setting(SettingName::Network);
+    match (said, &options.model) {
+        (Some(said), ModelChoice::Endpoint { base_url, .. })
+            if said.value == SettingValue::Network(NetworkMode::None) =>
+        {
+            let at = &said.origin;
+            Err(EngineError::Usage(format!(
+                "the network is `none` ({at}), which lets nothing out, and the model is at {base_url}: allow its calls \
+                 with --network model, or play a cassette (--model cassette:FILE)"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
@@ -326,11 +338,12 @@ fn bring_out(
     workspace: &Workspace,
     run: &RunDir,
     reporter: &Reporter,
+    most: ExportCaps,
     summary: &mut Summary,
 ) -> Result<(), EngineError> {
     let (pristine, current) = (workspace.base(), workspace.current());
     let changes = workspace.changes();
-    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), EXPORT_BYTES)?;
+    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), most)?;
     summary.refused.extend(current.left_out().iter().cloned());
     let out: Vec<Change> = changes
         .into_iter()

@@ -17,8 +17,9 @@ use crate::{
     broker::{EgressConfig, EgressCount, EgressDoor},
     contract::{self, Pipeline},
     engine::{
-        EngineError, NetworkOptions, Stop, TargetOptions,
+        EngineError, NetworkOptions, PolicyLine, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
+        permit,
         scratch::{self, Scratch},
         slots::{self, Slot},
         walls,
@@ -26,7 +27,7 @@ use crate::{
     },
     guard::{self, WriteSets},
     names::{RelPath, RunId},
-    policy::{Limits, ReadOnlyMount},
+    policy::ReadOnlyMount,
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{self, Backend},
@@ -62,6 +63,8 @@ pub(super) struct Site {
     pub backend: Backend,
     /// The door out, where the network is `allow`.
     pub egress: Option<Arc<EgressDoor>>,
+    /// What the host allows, in short.
+    pub policy: PolicyLine,
     /// Held as long as the run lives.
     _slot: Option<Slot>,
 }
@@ -75,6 +78,7 @@ impl Site {
         reporter: &Reporter,
         stop: &mut Stop,
     ) -> Result<Self, EngineError> {
+        permit::target(options)?;
         let target = target(&options.target)?;
         let id = RunId::fresh();
         let runs = match &options.artifacts_dir {
@@ -98,6 +102,7 @@ impl Site {
             "run",
             &json!({"id": id, "target": target, "version": env!("CARGO_PKG_VERSION")}),
         )?;
+        permit::keep(&options.policy, &run)?;
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
         let slot = slots::take(&cache.join("slots"), options.jobs, reporter, stop).await?;
@@ -128,6 +133,7 @@ impl Site {
             scratch,
             backend,
             egress,
+            policy: PolicyLine::of(&options.policy),
             _slot: slot,
         })
     }
@@ -178,17 +184,14 @@ impl Site {
         let sets = WriteSets {
             plan: plan.clone(),
             contract,
+            protected: options.policy.protected().to_vec(),
             withheld,
             made: BTreeSet::new(),
         };
         let walls = Walls {
             network: options.network.mode(),
             egress: self.egress.clone(),
-            limits: Limits {
-                memory_bytes: options.memory_bytes,
-                processes: options.processes,
-                ..Limits::default()
-            },
+            limits: options.limits.clone(),
             min_tier: options.walls.min_tier,
             lease: options.caps.lease(),
             disk_bytes: options.disk_bytes,
@@ -276,7 +279,10 @@ pub(super) fn contract_of(
         Some(bytes) => {
             run.write("pipeline.yml", &bytes)?;
             match Pipeline::parse(&options.pipeline, &bytes) {
-                Ok(pipeline) => pipeline,
+                Ok(pipeline) => {
+                    permit::contract(options, &pipeline)?;
+                    pipeline
+                }
                 Err(why) => {
                     let why = why.to_string();
                     run.write("pipeline_parse_error.txt", format!("{why}\n").as_bytes())?;

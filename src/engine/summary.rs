@@ -8,6 +8,7 @@ use crate::{
     engine::{EngineError, Outcome, site::Site},
     fsm::Blame,
     names::RelPath,
+    policy::Policy,
     record::RunDir,
     report::{Happening, Reporter},
     sandbox::WallReport,
@@ -59,6 +60,9 @@ pub struct Summary {
     pub usage: Option<Usage>,
     /// The walls that stood.
     pub walls: Option<WallReport>,
+    /// What the host allowed: the digest of `policy.json`, and the files that it is made of.
+    #[serde(default)]
+    pub policy: Option<PolicyLine>,
     /// The changes were brought to the target (`--apply`).
     pub applied: bool,
     /// Digest of the target as copied.
@@ -92,6 +96,7 @@ impl Summary {
             outside_agent: None,
             usage: None,
             walls: None,
+            policy: Some(site.policy.clone()),
             applied: false,
             target_digest: site.pristine.digest.to_string(),
             own_ms: None,
@@ -113,6 +118,25 @@ impl Summary {
             summary: self,
             artifacts,
         })
+    }
+}
+
+/// The policy of a run, in short.
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PolicyLine {
+    /// `sha256:` and the digest of the run's `policy.json`.
+    pub digest: String,
+    /// The files, the lowest first.
+    pub layers: Vec<String>,
+}
+
+impl PolicyLine {
+    /// Of what holds.
+    pub(super) fn of(policy: &Policy) -> Self {
+        Self {
+            digest: policy.digest(),
+            layers: policy.layers().iter().map(|(_, file)| file.to_string()).collect(),
+        }
     }
 }
 

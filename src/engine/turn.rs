@@ -118,6 +118,9 @@ impl Drive<'_> {
         try_number: u32,
         findings: &[String],
     ) -> Result<Event, EngineError> {
+        if let Some(spent) = self.turns_spent() {
+            return Ok(Event::BudgetExhausted(spent));
+        }
         let evidence = self.tally.last.as_ref().map(|v| v.evidence.clone()).unwrap_or_default();
         let prompt = self.prompt(purpose, try_number, &evidence, findings)?;
         let label = purpose.label(try_number);
@@ -414,6 +417,13 @@ impl Drive<'_> {
             });
         }
         Ok(Some(format!("{base}.json")))
+    }
+
+    /// Why no further turn is taken, where the policy's are used up.
+    fn turns_spent(&self) -> Option<String> {
+        let said = self.parts.turns.as_ref()?;
+        let most = said.value.number()?;
+        (self.tally.turns >= most).then(|| format!("the run's {most} turns are used up ({})", said.origin))
     }
 
     fn run_exhausted(&self) -> Option<String> {

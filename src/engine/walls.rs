@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::{
-    engine::{BackendChoice, EngineError, WallOptions},
+    engine::{EngineError, WallOptions},
     image::{self, Progress, Told, Variant},
+    policy::BackendChoice,
     record::RunDir,
     report::{Happening, Reporter},
     sandbox::{

@@ -403,7 +403,12 @@ impl Workspace {
         let dir = self.next_dir("bootstrapped");
         let found = Checkpoint::freeze_place(&self.base, &self.current, place, &[], &dir)?;
         let changes = found.changes_since(&self.base, &self.current);
-        let judged = guard::judge(Phase::ExecuteStep, &self.sets, changes);
+        // What a policy protects is kept from the agent; a bootstrap is the contract's own.
+        let sets = WriteSets {
+            protected: Vec::new(),
+            ..self.sets.clone()
+        };
+        let judged = guard::judge(Phase::ExecuteStep, &sets, changes);
         let mut back = guard::revert_paths(&judged);
         let mut left_out: Vec<_> = back.iter().map(|path| (path.clone(), PROTECTED.to_owned())).collect();
         let contested = BaseLayer::contested(&self.base, &self.current, &found);

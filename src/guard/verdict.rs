@@ -1,24 +1,15 @@
 //! The ruling on each change.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::paths::{WriteSets, is_actions};
 use crate::{
     names::RelPath,
+    policy::{Phase, Protection, Said},
     tree::{Change, Entry, EntryKind},
 };
-
-/// What the agent is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// Only the plan may change.
-    PlanUpdate,
-    /// Anything but the plan and the protected paths may change.
-    ExecuteStep,
-    /// Anything but the protected paths may change (the plan may).
-    FixOrReplan,
-}
 
 /// What becomes of one change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -51,11 +42,10 @@ pub fn judge(phase: Phase, sets: &WriteSets, changes: Vec<Change>) -> Vec<Judged
         .into_iter()
         .map(|change| {
             let (ruling, because) = rule(phase, sets, &change);
-            let because = because.to_string();
             Judged {
                 change,
                 ruling,
-                because,
+                because: because.into_owned(),
             }
         })
         .collect()
@@ -76,7 +66,43 @@ pub fn revert_paths(judged: &[Judged]) -> Vec<RelPath> {
     tops
 }
 
-fn rule(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static str) {
+fn rule(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, Cow<'static, str>) {
+    let (ruling, because) = fixed(phase, sets, change);
+    // What is taken back anyway keeps its own reason; nothing that a policy protects is noise.
+    if ruling == Ruling::Allowed
+        && let Some(said) = protection(phase, sets, change)
+    {
+        return (Ruling::Violation, Cow::Owned(told(said)));
+    }
+    (ruling, Cow::Borrowed(because))
+}
+
+/// The rule of the policy that is against a change: the path is protected, or a directory on
+/// the way to one would be one no longer.
+fn protection<'s>(phase: Phase, sets: &'s WriteSets, change: &Change) -> Option<&'s Said<Protection>> {
+    let path = &change.path;
+    let stays_directory = change.after.as_ref().is_some_and(Entry::is_dir);
+    let above = |rule: &Protection| {
+        let literal = rule.path.literal().filter(|_| rule.phases.contains(&phase));
+        literal.is_some_and(|literal| literal.starts_with(path))
+    };
+    let against = |said: &&Said<Protection>| said.value.covers(phase, path) || (!stays_directory && above(&said.value));
+    sets.protected.iter().find(against)
+}
+
+/// A rule of the policy in words.
+fn told(said: &Said<Protection>) -> String {
+    let why = said.because.as_deref().map(|why| format!(": {why}"));
+    format!(
+        "the host's policy protects `{}` ({}){}",
+        said.value.path,
+        said.origin,
+        why.unwrap_or_default()
+    )
+}
+
+/// The rules that no policy takes away.
+fn fixed(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static str) {
     use Ruling::{Allowed, Dropped, Restored, Violation};
     let path = &change.path;
     let after = change.after.as_ref();
@@ -178,6 +204,7 @@ mod tests {
         WriteSets {
             plan: path("docs/PLAN.md"),
             contract: vec![path(".aider_fsm/bootstrap.yml"), path("ci/pipeline.yml")],
+            protected: Vec::new(),
             withheld: withheld(),
             made: [path(".venv"), path("src/version.py")].into(),
         }
@@ -307,6 +334,57 @@ mod tests {
             assert_eq!(ruling(ExecuteStep, change.clone()), execute, "execute step: {at}");
             assert_eq!(ruling(FixOrReplan, change), fix, "fix or replan: {at}");
         }
+    }
+
+    /// A rule of a policy about a path, in some phases.
+    fn protects(at: &str, except: &[&str], phases: &[Phase]) -> Said<Protection> {
+        let pattern = |text: &str| crate::policy::PathPattern::new(text).expect("a pattern");
+        Said {
+            value: Protection {
+                path: pattern(at),
+                except: except.iter().map(|text| pattern(text)).collect(),
+                phases: phases.to_vec(),
+            },
+            because: Some("it is ours".into()),
+            origin: crate::policy::Origin::User("p.yml:1:2".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_policy_protects_more_and_never_less() {
+        use {Phase::*, Ruling::*};
+        let sets = WriteSets {
+            protected: vec![
+                protects("tests", &["**/__pycache__"], &[ExecuteStep, FixOrReplan]),
+                protects("**/*.lock", &[], &Phase::ALL),
+                protects("docs/PLAN.md", &[], &[PlanUpdate]),
+                protects(".git", &[], &Phase::ALL),
+            ],
+            ..sets()
+        };
+        let judged = |phase, change| judge(phase, &sets, vec![change]).remove(0);
+        let dir = || Some(Entry::dir(0o755));
+        for (phase, change, ruling) in [
+            (ExecuteStep, change("tests/a.py", None, file()), Violation),
+            (FixOrReplan, change("tests/a.py", file(), None), Violation),
+            (ExecuteStep, change("tests/__pycache__/a.pyc", None, file()), Allowed),
+            (ExecuteStep, change("tests", dir(), link()), Violation),
+            (ExecuteStep, change("test", None, file()), Allowed),
+            (ExecuteStep, change("a/b.lock", None, file()), Violation),
+            (ExecuteStep, change("a/b.locks", None, file()), Allowed),
+            (PlanUpdate, change("docs/PLAN.md", file(), file()), Violation),
+            (FixOrReplan, change("docs/PLAN.md", file(), file()), Allowed),
+            (FixOrReplan, change("ci/pipeline.yml", None, file()), Violation),
+            (ExecuteStep, change(".git/config", file(), file()), Dropped),
+            (ExecuteStep, change(".venv/b.lock", None, file()), Restored),
+        ] {
+            let at = change.path.clone();
+            assert_eq!(judged(phase, change).ruling, ruling, "{phase} {at}");
+        }
+        assert_eq!(
+            judged(ExecuteStep, change("tests/a.py", None, file())).because,
+            "the host's policy protects `tests` (p.yml:1:2): it is ours"
+        );
     }
 
     #[test]

@@ -10,11 +10,13 @@ use std::{
 };
 
 use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::{PollFd, PollFlags, ppoll},
     sys::{
         prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
+        socket::{AddressFamily, SockFlag, SockType, socketpair},
+        time::TimeSpec,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork, getpid},
@@ -24,15 +26,18 @@ use super::{
     Failure, GuestStart, door, doors, payload, peers,
     process::{self, Passes, Process},
     tree,
-    warden::{self, Stage},
+    warden::{self, Post},
 };
 use crate::wire::{
-    self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reply, Request, ResourceUse,
-    Termination,
+    self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reach, Reply, Request,
+    ResourceUse, Termination,
 };
 
-/// Longest sleep; poll(2) takes milliseconds in 31 bits.
+/// Longest sleep.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// So long nobody has asked for anything before a stage is made ready: whoever ends a
+/// sandbox after its last command is not to wait for one that nobody will use.
+const QUIET: Duration = Duration::from_micros(150);
 
 /// A stage under way: its warden and its main process.
 struct Watched {
@@ -66,6 +71,18 @@ impl Watched {
     }
 }
 
+/// A stage that waits for its command, walled in already: its warden and main process
+/// exist, and are given to the next command with the same reach. It is used once.
+struct Ready {
+    warden: Pid,
+    reach: Reach,
+    /// To the warden: the command and the stage's control socket.
+    orders: OwnedFd,
+    /// To the main process: the command and its stdio.
+    main_orders: OwnedFd,
+    pid_from: std::io::PipeReader,
+}
+
 pub(super) struct Supervisor {
     socket: OwnedFd,
     confinement: Confinement,
@@ -73,6 +90,14 @@ pub(super) struct Supervisor {
     lease: Option<Instant>,
     signals: SignalFd,
     wardens: HashMap<i32, Watched>,
+    ready: Option<Ready>,
+    /// One is to be made when nobody has asked for anything for so long.
+    short_of_one: Option<Duration>,
+    /// Commands that were started.
+    commands: u64,
+    /// A command that may signal any other ([`Reach::Sandbox`]) could end one that
+    /// waits, which would look like the end of the command that is given to it.
+    unscoped: bool,
 }
 
 impl Supervisor {
@@ -101,12 +126,18 @@ impl Supervisor {
             lease,
             signals,
             wardens: HashMap::new(),
+            ready: None,
+            short_of_one: None,
+            commands: 0,
+            unscoped: false,
         })
     }
 
     pub fn serve(mut self) -> u8 {
         // The host waits for it; where it does not come the host gives up.
         let _ = wire::send(self.socket.as_fd(), &Reply::Hello(hello(&self.confinement)), &[]);
+        // Whoever needs one that cannot be made is told why.
+        self.ready = self.post(Reach::Own).ok();
         loop {
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
@@ -117,11 +148,14 @@ impl Supervisor {
                 self.end();
                 return 0;
             }
-            let wait = left.map_or(PollTimeout::NONE, |left| {
-                PollTimeout::try_from(left.min(LONGEST_WAIT) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            });
-            let _ = poll(&mut fds, wait);
+            let wait = self.short_of_one.or(left);
+            // A time that is up is seen in the next turn, not a nanosecond too early.
+            let wait = wait.map(|wait| TimeSpec::from(wait.min(LONGEST_WAIT) + Duration::from_micros(1)));
+            let heard = ppoll(&mut fds, wait, None);
             let (asked, died) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
+            if heard == Ok(0) && self.short_of_one.take().is_some() {
+                self.ready = self.post(Reach::Own).ok();
+            }
             if died {
                 while let Ok(Some(_)) = self.signals.read_signal() {}
                 self.reap();
@@ -195,53 +229,85 @@ impl Supervisor {
     }
 
     fn supervisors(&self) -> HashSet<i32> {
-        self.wardens.keys().copied().collect()
+        let ready = self.ready.iter().map(|ready| ready.warden.as_raw());
+        self.wardens.keys().copied().chain(ready).collect()
     }
 
     fn exec(&mut self, request: &ExecRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
         let [control, stdin, stdout, stderr]: [OwnedFd; 4] = fds
             .try_into()
             .map_err(|_| Failure::plain("read the request", "four descriptors are needed"))?;
-        let (mut pid_from, pid_to) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
-        let ours = control.try_clone().map_err(|e| Failure::io("dup", &e))?;
-        let began = Instant::now();
+        self.unscoped |= request.reach == Reach::Sandbox;
+        let ready = match self.ready.take().filter(|ready| ready.reach == request.reach) {
+            Some(ready) => ready,
+            None => self.post(request.reach)?,
+        };
+        let lost = |why: FrameError| Failure::plain("start the command", why);
+        // What the main process does not take it could not: its warden tells why.
+        let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let _ = wire::send(ready.main_orders.as_fd(), request, &stdio);
+        wire::send(ready.orders.as_fd(), request, &[control.as_fd()]).map_err(lost)?;
+        let mut pid_from = ready.pid_from;
+        let mut main = [0; 4];
+        let main = pid_from
+            .read_exact(&mut main)
+            .map(|()| i32::from_ne_bytes(main))
+            .unwrap_or(0);
+        self.wardens.insert(
+            ready.warden.as_raw(),
+            Watched {
+                stage: request.stage,
+                main,
+                control,
+                began: Instant::now(),
+            },
+        );
+        self.commands += 1;
+        if self.commands > 1 {
+            // Where there was a second there will be more: while it runs is the time.
+            self.want_one(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    fn want_one(&mut self, quiet: Duration) {
+        self.short_of_one = Some(quiet).filter(|_| self.ready.is_none() && !self.unscoped);
+    }
+
+    /// Makes a warden and its main process, who build their walls and wait for a command.
+    fn post(&mut self, reach: Reach) -> Result<Ready, Failure> {
+        let pair = || {
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|e| Failure::new("socketpair", e))
+        };
+        let (orders, orders_in) = pair()?;
+        let (main_orders, main_orders_in) = pair()?;
+        let (pid_from, pid_to) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
         // SAFETY: this process is single-threaded, so the child may do anything.
         match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
             ForkResult::Child => {
-                drop(pid_from);
+                drop((orders, main_orders, pid_from));
                 // The host's socket is the supervisor's alone.
                 let _ = nix::unistd::close(self.socket.as_raw_fd());
                 self.wardens.clear();
-                drop(ours);
-                warden::live(Stage {
-                    request,
+                warden::live(Post {
                     confinement: &self.confinement,
                     nested: self.nested.as_ref().map(AsFd::as_fd),
-                    control,
-                    stdio: [stdin, stdout, stderr],
+                    reach,
+                    orders: orders_in,
+                    main_orders: main_orders_in,
                     pid_to,
                 });
                 // SAFETY: leaves without running anything of the parent's.
                 unsafe { libc::_exit(0) }
             }
-            ForkResult::Parent { child } => {
-                drop(pid_to);
-                let mut main = [0; 4];
-                let main = pid_from
-                    .read_exact(&mut main)
-                    .map(|()| i32::from_ne_bytes(main))
-                    .unwrap_or(0);
-                self.wardens.insert(
-                    child.as_raw(),
-                    Watched {
-                        stage: request.stage,
-                        main,
-                        control: ours,
-                        began,
-                    },
-                );
-                Ok(())
-            }
+            ForkResult::Parent { child } => Ok(Ready {
+                warden: child,
+                reach,
+                orders,
+                main_orders,
+                pid_from,
+            }),
         }
     }
 
@@ -262,6 +328,8 @@ impl Supervisor {
         while !died.is_empty() {
             let mut orphaned = Vec::new();
             for (pid, status) in std::mem::take(&mut died) {
+                self.ready.take_if(|ready| ready.warden.as_raw() == pid);
+                self.want_one(QUIET);
                 let ended_itself = matches!(status, WaitStatus::Exited(_, 0));
                 orphaned.extend(self.wardens.remove(&pid).filter(|_| !ended_itself));
             }
@@ -297,7 +365,7 @@ impl Supervisor {
     }
 
     fn victims(&self, keep: &[u64], mains_only: bool) -> Vec<Process> {
-        let mut spare = HashSet::new();
+        let mut spare: HashSet<i32> = self.ready.iter().map(|ready| ready.warden.as_raw()).collect();
         let mut victims = Vec::new();
         for (warden, watched) in &self.wardens {
             spare.insert(*warden);

@@ -7,6 +7,8 @@
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::words::{self, Simple};
 
@@ -29,14 +31,24 @@ const UNSAFE: [&[&str]; 8] = [
     &["reboot"],
 ];
 
-/// `security.mode` of a contract.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// `security.mode` of a contract, the narrower first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum SecurityMode {
     /// Refuses `sudo`, `dd`, `mkfs`, `shutdown`, `reboot` and their like.
     #[default]
     Safe,
     /// Leaves them to the sandbox, where they have no power.
     System,
+}
+
+impl fmt::Display for SecurityMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecurityMode::Safe => "safe",
+            SecurityMode::System => "system",
+        })
+    }
 }
 
 /// Why a command is not run.

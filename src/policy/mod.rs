@@ -2,8 +2,11 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `choices` | words that files and flags choose from |
+//! | `file` | policy files, their layers, and what holds in the end |
 //! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
 //! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
+//! | `shell` | [`shell::Judge`]: rules over what a shell script would do |
 //! | `words` | a shell script cut into its simple commands |
 //! | `network` | [`NetworkRules`]: the mode, and rules about hosts |
 //! | `hosts` | host names and patterns as checked newtypes |
@@ -11,14 +14,23 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod choices;
 mod commands;
+mod file;
 mod hosts;
 mod network;
 mod plan;
+pub mod shell;
 mod words;
 
 pub use addresses::{AddressKind, Block, kind, spelled};
+pub use choices::{BackendChoice, BashMode, Phase};
 pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pattern};
+pub use file::{
+    Change, DEFAULT, Difference, HostPlaces, Layer, LayerLine, NAMES, Origin, Origins, PathPattern, Policy,
+    PolicyError, Problem, Protection, Said, SaidLine, SettingName, SettingValue, Source, WordPattern, Words, diff,
+    host_names, load, load_file, load_host, parse_size, schema, shipped_file, shipped_text, show_size,
+};
 pub use hosts::{HostName, HostPattern, NotAName};
 pub use network::{
     ByteCaps, Destination, HeaderGrant, HostDenial, HostRule, HostVerdict, Method, NetworkMode, NetworkRules, Rate,

@@ -22,7 +22,7 @@ mod versions;
 
 pub use chronicle::{Answer, Chronicle, Judgement};
 pub use log_line::{LogLine, SnapshotOf};
-pub use places::{config_file, default_cache_dir, default_runs_dir, find_run};
+pub use places::{config_file, default_cache_dir, default_runs_dir, find_run, policy_places};
 pub use redact::{Redactor, Secret};
 pub use run_dir::{JournalLine, RunDir, durable_write};
 pub use schema::schema_of;

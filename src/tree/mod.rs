@@ -50,7 +50,7 @@ pub use copy::lay_copy;
 pub use edits::TreeEdits;
 pub use entry::{Change, ChangeKind, Content, Entry, EntryKind, Manifest};
 pub use error::TreeError;
-pub use export::export;
+pub use export::{ExportCaps, export};
 pub use freeze::{Place, Survey};
 pub use layer::mask_layer;
 pub use layers::{BaseLayer, Claim};
