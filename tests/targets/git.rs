@@ -5,7 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 use base64::Engine as _;
 
 use crate::{
-    bench::{Bench, commit, git, repository},
+    bench::{Bench, commit, git, objects, repository},
+    program::{Forbidden, json_file},
     server::{Reply, Server, git_backend},
 };
 
@@ -286,4 +287,37 @@ fn pointers_of_lfs_are_told() {
         "{notes}"
     );
     assert!(had.said.contains("pointers of Git LFS"), "{}", had.said);
+}
+
+#[test]
+fn git_does_without_namespaces_where_that_is_accepted() {
+    for forbidden in Forbidden::all() {
+        let bench = Bench::new();
+        let repo = repository(&bench.at("served/r"));
+        let server = served(bench.at("served"));
+        let url = server.url("/r/.git");
+        for (target, flag) in [
+            (url.as_str(), "--history=reachable"),
+            (repo.to_str().expect("UTF-8"), "--scrub-git-future"),
+        ] {
+            let (mut command, runs) = bench.command(target, &["--sandbox", "jail", "--min-tier", "landlock", flag]);
+            command.env("OPENCODE_FSM_SANDBOX", "jail");
+            let (code, text) = forbidden.output(&command);
+            assert_eq!(code, Some(0), "{forbidden:?}: {text}");
+            let run = fs::read_dir(&runs)
+                .expect("runs")
+                .next()
+                .expect("a run")
+                .expect("entry")
+                .path();
+            let summary = json_file(&run.join("summary.json"));
+            assert_eq!(summary["walls"]["tier"], "landlock");
+            let digest = summary["target_digest"].as_str().expect("a digest");
+            let tree = bench.cache().join("targets/trees").join(digest).join("tree");
+            assert_eq!(
+                objects(&tree),
+                git(&repo, &["rev-list", "--objects", "main"]).lines().count()
+            );
+        }
+    }
 }
