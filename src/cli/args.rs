@@ -13,6 +13,7 @@ use clap::{
 use super::{
     containers::{GcArgs, ImageVerb},
     policy::PolicyVerb,
+    reports::ReportArgs,
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
@@ -84,6 +85,8 @@ pub(super) enum Verb {
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Show what a run did: a page to read, or a file for another program.
+    Report(ReportArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.

@@ -7,6 +7,7 @@ mod invocation;
 mod model;
 mod options;
 mod policy;
+mod reports;
 mod retired;
 mod schema;
 mod settings;
@@ -132,6 +133,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
+        Verb::Report(args) => reports::report(args, reporter),
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
