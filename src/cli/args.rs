@@ -13,7 +13,7 @@ use clap::{
 use super::{
     containers::{GcArgs, ImageVerb},
     policy::PolicyVerb,
-    reports::ReportArgs,
+    reports::{Ci, ReportArgs},
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
@@ -186,6 +186,9 @@ pub(super) struct TargetArgs {
     /// What one sandbox may write to its workspace.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
+    /// Whether a job of a CI service is told at the end: annotations on standard error, a summary in its file.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub ci: Ci,
     #[command(flatten)]
     pub later: LaterArgs,
 }

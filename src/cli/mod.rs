@@ -173,6 +173,7 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
     let options = args.options(grants, model, policy, &invocation.around)?;
     let outcome = engine::run(&options, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
+    reports::tell_ci(args.target.ci, &outcome.artifacts, reporter);
     Ok(outcome.summary.exit_code)
 }
 
@@ -195,6 +196,7 @@ async fn verify(
     let policy = invocation.policy(args, None)?;
     let outcome = engine::verify(&args.options(grants, policy), name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
+    reports::tell_ci(args.ci, &outcome.artifacts, reporter);
     Ok(outcome.summary.exit_code)
 }
 

@@ -13,8 +13,8 @@ use crate::{
     engine::EngineError,
     record,
     report::{
-        Face, Reporter, html,
-        reading::{Detail, read_run},
+        Face, Happening, Reporter, formats, html,
+        reading::{Detail, RunView, read_run},
     },
 };
 
@@ -45,6 +45,16 @@ impl WhichRun {
 pub(super) enum ReportFormat {
     /// One page that needs nothing else.
     Html,
+    /// JUnit XML: the last verification as test cases.
+    Junit,
+    /// CTRF JSON, likewise.
+    Ctrf,
+    /// SARIF 2.1.0: what the guard and policy found.
+    Sarif,
+    /// Annotations for GitHub Actions; the summary goes to $GITHUB_STEP_SUMMARY.
+    Github,
+    /// That summary, in Markdown.
+    Markdown,
     /// The whole view as JSON (schema `report`).
     Json,
 }
@@ -71,7 +81,12 @@ pub(super) fn report(args: &ReportArgs, reporter: &Reporter) -> Result<u8, Engin
     let view = read_run(&run, &detail).map_err(reading(&run))?;
     let text = match args.format {
         ReportFormat::Html => html(&view).map_err(|why| EngineError::Usage(why.to_string()))?,
-        ReportFormat::Json => serde_json::to_string_pretty(&view).unwrap_or_default() + "\n",
+        ReportFormat::Junit => formats::junit(&view),
+        ReportFormat::Ctrf => pretty(&formats::ctrf(&view)),
+        ReportFormat::Sarif => pretty(&formats::sarif(&view)),
+        ReportFormat::Github => for_github(&view)?,
+        ReportFormat::Markdown => formats::markdown(&view),
+        ReportFormat::Json => pretty(&view),
     };
     let output = match (&args.output, args.format) {
         (Some(path), _) if path.as_os_str() == "-" => None,
@@ -79,6 +94,59 @@ pub(super) fn report(args: &ReportArgs, reporter: &Reporter) -> Result<u8, Engin
         (output, _) => output.clone(),
     };
     deliver(&text, output.as_deref(), reporter)
+}
+
+/// Whether, and how, a job of a CI service is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Ci {
+    /// GitHub Actions, where it is one ($GITHUB_ACTIONS).
+    Auto,
+    /// GitHub Actions.
+    Github,
+    /// Nobody.
+    None,
+}
+
+/// Tells the CI service that this is a job of how a run ended. Nothing of it changes what
+/// the run came to.
+pub(super) fn tell_ci(ci: Ci, run: &Path, reporter: &Reporter) {
+    let detected = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+    if ci == Ci::None || (ci == Ci::Auto && !detected) {
+        return;
+    }
+    let told = read_run(run, &Detail::Nothing)
+        .map_err(reading(run))
+        .and_then(|view| for_github(&view));
+    match told {
+        // Standard error: a job looks at both, and standard output may be JSON.
+        Ok(lines) => eprint!("{lines}"),
+        Err(why) => reporter.say(Happening::Warning {
+            text: format!("the CI service is not told: {why}"),
+        }),
+    }
+}
+
+/// Appends the summary where GitHub wants it; gives the annotations.
+fn for_github(view: &RunView) -> Result<String, EngineError> {
+    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+        let written = opened.and_then(|mut file| file.write_all(formats::markdown(view).as_bytes()));
+        written.map_err(|source| EngineError::Io {
+            what: format!("append to {}", path.display()),
+            source,
+        })?;
+    }
+    // Where the target lies below what was checked out.
+    let below = std::env::var_os("GITHUB_WORKSPACE").and_then(|workspace| {
+        let below = Path::new(&view.target).strip_prefix(workspace).ok()?;
+        Some(below.display().to_string())
+    });
+    Ok(formats::annotations(view, &below.unwrap_or_default()))
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
 /// Writes a text where it is to go, and says where.

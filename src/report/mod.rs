@@ -7,6 +7,7 @@
 
 mod escape;
 mod face;
+pub mod formats;
 mod html;
 pub mod reading;
 

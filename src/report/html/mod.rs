@@ -13,7 +13,7 @@
 
 mod page;
 mod shapes;
-mod words;
+pub(super) mod words;
 
 use base64::Engine as _;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::Serde};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 const THIN: char = '\u{202f}';
 
 /// Milliseconds.
-pub(super) fn dur(ms: u64) -> String {
+pub fn dur(ms: u64) -> String {
     let seconds = ms / 1_000;
     match ms {
         0..1_000 => format!("{ms}{THIN}ms"),
@@ -18,7 +18,7 @@ pub(super) fn dur(ms: u64) -> String {
 }
 
 /// Bytes, in powers of ten.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let scaled = |unit: u64, name: &str| {
         let tenths = bytes.saturating_mul(10) / unit;
         format!("{}.{}{THIN}{name}", tenths / 10, tenths % 10)
@@ -32,7 +32,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A whole number with its thousands apart.
-pub(super) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -45,7 +45,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A large whole number, short.
-pub(super) fn short(number: u64) -> String {
+pub fn short(number: u64) -> String {
     let scaled = |unit: u64, name: &str| format!("{}.{}{THIN}{name}", number / unit, number % unit * 10 / unit);
     match number {
         0..10_000 => count(number),
@@ -56,7 +56,7 @@ pub(super) fn short(number: u64) -> String {
 }
 
 /// A number of any kind, with at most four digits after the point.
-pub(super) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if value != 0.0 && (value.abs() < 0.000_1 || value.abs() >= 1e12) {
         return format!("{value:.3e}");
     }
@@ -65,7 +65,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// An RFC 3339 moment, to the minute.
-pub(super) fn moment(text: &str) -> String {
+pub fn moment(text: &str) -> String {
     text.parse::<Timestamp>().map_or_else(
         |_| text.to_owned(),
         |moment| moment.strftime("%-d %B %Y, %H:%M UTC").to_string(),
@@ -73,7 +73,7 @@ pub(super) fn moment(text: &str) -> String {
 }
 
 /// A kind of work.
-pub(super) fn work(kind: &str) -> &str {
+pub fn work(kind: &str) -> &str {
     match kind {
         "prepare" => "Prepare",
         "snapshot" => "Snapshot",

@@ -144,6 +144,7 @@ pub fn read_run(path: &Path, detail: &Detail) -> io::Result<RunView> {
             .line("target", 400)
             .or_else(|| course.target.clone())
             .unwrap_or_default(),
+        contract: state.line("pipeline_path", 300).unwrap_or_default(),
         goal: goal(&folder, &state),
         model: state.line("model", 200).unwrap_or_default(),
         tool_version: versions
@@ -164,6 +165,7 @@ pub fn read_run(path: &Path, detail: &Detail) -> io::Result<RunView> {
         began: course
             .began
             .and_then(|began| Some(Timestamp::from_millisecond(began).ok()?.to_string())),
+        began_ms: course.began,
         outcome: outcome(&summary, &course),
         done: plan_done,
         next: plan_next,

@@ -145,6 +145,10 @@ fn arguments(call: &Call, allowance: &mut Allowance) -> Preview {
     match call.input.at("command").as_str() {
         Some(command) => allowance.text(command, 2_000, 500),
         None if call.input.is_null() => Preview::default(),
+        // The path of a file that is read, and nothing else: it is told already.
+        None if call.input.as_object().is_some_and(|all| all.len() == 1) && !about(call).is_empty() => {
+            Preview::default()
+        }
         None => allowance.text(&call.input.to_string(), 1_500, 500),
     }
 }

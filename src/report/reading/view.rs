@@ -19,6 +19,8 @@ pub struct RunView {
     pub id: String,
     /// The target, as it was given.
     pub target: String,
+    /// The contract, relative to the target.
+    pub contract: String,
     /// What was to be achieved, line by line, as the plan has it.
     pub goal: Vec<String>,
     /// `provider/model`; empty without an agent.
@@ -37,6 +39,8 @@ pub struct RunView {
     pub policy_layers: Vec<String>,
     /// When it began, RFC 3339.
     pub began: Option<String>,
+    /// The same in milliseconds since 1970.
+    pub began_ms: Option<i64>,
     /// How it ended.
     pub outcome: Outcome,
     /// Done steps of the plan, as `ID text`.
