@@ -1,6 +1,7 @@
 //! The command line's grammar (clap).
 
 use std::{
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,19 +13,20 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
+    fetch::FetchArgs,
     policy::PolicyVerb,
     reports::{Ci, ReportArgs},
-    retired::{LaterArgs, RetiredArgs},
+    retired::RetiredArgs,
 };
 use crate::{
     engine::Unattended,
     names::RelPath,
-    policy::{BackendChoice, BashMode, Tier, parse_size},
+    policy::{BackendChoice, BashMode, HostRule, NAMES_PORT, NetworkMode, Tier, parse_size},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 26] = [
+pub(super) const CONFIG_KEYS: [&str; 33] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -36,6 +38,8 @@ pub(super) const CONFIG_KEYS: [&str; 26] = [
     "docker_runtime",
     "jobs",
     "min_tier",
+    "network",
+    "resolver",
     "memory",
     "processes",
     "disk",
@@ -51,6 +55,11 @@ pub(super) const CONFIG_KEYS: [&str; 26] = [
     "max_tokens",
     "turn_max_calls",
     "turn_max_tokens",
+    "fetch_timeout",
+    "fetch_max_bytes",
+    "fetch_max_unpacked",
+    "hf_max_total",
+    "hf_max_file",
 ];
 /// Those of them that are paths; relative ones would mean another place in every directory.
 pub(super) const PATH_KEYS: [&str; 2] = ["opencode_bin", "artifacts_dir"];
@@ -124,7 +133,7 @@ pub(super) struct WallArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The repository: a local directory. It is copied; nothing in it is ever written.
+    /// A directory, an archive, a URL of either, a git URL, OWNER/REPO of GitHub, or hf:NAME; copied, and never written.
     #[arg(default_value = ".")]
     target: PathBuf,
     /// The same as TARGET.
@@ -162,6 +171,15 @@ pub(super) struct TargetArgs {
     pub policy: Option<String>,
     #[command(flatten)]
     pub walls: WallArgs,
+    /// What programs inside reach: nothing; the model, which is the agent's server's alone; or that and the hosts of --allow-host [default: model for a model at an endpoint, else none].
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub network: Option<NetworkMode>,
+    /// A host that programs inside may reach, for instance pypi.org or *.example.org:443; the blocks are the addresses that the name may lead to, where they are private; may be repeated.
+    #[arg(long = "allow-host", value_name = "HOST[:PORT,…][@BLOCK,…]")]
+    pub allow_hosts: Vec<HostRule>,
+    /// A name server for the names of --allow-host [default: those of this host].
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub resolver: Option<SocketAddr>,
     /// Runs of this host that go on side by side; further ones wait; 0 for any number [env: OPENCODE_FSM_JOBS; default: two a processor, at least 4].
     #[arg(long, value_name = "N")]
     pub jobs: Option<u32>,
@@ -190,7 +208,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_enum, default_value = "auto")]
     pub ci: Ci,
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub fetch: FetchArgs,
 }
 
 #[derive(Debug, Args)]
@@ -312,7 +330,7 @@ pub(super) struct SchemaArgs {
 }
 
 impl TargetArgs {
-    /// The repository.
+    /// The target, as it was written.
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
@@ -338,11 +356,22 @@ impl Verb {
 }
 
 /// Seconds, at least one.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),
     }
+}
+
+/// An address, at the port of names unless it says another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || {
+        text.parse::<IpAddr>()
+            .map(|address| SocketAddr::new(address, NAMES_PORT))
+    };
+    text.parse().or_else(|_| alone()).map_err(|_| {
+        "an address, or one with a port, is expected: 192.0.2.1, 192.0.2.1:5353, [2001:db8::1]:53".to_owned()
+    })
 }
 
 #[cfg(test)]

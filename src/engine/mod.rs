@@ -13,6 +13,7 @@
 //! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
 //! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
+//! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
 //! | `facts` | what the prompts are told |
 //! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
@@ -24,8 +25,10 @@ mod command;
 mod drive;
 mod environment;
 mod error;
+mod explain;
 mod facts;
 mod judge;
+mod lint;
 mod options;
 mod permit;
 mod run;
@@ -44,7 +47,10 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{Caps, ModelChoice, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions};
+pub use explain::{Answer, CaseLine, Enforcement, PathQuestion, explain_host, explain_path, explain_syscall};
+pub use options::{
+    Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions,
+};
 pub use permit::Widening;
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;

@@ -1,13 +1,14 @@
 //! What the user asked for, as plain values.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::Server,
     broker::Budget,
     names::RelPath,
-    policy::{BackendChoice, BashMode, Limits, Policy, SettingName, Tier},
+    policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, Tier},
     record::Secret,
+    source::{Endpoints, FetchOptions, Target},
     tree::ExportCaps,
 };
 
@@ -72,6 +73,24 @@ pub struct WallOptions {
     pub min_tier: Tier,
 }
 
+/// What of the network the host's side allows.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkOptions {
+    /// The mode and the rules.
+    pub rules: NetworkRules,
+    /// A name server in place of those of this host.
+    pub resolver: Option<SocketAddr>,
+    /// The secrets that rules name, by their names.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+impl NetworkOptions {
+    /// How much programs inside may see.
+    pub fn mode(&self) -> NetworkMode {
+        self.rules.mode.unwrap_or_default()
+    }
+}
+
 /// Where model calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChoice {
@@ -118,8 +137,12 @@ impl fmt::Display for ModelChoice {
 /// Options that `run` and `verify` share.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
-    /// The repository: a local directory.
-    pub target: PathBuf,
+    /// What it is about.
+    pub target: Target,
+    /// How that is fetched.
+    pub fetch: FetchOptions,
+    /// Servers that short names mean, and their keys.
+    pub endpoints: Endpoints,
     /// Acceptance command; wins over the contract's tests.
     pub test_cmd: Option<String>,
     /// The contract's path in the tree.
@@ -130,6 +153,8 @@ pub struct TargetOptions {
     pub artifacts_dir: Option<PathBuf>,
     /// What the walls are to be.
     pub walls: WallOptions,
+    /// What of the network is allowed.
+    pub network: NetworkOptions,
     /// Runs of this host and user that go on side by side; 0 is any number.
     pub jobs: u32,
     /// Resources of one sandbox.

@@ -174,6 +174,19 @@ fn git_rule(path: &RelPath) -> &'static str {
     "git's own files are put back: the runner keeps the history"
 }
 
+/// This file, where it lies in this program's sources.
+pub fn source() -> String {
+    "src/guard/verdict.rs".to_owned()
+}
+
+/// Where a rule of this room is, by its words: `FILE:LINE`; `None` for one of a policy.
+pub fn source_of(because: &str) -> Option<String> {
+    let line = include_str!("verdict.rs")
+        .lines()
+        .position(|line| line.contains(because))?;
+    Some(format!("{}:{}", source(), line + 1))
+}
+
 fn is_file(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::File { .. })
 }
