@@ -145,10 +145,7 @@ fn ways(program: &[u8], number: u32) -> Vec<Case> {
     let mut ends = Vec::new();
     let mut open = vec![(0usize, Word::Known(0), Vec::<Condition>::new())];
     while let Some((mut at, mut word, mut when)) = open.pop() {
-        loop {
-            let Some((code, yes, no, value)) = instruction(program, at) else {
-                break;
-            };
+        while let Some((code, yes, no, value)) = instruction(program, at) {
             let test = match code {
                 LD_W_ABS => {
                     word = load(value, number);
