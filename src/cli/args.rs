@@ -15,6 +15,7 @@ use super::{
     containers::{GcArgs, ImageVerb},
     fetch::FetchArgs,
     policy::PolicyVerb,
+    reports::{Ci, ReportArgs},
     retired::RetiredArgs,
 };
 use crate::{
@@ -93,6 +94,8 @@ pub(super) enum Verb {
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Show what a run did: a page to read, or a file for another program.
+    Report(ReportArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
@@ -201,6 +204,9 @@ pub(super) struct TargetArgs {
     /// What one sandbox may write to its workspace.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
+    /// Whether a job of a CI service is told at the end: annotations on standard error, a summary in its file.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub ci: Ci,
     #[command(flatten)]
     pub fetch: FetchArgs,
 }

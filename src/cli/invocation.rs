@@ -77,7 +77,7 @@ impl Invocation {
     /// What holds: the policies, and what the user gives in place of their values.
     ///
     /// # Errors
-    /// [`EngineError::Policy`] never, for a program whose tests passed.
+    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
     pub fn policy(&self, target: &TargetArgs, run: Option<&RunArgs>) -> Result<Policy, EngineError> {
         let mut policy = match &self.around.policy {
             Some(policy) => policy.clone(),
@@ -103,9 +103,14 @@ impl Invocation {
                 _ => {}
             }
         }
-        // Each comes before all others: the first that is given has to come last.
+        // The first that is given is the first that is asked.
         for rule in target.allow_hosts.iter().rev() {
-            policy.allow_host(rule.clone(), "--allow-host".to_owned());
+            policy.allow_host(rule.clone(), format!("--allow-host {rule}"));
+        }
+        if let (false, Some(first)) = (policy.network().opens_door(), target.allow_hosts.first()) {
+            return Err(EngineError::Usage(format!(
+                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
+            )));
         }
         Ok(policy)
     }

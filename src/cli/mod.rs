@@ -8,6 +8,7 @@ mod invocation;
 mod model;
 mod options;
 mod policy;
+mod reports;
 mod retired;
 mod schema;
 mod settings;
@@ -133,6 +134,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
+        Verb::Report(args) => reports::report(args, reporter),
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
@@ -171,6 +173,7 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
     let options = args.options(target, model, &invocation.around)?;
     let outcome = engine::run(&options, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
+    reports::tell_ci(args.target.ci, &outcome.artifacts, reporter);
     Ok(outcome.summary.exit_code)
 }
 
@@ -192,6 +195,7 @@ async fn verify(
     let options = target_options(args, grants, policy, &invocation.around, reporter)?;
     let outcome = engine::verify(&options, name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
+    reports::tell_ci(args.ci, &outcome.artifacts, reporter);
     Ok(outcome.summary.exit_code)
 }
 

@@ -12,7 +12,7 @@ use crate::{
     broker::Budget,
     contract,
     engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
-    policy::{Limits, NetworkMode, Policy, SettingName, SettingValue},
+    policy::{Limits, Policy, SettingName, SettingValue},
     record::Secret,
     source::{Endpoints, Target},
 };
@@ -23,6 +23,8 @@ impl TargetArgs {
         let seconds = |name, time: Option<Duration>| Some((name, SettingValue::Number(time?.as_secs())));
         [
             Some((SettingName::MinTier, SettingValue::Tier(self.walls.min_tier))),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
             Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
             Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
             Some((SettingName::Processes, SettingValue::Number(self.processes))),
@@ -42,8 +44,7 @@ impl TargetArgs {
     /// `grants`: the variables that stages get.
     ///
     /// # Errors
-    /// [`EngineError::Usage`] for a flag that is not taken, and for hosts that are allowed
-    /// where the network is not.
+    /// [`EngineError::Usage`] for a flag that is not taken.
     pub fn options(
         &self,
         grants: Vec<(String, Secret)>,
@@ -56,7 +57,7 @@ impl TargetArgs {
         let seconds = |name| number(name).map(Duration::from_secs);
         let (limits, time) = (Limits::default(), StageTime::default());
         Ok(TargetOptions {
-            network: self.network(&policy, around)?,
+            network: self.network(&policy, around),
             target,
             fetch: self.fetch.options()?,
             endpoints,
@@ -95,14 +96,8 @@ impl TargetArgs {
 
     /// What of the network is allowed. The secrets of rules are the host's variables, none
     /// of a file that lies in the target.
-    fn network(&self, policy: &Policy, around: &Surroundings) -> Result<NetworkOptions, EngineError> {
+    fn network(&self, policy: &Policy, around: &Surroundings) -> NetworkOptions {
         let rules = policy.network();
-        if let (false, Some(first)) = (rules.mode == Some(NetworkMode::Allow), self.allow_hosts.first()) {
-            return Err(EngineError::Usage(format!(
-                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
-            )));
-        }
-        rules.check().map_err(|why| EngineError::Usage(why.to_string()))?;
         let names = rules
             .rules
             .iter()
@@ -110,11 +105,11 @@ impl TargetArgs {
         let secrets = names
             .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
             .collect();
-        Ok(NetworkOptions {
+        NetworkOptions {
             rules,
             resolver: self.resolver,
             secrets,
-        })
+        }
     }
 }
 

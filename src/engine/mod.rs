@@ -28,6 +28,7 @@ mod error;
 mod explain;
 mod facts;
 mod judge;
+mod lint;
 mod options;
 mod permit;
 mod run;

@@ -22,7 +22,7 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    policy::{NetworkMode, SettingName},
+    policy::{NetworkMode, SettingName, SettingValue},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{Wall, WallState},
@@ -58,14 +58,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
                 .to_owned(),
         ));
     }
-    if options.target.network.rules.mode == Some(NetworkMode::None)
-        && let ModelChoice::Endpoint { base_url, .. } = &options.model
-    {
-        return Err(EngineError::Usage(format!(
-            "--network none lets nothing out, and the model is at {base_url}: allow its calls with --network model, or \
-             play a cassette (--model cassette:FILE)"
-        )));
-    }
+    model_is_reached(options)?;
     let seeds = options
         .seeds
         .iter()
@@ -272,6 +265,23 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         }
     }
     summary.conclude(&site.run, reporter)
+}
+
+/// Whether calls to the model may leave this host.
+fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
+    let said = options.target.policy.setting(SettingName::Network);
+    match (said, &options.model) {
+        (Some(said), ModelChoice::Endpoint { base_url, .. })
+            if said.value == SettingValue::Network(NetworkMode::None) =>
+        {
+            let at = &said.origin;
+            Err(EngineError::Usage(format!(
+                "the network is `none` ({at}), which lets nothing out, and the model is at {base_url}: allow its calls \
+                 with --network model, or play a cassette (--model cassette:FILE)"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
