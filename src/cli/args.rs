@@ -15,7 +15,7 @@ use super::{
     containers::{GcArgs, ImageVerb},
     fetch::FetchArgs,
     policy::PolicyVerb,
-    reports::{Ci, ReportArgs},
+    reports::{Ci, ExportArgs, ReportArgs},
     retired::RetiredArgs,
 };
 use crate::{
@@ -96,6 +96,8 @@ pub(super) enum Verb {
     Apply(ApplyArgs),
     /// Show what a run did: a page to read, or a file for another program.
     Report(ReportArgs),
+    /// Bring out what the agent saw and did, for programs that learn from it.
+    Export(ExportArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.

@@ -1,4 +1,4 @@
-//! `report`: a run, read back.
+//! `report` and `export`: a run, read back.
 
 use std::{
     io::Write as _,
@@ -14,7 +14,8 @@ use crate::{
     record,
     report::{
         Face, Happening, Reporter, formats, html,
-        reading::{Detail, RunView, read_run},
+        reading::{Detail, Folder, RunView, read_run},
+        trajectory::{self, Shape},
     },
 };
 
@@ -94,6 +95,58 @@ pub(super) fn report(args: &ReportArgs, reporter: &Reporter) -> Result<u8, Engin
         (output, _) => output.clone(),
     };
     deliver(&text, output.as_deref(), reporter)
+}
+
+/// What a trajectory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// ATIF 1.7: one JSON document.
+    Atif,
+    /// A log of Inspect, in its JSON form; the file's name has to end in .json for it.
+    Inspect,
+    /// ShareGPT: JSON lines, one a turn.
+    Sharegpt,
+    /// TRL: JSON lines of prompt, completion and reward.
+    Trl,
+    /// verl: JSON lines of messages and reward.
+    Verl,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// What it is for.
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// Where it goes; `-` is standard output [default: standard output].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Performs `export`.
+pub(super) fn export(args: &ExportArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let path = args.which.find()?;
+    let run = read_run(&path, &Detail::Nothing).map_err(reading(&path))?;
+    let folder = Folder::open(&path).map_err(reading(&path))?;
+    if run.totals.turns == 0 {
+        let shown = path.display();
+        return Err(EngineError::Usage(format!("no agent took part in {shown}: there is no trajectory")));
+    }
+    let lines = |shape| {
+        let mut text = String::new();
+        trajectory::rows(&folder, &run, shape, |row| text += &format!("{row}\n"));
+        text
+    };
+    let text = match args.format {
+        ExportFormat::Atif => pretty(&trajectory::atif(&folder, &run)),
+        ExportFormat::Inspect => pretty(&trajectory::inspect(&folder, &run)),
+        ExportFormat::Sharegpt => lines(Shape::ShareGpt),
+        ExportFormat::Trl => lines(Shape::Trl),
+        ExportFormat::Verl => lines(Shape::Verl),
+    };
+    let output = args.output.as_deref().filter(|path| path.as_os_str() != "-");
+    deliver(&text, output, reporter)
 }
 
 /// Whether, and how, a job of a CI service is told.

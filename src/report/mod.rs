@@ -10,6 +10,7 @@ mod face;
 pub mod formats;
 mod html;
 pub mod reading;
+pub mod trajectory;
 
 use serde::Serialize;
 

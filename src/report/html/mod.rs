@@ -18,7 +18,7 @@ pub(super) mod words;
 use base64::Engine as _;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::Serde};
 
-use super::reading::{Preview, RunView};
+use super::reading::RunView;
 use page::Page;
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -56,9 +56,4 @@ fn policy() -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
     let hash = base64::engine::general_purpose::STANDARD.encode(digest);
     format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
-}
-
-/// Whether a preview has something to show.
-fn shown(preview: &Preview) -> bool {
-    !preview.is_empty()
 }
