@@ -15,7 +15,7 @@ use super::{
     containers::{GcArgs, ImageVerb},
     fetch::FetchArgs,
     policy::PolicyVerb,
-    reports::{Ci, ExportArgs, ReportArgs},
+    reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
     retired::RetiredArgs,
 };
 use crate::{
@@ -98,6 +98,8 @@ pub(super) enum Verb {
     Report(ReportArgs),
     /// Bring out what the agent saw and did, for programs that learn from it.
     Export(ExportArgs),
+    /// Show a run in the browser: its page and its files, on the loopback only.
+    View(ViewArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.

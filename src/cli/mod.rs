@@ -136,6 +136,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Apply(args) => apply(args, reporter),
         Verb::Report(args) => reports::report(args, reporter),
         Verb::Export(args) => reports::export(args, reporter),
+        Verb::View(args) => reports::view(args, reporter, stop).await,
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),

@@ -19,6 +19,8 @@ const DENIALS: usize = 150;
 #[derive(Serialize)]
 pub(super) struct Page<'a> {
     run: &'a RunView,
+    /// Names of files lead to them.
+    links: bool,
     style: Value,
     csp: &'a str,
     /// The target's last name.
@@ -94,7 +96,7 @@ struct Denial {
 }
 
 impl<'a> Page<'a> {
-    pub fn of(run: &'a RunView, style: &'static str, csp: &'a str) -> Self {
+    pub fn of(run: &'a RunView, style: &'static str, csp: &'a str, links: bool) -> Self {
         let end = run
             .outcome
             .ms
@@ -112,6 +114,7 @@ impl<'a> Page<'a> {
         let detailed = run.iterations.iter().filter(|one| one.detailed).count();
         let mut page = Self {
             run,
+            links,
             style: Value::from_safe_string(style.to_owned()),
             csp,
             name: run.target.rsplit('/').find(|name| !name.is_empty()).unwrap_or("run"),
