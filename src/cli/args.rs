@@ -14,6 +14,7 @@ use clap::{
 use super::{
     containers::{GcArgs, ImageVerb},
     fetch::FetchArgs,
+    paper::{CompletionsArgs, ManArgs},
     policy::PolicyVerb,
     reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
     retired::RetiredArgs,
@@ -114,6 +115,10 @@ pub(super) enum Verb {
     Image(ImageVerb),
     /// Remove what dead runs left behind: containers, volumes, scratch directories.
     Gc(GcArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory; without one, print the first.
+    Man(ManArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }

@@ -7,6 +7,7 @@ mod fetch;
 mod invocation;
 mod model;
 mod options;
+mod paper;
 mod policy;
 mod reports;
 mod retired;
@@ -143,6 +144,8 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
+        Verb::Completions(args) => paper::completions(args, reporter),
+        Verb::Man(args) => paper::man(args, reporter),
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));
