@@ -14,8 +14,9 @@ use clap::{
 use super::{
     containers::{GcArgs, ImageVerb},
     fetch::FetchArgs,
+    paper::{CompletionsArgs, ManArgs},
     policy::PolicyVerb,
-    reports::{Ci, ReportArgs},
+    reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
     retired::RetiredArgs,
 };
 use crate::{
@@ -96,6 +97,10 @@ pub(super) enum Verb {
     Apply(ApplyArgs),
     /// Show what a run did: a page to read, or a file for another program.
     Report(ReportArgs),
+    /// Bring out what the agent saw and did, for programs that learn from it.
+    Export(ExportArgs),
+    /// Show a run in the browser: its page and its files, on the loopback only.
+    View(ViewArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
@@ -110,6 +115,10 @@ pub(super) enum Verb {
     Image(ImageVerb),
     /// Remove what dead runs left behind: containers, volumes, scratch directories.
     Gc(GcArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory; without one, print the first.
+    Man(ManArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }

@@ -7,6 +7,7 @@ mod fetch;
 mod invocation;
 mod model;
 mod options;
+mod paper;
 mod policy;
 mod reports;
 mod retired;
@@ -135,12 +136,16 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
         Verb::Report(args) => reports::report(args, reporter),
+        Verb::Export(args) => reports::export(args, reporter),
+        Verb::View(args) => reports::view(args, reporter, stop).await,
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
         Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
+        Verb::Completions(args) => paper::completions(args, reporter),
+        Verb::Man(args) => paper::man(args, reporter),
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));
