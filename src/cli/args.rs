@@ -13,8 +13,9 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
+    fetch::FetchArgs,
     policy::PolicyVerb,
-    retired::{LaterArgs, RetiredArgs},
+    retired::RetiredArgs,
 };
 use crate::{
     engine::Unattended,
@@ -24,7 +25,7 @@ use crate::{
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 28] = [
+pub(super) const CONFIG_KEYS: [&str; 33] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -53,6 +54,11 @@ pub(super) const CONFIG_KEYS: [&str; 28] = [
     "max_tokens",
     "turn_max_calls",
     "turn_max_tokens",
+    "fetch_timeout",
+    "fetch_max_bytes",
+    "fetch_max_unpacked",
+    "hf_max_total",
+    "hf_max_file",
 ];
 /// Those of them that are paths; relative ones would mean another place in every directory.
 pub(super) const PATH_KEYS: [&str; 2] = ["opencode_bin", "artifacts_dir"];
@@ -124,7 +130,7 @@ pub(super) struct WallArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The repository: a local directory. It is copied; nothing in it is ever written.
+    /// A directory, an archive, a URL of either, a git URL, OWNER/REPO of GitHub, or hf:NAME; copied, and never written.
     #[arg(default_value = ".")]
     target: PathBuf,
     /// The same as TARGET.
@@ -196,7 +202,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub fetch: FetchArgs,
 }
 
 #[derive(Debug, Args)]
@@ -318,7 +324,7 @@ pub(super) struct SchemaArgs {
 }
 
 impl TargetArgs {
-    /// The repository.
+    /// The target, as it was written.
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
@@ -344,7 +350,7 @@ impl Verb {
 }
 
 /// Seconds, at least one.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),
