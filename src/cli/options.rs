@@ -12,8 +12,9 @@ use crate::{
     broker::Budget,
     contract,
     engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
-    policy::{Limits, NetworkMode, Policy, SettingName, SettingValue},
+    policy::{Limits, Policy, SettingName, SettingValue},
     record::Secret,
+    source::{Endpoints, Target},
 };
 
 impl TargetArgs {
@@ -22,6 +23,8 @@ impl TargetArgs {
         let seconds = |name, time: Option<Duration>| Some((name, SettingValue::Number(time?.as_secs())));
         [
             Some((SettingName::MinTier, SettingValue::Tier(self.walls.min_tier))),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
             Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
             Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
             Some((SettingName::Processes, SettingValue::Number(self.processes))),
@@ -41,10 +44,12 @@ impl TargetArgs {
     /// `grants`: the variables that stages get.
     ///
     /// # Errors
-    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
+    /// [`EngineError::Usage`] for a flag that is not taken.
     pub fn options(
         &self,
         grants: Vec<(String, Secret)>,
+        target: Target,
+        endpoints: Endpoints,
         policy: Policy,
         around: &Surroundings,
     ) -> Result<TargetOptions, EngineError> {
@@ -52,8 +57,10 @@ impl TargetArgs {
         let seconds = |name| number(name).map(Duration::from_secs);
         let (limits, time) = (Limits::default(), StageTime::default());
         Ok(TargetOptions {
-            network: self.network(&policy, around)?,
-            target: self.target().to_path_buf(),
+            network: self.network(&policy, around),
+            target,
+            fetch: self.fetch.options()?,
+            endpoints,
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
             // Who names a file means it.
@@ -89,14 +96,8 @@ impl TargetArgs {
 
     /// What of the network is allowed. The secrets of rules are the host's variables, none
     /// of a file that lies in the target.
-    fn network(&self, policy: &Policy, around: &Surroundings) -> Result<NetworkOptions, EngineError> {
+    fn network(&self, policy: &Policy, around: &Surroundings) -> NetworkOptions {
         let rules = policy.network();
-        if let (false, Some(first)) = (rules.mode == Some(NetworkMode::Allow), self.allow_hosts.first()) {
-            return Err(EngineError::Usage(format!(
-                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
-            )));
-        }
-        rules.check().map_err(|why| EngineError::Usage(why.to_string()))?;
         let names = rules
             .rules
             .iter()
@@ -104,11 +105,11 @@ impl TargetArgs {
         let secrets = names
             .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
             .collect();
-        Ok(NetworkOptions {
+        NetworkOptions {
             rules,
             resolver: self.resolver,
             secrets,
-        })
+        }
     }
 }
 
@@ -149,13 +150,12 @@ impl RunArgs {
     /// was not allowed, or cannot be there.
     pub fn options(
         &self,
-        grants: Vec<(String, Secret)>,
+        target: TargetOptions,
         model: Resolved,
-        policy: Policy,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
         Ok(RunOptions {
-            target: self.target.options(grants, policy, around)?,
+            target,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,

@@ -11,7 +11,7 @@ use crate::{
         turn::{TakenBack, TurnRecord},
     },
     policy::Origins,
-    record::{JournalLine, LogLine, State, Versions, schema_of},
+    record::{LogLine, State, Versions, audit::JournalLine, schema_of},
     report::Happening,
     sandbox::WallReport,
     tree::Change,
