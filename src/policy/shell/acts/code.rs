@@ -4,130 +4,18 @@
 //! by the names of functions around them: enough for what people write on a command line,
 //! and nothing for what hides.
 
-use super::{network::METADATA, values};
+use super::{
+    languages::{LANGUAGES, REMOVES, RUNS, WRITES},
+    literals::{backquoted, floor, lists, texts},
+    network::METADATA,
+    values,
+};
 use crate::policy::shell::{
     effect::Effect,
     place::Place,
     value::{DECODED, DOWNLOADED, UNKNOWN},
     walk::{Io, Walk},
 };
-
-/// Options after which code stands, by the beginning of a program's name.
-const LANGUAGES: [(&str, &[&str]); 24] = [
-    ("python", &["-c"]),
-    ("pypy", &["-c"]),
-    ("ipython", &["-c"]),
-    ("perl", &["-e", "-E"]),
-    ("ruby", &["-e"]),
-    ("node", &["-e", "--eval", "-p", "--print", "-pe"]),
-    ("bun", &["-e", "--eval"]),
-    ("deno", &["eval"]),
-    ("tsx", &["-e", "--eval"]),
-    ("ts-node", &["-e", "--eval"]),
-    ("php", &["-r"]),
-    ("lua", &["-e"]),
-    ("Rscript", &["-e"]),
-    ("julia", &["-e", "--eval"]),
-    ("tclsh", &["-c"]),
-    ("expect", &["-c"]),
-    ("pwsh", &["-c", "-Command", "-EncodedCommand", "-enc"]),
-    ("powershell", &["-c", "-Command", "-EncodedCommand", "-enc"]),
-    ("groovy", &["-e"]),
-    ("elixir", &["-e", "--eval"]),
-    ("ghc", &["-e"]),
-    ("emacs", &["--eval", "-eval"]),
-    ("gdb", &["-ex", "--ex", "-eval-command"]),
-    ("guile", &["-c"]),
-];
-
-/// Functions that give a text to a shell, or words to a program.
-const RUNS: [&str; 34] = [
-    "system",
-    "popen",
-    "exec",
-    "spawn",
-    "subprocess",
-    "check_call",
-    "check_output",
-    "getoutput",
-    "Popen",
-    "call(",
-    "run(",
-    "shell_exec",
-    "passthru",
-    "proc_open",
-    "pcntl_exec",
-    "qx",
-    "%x",
-    "`",
-    "Open3",
-    "IO.popen",
-    "os.execute",
-    "io.popen",
-    "child_process",
-    "execSync",
-    "execFile",
-    "ProcessBuilder",
-    "getRuntime",
-    "Deno.Command",
-    "Command::",
-    "startProcess",
-    "shell-command",
-    "shell ",
-    "Invoke-Expression",
-    "!",
-];
-/// Functions that remove.
-const REMOVES: [&str; 29] = [
-    "rmtree",
-    "remove_dir",
-    "remove_entry",
-    "rm_f",
-    "rm_rf",
-    "rm_r",
-    "rmdir",
-    "removedirs",
-    "unlink",
-    "os.remove",
-    "rmSync",
-    "rm(",
-    "rimraf",
-    "remove_tree",
-    "remove_dir_all",
-    "FileUtils.rm",
-    "File.delete",
-    "Dir.delete",
-    "delete",
-    "truncate",
-    "fs.rm",
-    "removeSync",
-    "emptyDir",
-    "Remove-Item",
-    "os.rename",
-    "shutil.move",
-    "renameSync",
-    "chmod",
-    "chown",
-];
-/// Functions that write.
-const WRITES: [&str; 16] = [
-    "write_text",
-    "write_bytes",
-    "writeFile",
-    "appendFile",
-    "File.write",
-    "IO.write",
-    "file_put_contents",
-    "'w'",
-    "\"w\"",
-    "'a'",
-    "\"a\"",
-    "'wb'",
-    "\"wb\"",
-    "'>'",
-    "'>>'",
-    "Set-Content",
-];
 
 impl Walk<'_> {
     /// Programs in other languages.
@@ -514,93 +402,4 @@ impl Walk<'_> {
             }
         }
     }
-}
-
-fn floor(text: &str, mut at: usize) -> usize {
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
-/// The quoted texts of a program.
-fn texts(code: &str) -> Vec<String> {
-    pieces(code).into_iter().filter_map(|piece| piece.ok()).collect()
-}
-
-/// A program cut into its quoted texts (`Ok`) and what stands between them (`Err`).
-fn pieces(code: &str) -> Vec<Result<String, String>> {
-    let mut all = Vec::new();
-    let mut between = String::new();
-    let mut chars = code.chars();
-    while let Some(c) = chars.next() {
-        if !matches!(c, '"' | '\'') {
-            // Perl's and Ruby's q(…), qq{…}, %q(…), and qx.
-            let opens = matches!(c, '(' | '{' | '[' | '|')
-                && (between.ends_with("qw")
-                    || between.ends_with("q")
-                    || between.ends_with("qq")
-                    || between.ends_with("qx")
-                    || between.ends_with("%x")
-                    || between.ends_with("%q"));
-            if !opens {
-                between.push(c);
-                continue;
-            }
-        }
-        let close = match c {
-            '(' => ')',
-            '{' => '}',
-            '[' => ']',
-            c => c,
-        };
-        let mut text = String::new();
-        while let Some(c) = chars.next() {
-            match c {
-                c if c == close => break,
-                '\\' => match chars.next() {
-                    Some('n') => text.push('\n'),
-                    Some('t') => text.push('\t'),
-                    Some('x') => {
-                        let digits: String = chars.by_ref().take(2).collect();
-                        text.extend(u8::from_str_radix(&digits, 16).ok().map(char::from));
-                    }
-                    Some(c) => text.push(c),
-                    None => {}
-                },
-                c => text.push(c),
-            }
-        }
-        all.push(Err(std::mem::take(&mut between)));
-        all.push(Ok(text));
-    }
-    all.push(Err(between));
-    all
-}
-
-/// Quoted texts in a row with nothing but commas between them: words of a command.
-fn lists(code: &str) -> Vec<Vec<String>> {
-    let mut all = Vec::new();
-    let mut list: Vec<String> = Vec::new();
-    for piece in pieces(code) {
-        match piece {
-            Ok(text) => list.push(text),
-            Err(between) => {
-                let joins =
-                    between.chars().all(|c| matches!(c, ',' | ' ' | '[' | '{' | '(' | '\n')) && between.contains(',');
-                if !joins {
-                    if list.len() > 1 {
-                        all.push(std::mem::take(&mut list));
-                    }
-                    list.clear();
-                }
-            }
-        }
-    }
-    all
-}
-
-/// What stands between backquotes.
-fn backquoted(code: &str) -> Vec<String> {
-    code.split('`').skip(1).step_by(2).map(str::to_owned).take(10).collect()
 }
