@@ -84,6 +84,7 @@ impl TargetArgs {
                 },
             },
             policy: Arc::new(policy),
+            signer: None,
         })
     }
 

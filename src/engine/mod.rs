@@ -14,6 +14,7 @@
 //! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
 //! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
+//! | `evidence` | what the journal says so that a stranger can check it |
 //! | `facts` | what the prompts are told |
 //! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod caps;
 mod command;
 mod drive;
 mod environment;
+mod evidence;
 mod error;
 mod explain;
 mod facts;

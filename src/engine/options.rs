@@ -7,7 +7,7 @@ use crate::{
     broker::Budget,
     names::RelPath,
     policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, Tier},
-    record::Secret,
+    record::{Secret, audit::Signer},
     tree::ExportCaps,
 };
 
@@ -164,6 +164,8 @@ pub struct TargetOptions {
     pub grants: Vec<(String, Secret)>,
     /// What this host allows, the user's flags included.
     pub policy: Arc<Policy>,
+    /// The key that signs the receipt.
+    pub signer: Option<Arc<Signer>>,
 }
 
 impl TargetOptions {

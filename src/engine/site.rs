@@ -19,6 +19,7 @@ use crate::{
     engine::{
         EngineError, NetworkOptions, PolicyLine, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
+        evidence::Evidence,
         permit,
         scratch::{self, Scratch},
         slots::{self, Slot},
@@ -54,7 +55,7 @@ const COPY_REPORT: Duration = Duration::from_millis(200);
 
 /// What a run stands on.
 pub(super) struct Site {
-    pub run: RunDir,
+    pub run: Arc<RunDir>,
     /// The target, absolute.
     pub target: PathBuf,
     pub pristine: Arc<Pristine>,
@@ -75,6 +76,7 @@ impl Site {
     pub async fn prepare(
         options: &TargetOptions,
         secrets: &[Secret],
+        evidence: &mut Evidence,
         reporter: &Reporter,
         stop: &mut Stop,
     ) -> Result<Self, EngineError> {
@@ -92,16 +94,13 @@ impl Site {
         let granted = options.grants.iter().chain(&network.secrets);
         let granted = granted.map(|(_, value)| value.clone());
         let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).collect();
-        let run = RunDir::create(&runs, &id, &secrets)?;
+        let run = Arc::new(RunDir::create(&runs, &id, &secrets)?);
         reporter.say(Happening::RunStarted {
             run: id.to_string(),
             target: target.display().to_string(),
             artifacts: run.path().display().to_string(),
         });
-        run.journal(
-            "run",
-            &json!({"id": id, "target": target, "version": env!("CARGO_PKG_VERSION")}),
-        )?;
+        evidence.begin(&run, &target)?;
         permit::keep(&options.policy, &run)?;
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
@@ -115,6 +114,7 @@ impl Site {
             "copied",
             &json!({"digest": pristine.digest, "entries": pristine.manifest.len(), "skipped": pristine.skipped}),
         )?;
+        evidence.receipt.target = Some(pristine.digest.to_string());
         for (path, why) in &pristine.skipped {
             reporter.say(Happening::Warning {
                 text: format!("not copied: {path}: {why}"),
@@ -125,6 +125,7 @@ impl Site {
             false => None,
         };
         let backend = walls::choose(&options.walls, &scratch.path().join("trial"), &run, reporter).await?;
+        evidence.walls(&backend);
         Ok(Self {
             run,
             target,
@@ -198,9 +199,8 @@ impl Site {
             disk_inodes: DISK_INODES,
             agent_mounts,
         };
-        let id = self.run.id().to_string();
         Workspace::new(
-            id,
+            self.run.clone(),
             self.pristine.clone(),
             sets,
             self.scratch.path().to_path_buf(),
