@@ -12,9 +12,11 @@ use clap::{
 };
 
 use super::{
+    audit::{AuditVerb, BundleArgs},
     containers::{GcArgs, ImageVerb},
     policy::PolicyVerb,
     retired::{LaterArgs, RetiredArgs},
+    runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
 };
 use crate::{
     engine::Unattended,
@@ -87,6 +89,18 @@ pub(super) enum Verb {
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Check the record of a run, show it, or compare two.
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Pack a finished run into one file that can be checked anywhere.
+    Bundle(BundleArgs),
+    /// List, show or remove the runs of this host.
+    #[command(subcommand)]
+    Runs(RunsVerb),
+    /// Print what differs between two steps of a run, as a git patch.
+    Diff(DiffArgs),
+    /// Lay out the tree of a step of a run.
+    Checkout(CheckoutArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
@@ -154,6 +168,9 @@ pub(super) struct TargetArgs {
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
+    /// Sign the receipt with this key (PEM, ed25519: `openssl genpkey -algorithm ed25519`).
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: Option<PathBuf>,
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
@@ -266,6 +283,9 @@ pub(super) struct RunArgs {
     /// Bring the changes to the target when the run ends as DONE.
     #[arg(long)]
     pub apply: bool,
+    /// Go on from a step of an earlier run, on its target as it was then: `RUN:3`; without a number from the last.
+    #[arg(long, value_name = "RUN[:STEP]", conflicts_with_all = ["target", "repo", "preflight_only"])]
+    pub from: Option<String>,
     #[command(flatten)]
     pub retired: RetiredArgs,
 }
@@ -293,9 +313,8 @@ pub(super) struct ApplyArgs {
     /// The tree to change [default: the run's target].
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// Directory that holds run directories [default: the XDG state directory].
-    #[arg(long, value_name = "DIR")]
-    pub artifacts_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub runs: RunsArgs,
 }
 
 #[derive(Debug, Args)]

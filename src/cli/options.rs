@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     args::{RunArgs, TargetArgs, WallArgs},
     model::Resolved,
+    runs::RunsArgs,
     surroundings::Surroundings,
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     contract,
     engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
     policy::{Limits, NetworkMode, Policy, SettingName, SettingValue},
-    record::Secret,
+    record::{Secret, audit::Signer},
 };
 
 impl TargetArgs {
@@ -84,8 +85,15 @@ impl TargetArgs {
                 },
             },
             policy: Arc::new(policy),
-            signer: None,
+            signer: self.signer()?,
         })
+    }
+
+    /// The key that signs the receipt.
+    fn signer(&self) -> Result<Option<Arc<Signer>>, EngineError> {
+        let read = self.sign_key.as_deref().map(Signer::read).transpose();
+        read.map(|signer| signer.map(Arc::new))
+            .map_err(|why| EngineError::Usage(format!("--sign-key {why}")))
     }
 
     /// What of the network is allowed. The secrets of rules are the host's variables, none
@@ -155,8 +163,14 @@ impl RunArgs {
         policy: Policy,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
+        let mut target = self.target.options(grants, policy, around)?;
+        let runs = RunsArgs::at(self.target.artifacts_dir.clone());
+        let from = self.from.as_deref().map(|name| runs.step(name)).transpose()?;
+        if let Some(from) = &from {
+            target.target = from.target()?;
+        }
         Ok(RunOptions {
-            target: self.target.options(grants, policy, around)?,
+            target,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,
@@ -182,6 +196,7 @@ impl RunArgs {
                 wall: Some(self.turn_timeout),
             },
             apply: self.apply,
+            from,
         })
     }
 

@@ -250,7 +250,9 @@ impl Evidence {
     /// The end of a run that came to no summary.
     fn end(self, run: &RunDir) -> Result<(), EngineError> {
         run.settle()?;
-        let Ending { reason, exit, detail, .. } = &self.receipt.outcome;
+        let Ending {
+            reason, exit, detail, ..
+        } = &self.receipt.outcome;
         run.journal("ended", &json!({"reason": reason, "exit": exit, "why": detail}))?;
         self.seal(run)
     }
@@ -331,7 +333,12 @@ pub(super) fn note_changes(
 }
 
 /// A turn of the agent, by its artifacts.
-pub(super) fn note_turn(run: &RunDir, base: &str, usage: &Usage, failed: Option<&TurnFailure>) -> Result<(), EngineError> {
+pub(super) fn note_turn(
+    run: &RunDir,
+    base: &str,
+    usage: &Usage,
+    failed: Option<&TurnFailure>,
+) -> Result<(), EngineError> {
     let artifact = |ending: &str| -> Result<Value, EngineError> {
         let path = run.path().join(format!("{base}.{ending}"));
         Ok(match path.exists() {

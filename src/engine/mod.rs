@@ -8,6 +8,7 @@
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
+//! | `branch` | a step of an earlier run, and the tree that it stands on |
 //! | `workspace`, `seat` | checkpoints, the sandboxes stacked on them, and the agent's place |
 //! | `judge` | one verification in a fresh sandbox |
 //! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
@@ -21,12 +22,13 @@
 
 mod actions;
 mod bootstrap;
+mod branch;
 mod caps;
 mod command;
 mod drive;
 mod environment;
-mod evidence;
 mod error;
+mod evidence;
 mod explain;
 mod facts;
 mod judge;
@@ -47,6 +49,7 @@ mod workspace;
 
 use std::path::PathBuf;
 
+pub use branch::{StepOf, checkout};
 pub use error::EngineError;
 pub use explain::{Answer, CaseLine, Enforcement, PathQuestion, explain_host, explain_path, explain_syscall};
 pub use options::{

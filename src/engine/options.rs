@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     agent::Server,
     broker::Budget,
+    engine::StepOf,
     names::RelPath,
     policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, Tier},
     record::{Secret, audit::Signer},
@@ -229,4 +230,6 @@ pub struct RunOptions {
     pub turn_budget: Budget,
     /// Bring the changes to the target when the run ends as `DONE`.
     pub apply: bool,
+    /// The step of an earlier run to go on from.
+    pub from: Option<StepOf>,
 }

@@ -9,7 +9,7 @@ use crate::{
     broker::{DoorConfig, ModelDoor, Upstream},
     contract::Plan,
     engine::{
-        EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
+        EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary,
         bootstrap::Bootstrap,
         drive::{Drive, Parts},
         evidence::{self, Evidence, Executable, Inputs},
@@ -82,15 +82,23 @@ async fn perform(
         None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
     };
     evidence.inputs = Inputs::of(options, &seeds)?;
+    let from = options.from.as_ref().map(StepOf::find).transpose()?;
+    evidence.inputs.from = options
+        .from
+        .as_ref()
+        .zip(from.as_ref())
+        .map(|(of, found)| of.line(found));
     // It is large: hashed while the target is copied.
-    let executable = found.clone().map(|path| tokio::task::spawn_blocking(move || executable(&path)));
+    let executable = found
+        .clone()
+        .map(|path| tokio::task::spawn_blocking(move || executable(&path)));
     let granted = options.target.grants.iter().map(|(_, value)| value);
     // Where the inside shares the host's network others could call the door as well.
     let door_key = Secret::new(uuid::Uuid::new_v4().simple().to_string());
     let password = options.outside.as_ref().and_then(|outside| outside.password.as_ref());
     let keys = options.api_key.iter().chain([&door_key]).chain(password);
     let secrets: Vec<_> = keys.chain(granted).cloned().collect();
-    let site = Site::prepare(&options.target, &secrets, evidence, reporter, &mut stop).await?;
+    let site = Site::prepare(&options.target, &secrets, from.as_ref(), evidence, reporter, &mut stop).await?;
     let withheld = guard::withheld()
         .into_iter()
         .filter(|path| !options.allow_repo_config.contains(path))
@@ -107,6 +115,10 @@ async fn perform(
         reporter.say(Happening::Warning { text });
         workspace.seat_outside(outside.server.clone());
     }
+    workspace.keep_steps()?;
+    if let (Some(from), Some(line)) = (&from, &evidence.inputs.from) {
+        workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
+    }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
     let bootstrap = Bootstrap::of(&workspace, &options.target)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
@@ -120,7 +132,6 @@ async fn perform(
         version: agent::version_of(found),
     });
     evidence.receipt.opencode = opencode.as_ref().and_then(|opencode| opencode.version.clone());
-    workspace.keep_steps()?;
     let mut chronicle = Chronicle::begin(&site.run, subject, opencode)?;
     let deadline = options.target.caps.deadline(began);
     let judge = Judge {

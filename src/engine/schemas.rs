@@ -14,7 +14,7 @@ use crate::{
     policy::Origins,
     record::{
         LogLine, State, Versions,
-        audit::{JournalLine, Receipt},
+        audit::{Document, JournalLine},
         schema_of,
     },
     report::Happening,
@@ -34,7 +34,7 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
             "a line of journal.jsonl",
             schema_of::<JournalLine<'_, serde_json::Value>>(),
         ),
-        ("receipt", "receipt.json", schema_of::<Receipt>()),
+        ("receipt", "receipt.json", schema_of::<Document>()),
         ("lock", "lock.json", schema_of::<Lock<'_>>()),
         ("checkpoint", "checkpoints/NNNN.json", schema_of::<Step>()),
         ("verification", "iter_NNNN/summary.json", schema_of::<Verification>()),

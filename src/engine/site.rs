@@ -19,6 +19,7 @@ use crate::{
     engine::{
         EngineError, NetworkOptions, PolicyLine, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
+        branch,
         evidence::Evidence,
         permit,
         scratch::{self, Scratch},
@@ -32,11 +33,11 @@ use crate::{
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{self, Backend},
-    tree::{Cache, CopyLimits, EntryKind, Pristine},
+    tree::{Cache, Content, CopyLimits, EntryKind, Pristine},
 };
 
 /// Bounds on the copied target.
-const COPY: CopyLimits = CopyLimits {
+pub(super) const COPY: CopyLimits = CopyLimits {
     max_files: 2_000_000,
     max_bytes: 64 << 30,
 };
@@ -76,6 +77,7 @@ impl Site {
     pub async fn prepare(
         options: &TargetOptions,
         secrets: &[Secret],
+        from: Option<&branch::Found>,
         evidence: &mut Evidence,
         reporter: &Reporter,
         stop: &mut Stop,
@@ -107,7 +109,7 @@ impl Site {
         let slot = slots::take(&cache.join("slots"), options.jobs, reporter, stop).await?;
         let scratch = Scratch::make(&cache.join("scratch"), &id)?;
         let (cache, pristine) = tokio::select! {
-            copied = copy(cache.join("targets"), target.clone(), reporter.clone()) => copied?,
+            copied = copy(cache.join("targets"), target.clone(), from.map(branch::Found::target), reporter.clone()) => copied?,
             signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
         };
         run.journal(
@@ -241,7 +243,13 @@ fn target(given: &Path) -> Result<PathBuf, EngineError> {
     }
 }
 
-async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<(Cache, Pristine), EngineError> {
+/// The target's copy; with `digest` the tree that is called so, wherever it is.
+async fn copy(
+    cache: PathBuf,
+    target: PathBuf,
+    digest: Option<Content>,
+    reporter: Reporter,
+) -> Result<(Cache, Pristine), EngineError> {
     let copied = tokio::task::spawn_blocking(move || {
         let owner = sandbox::owner().map(|id| (id, id));
         let cache = Cache::open(&cache, owner)?;
@@ -259,7 +267,10 @@ async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<(Ca
                 reporter.say(Happening::Copying { files, bytes });
             }
         };
-        let pristine = cache.pristine(&target, &COPY, &progress)?;
+        let pristine = match digest {
+            Some(digest) => branch::base_of(&cache, digest, Some(&target))?,
+            None => cache.pristine(&target, &COPY, &progress)?,
+        };
         cache.prune(CACHE_BYTES)?;
         Ok::<_, EngineError>((cache, pristine))
     });

@@ -242,7 +242,10 @@ impl Drive<'_> {
             Err(other) => return Err(other),
         };
         self.waited += began.elapsed();
-        let settled = self.settle(Phase::FixOrReplan, "actions", false).await?.unwrap_or_default();
+        let settled = self
+            .settle(Phase::FixOrReplan, "actions", false)
+            .await?
+            .unwrap_or_default();
         self.keep_evidence("actions", &name, Phase::FixOrReplan, &settled)?;
         done.violations = settled.violations();
         if self.parts.workspace.desk().is_none() {

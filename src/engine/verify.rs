@@ -42,7 +42,7 @@ async fn perform(
 ) -> Result<Outcome, EngineError> {
     let began = Instant::now();
     let secrets: Vec<_> = options.grants.iter().map(|(_, value)| value.clone()).collect();
-    let site = Site::prepare(options, &secrets, evidence, reporter, &mut stop).await?;
+    let site = Site::prepare(options, &secrets, None, evidence, reporter, &mut stop).await?;
     // No agent ever looks at it; what a bootstrap may write is the same as in a run.
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
     let mut workspace = site.workspace(options, &plan, guard::withheld(), Vec::new())?;
@@ -106,6 +106,7 @@ async fn perform(
     summary.metrics = verification.metrics;
     summary.walls = verification.walls;
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    evidence.take(&workspace);
     drop(workspace);
     site.close_egress(reporter).await?;
     site.scratch.remove()?;

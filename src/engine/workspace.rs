@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     agent::{Desk, Server},
     broker::EgressDoor,
-    engine::{EngineError, evidence::Walled, seat::Seat},
+    engine::{EngineError, branch::Found, evidence::Walled, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
     policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
@@ -146,6 +146,13 @@ impl Workspace {
     pub fn keep_steps(&mut self) -> Result<(), EngineError> {
         self.steps = Some(StepWriter::new(self.run.path(), self.copied.digest));
         self.keep_step("start")
+    }
+
+    /// Goes on from a step of an earlier run over the same tree.
+    pub fn go_on(&mut self, from: &Found, label: &str) -> Result<(), EngineError> {
+        let dir = self.next_dir("checkpoint");
+        self.current = from.state(&self.base, &dir)?;
+        self.keep_step(label)
     }
 
     /// Keeps the accepted state, where they are kept.
