@@ -203,14 +203,12 @@ fn remove(path: &Path) -> Result<(), EngineError> {
 fn prune(all: &[Listed], retention: &Retention, dry_run: bool, reporter: &Reporter) -> Result<u8, EngineError> {
     let mut gone = Vec::new();
     for run in retention.surplus(all) {
-        match record::remove(&run.path) {
+        let removed = if dry_run { Ok(()) } else { record::remove(&run.path) };
+        match removed {
+            Ok(()) => gone.push(run),
             // One that another process took up meanwhile.
-            Err(RecordError::Alive(_)) if !dry_run => {}
-            _ if dry_run => gone.push(run),
-            removed => {
-                removed?;
-                gone.push(run);
-            }
+            Err(RecordError::Alive(_)) => {}
+            Err(other) => return Err(other.into()),
         }
     }
     let bytes: u64 = gone.iter().map(|run| run.bytes).sum();
@@ -260,7 +258,7 @@ fn show(path: &Path, reporter: &Reporter) -> Result<u8, EngineError> {
         .map(|step| json!({"number": step.number, "label": step.label, "state": step.state, "changes": step.changes.len()}))
         .collect();
     let mut text = lines(&[&listed]);
-    let _ = writeln!(text, "{}", path.display());
+    let _ = writeln!(text, "  {}", path.display());
     for step in steps.all() {
         let _ = writeln!(
             text,

@@ -121,7 +121,11 @@ impl Inputs {
         });
         Ok(Self {
             goal: Some(Digest::of(options.goal.as_bytes())),
-            model: Some(options.model.to_string()),
+            model: Some(match &options.model {
+                // Its hash says which.
+                ModelChoice::Cassette(_) => "cassette".to_owned(),
+                model => model.to_string(),
+            }),
             cassette,
             seeds: seeds.collect(),
             ..Self::of_target(&options.target)
