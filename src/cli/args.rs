@@ -14,8 +14,10 @@ use clap::{
 use super::{
     audit::{AuditVerb, BundleArgs},
     containers::{GcArgs, ImageVerb},
+    fetch::FetchArgs,
     policy::PolicyVerb,
-    retired::{LaterArgs, RetiredArgs},
+    reports::{Ci, ReportArgs},
+    retired::RetiredArgs,
     runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
 };
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 28] = [
+pub(super) const CONFIG_KEYS: [&str; 33] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -55,6 +57,11 @@ pub(super) const CONFIG_KEYS: [&str; 28] = [
     "max_tokens",
     "turn_max_calls",
     "turn_max_tokens",
+    "fetch_timeout",
+    "fetch_max_bytes",
+    "fetch_max_unpacked",
+    "hf_max_total",
+    "hf_max_file",
 ];
 /// Those of them that are paths; relative ones would mean another place in every directory.
 pub(super) const PATH_KEYS: [&str; 2] = ["opencode_bin", "artifacts_dir"];
@@ -101,6 +108,8 @@ pub(super) enum Verb {
     Diff(DiffArgs),
     /// Lay out the tree of a step of a run.
     Checkout(CheckoutArgs),
+    /// Show what a run did: a page to read, or a file for another program.
+    Report(ReportArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
@@ -138,7 +147,7 @@ pub(super) struct WallArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The repository: a local directory. It is copied; nothing in it is ever written.
+    /// A directory, an archive, a URL of either, a git URL, OWNER/REPO of GitHub, or hf:NAME; copied, and never written.
     #[arg(default_value = ".")]
     target: PathBuf,
     /// The same as TARGET.
@@ -212,8 +221,11 @@ pub(super) struct TargetArgs {
     /// What one sandbox may write to its workspace.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
+    /// Whether a job of a CI service is told at the end: annotations on standard error, a summary in its file.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub ci: Ci,
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub fetch: FetchArgs,
 }
 
 #[derive(Debug, Args)]
@@ -337,7 +349,7 @@ pub(super) struct SchemaArgs {
 }
 
 impl TargetArgs {
-    /// The repository.
+    /// The target, as it was written.
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
@@ -363,7 +375,7 @@ impl Verb {
 }
 
 /// Seconds, at least one.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),

@@ -13,8 +13,9 @@ use crate::{
     broker::Budget,
     contract,
     engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
-    policy::{Limits, NetworkMode, Policy, SettingName, SettingValue},
+    policy::{Limits, Policy, SettingName, SettingValue},
     record::{Secret, audit::Signer},
+    source::{Endpoints, Target},
 };
 
 impl TargetArgs {
@@ -23,6 +24,8 @@ impl TargetArgs {
         let seconds = |name, time: Option<Duration>| Some((name, SettingValue::Number(time?.as_secs())));
         [
             Some((SettingName::MinTier, SettingValue::Tier(self.walls.min_tier))),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
             Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
             Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
             Some((SettingName::Processes, SettingValue::Number(self.processes))),
@@ -42,10 +45,12 @@ impl TargetArgs {
     /// `grants`: the variables that stages get.
     ///
     /// # Errors
-    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
+    /// [`EngineError::Usage`] for a flag that is not taken.
     pub fn options(
         &self,
         grants: Vec<(String, Secret)>,
+        target: Target,
+        endpoints: Endpoints,
         policy: Policy,
         around: &Surroundings,
     ) -> Result<TargetOptions, EngineError> {
@@ -53,8 +58,10 @@ impl TargetArgs {
         let seconds = |name| number(name).map(Duration::from_secs);
         let (limits, time) = (Limits::default(), StageTime::default());
         Ok(TargetOptions {
-            network: self.network(&policy, around)?,
-            target: self.target().to_path_buf(),
+            network: self.network(&policy, around),
+            target,
+            fetch: self.fetch.options()?,
+            endpoints,
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
             // Who names a file means it.
@@ -98,14 +105,8 @@ impl TargetArgs {
 
     /// What of the network is allowed. The secrets of rules are the host's variables, none
     /// of a file that lies in the target.
-    fn network(&self, policy: &Policy, around: &Surroundings) -> Result<NetworkOptions, EngineError> {
+    fn network(&self, policy: &Policy, around: &Surroundings) -> NetworkOptions {
         let rules = policy.network();
-        if let (false, Some(first)) = (rules.mode == Some(NetworkMode::Allow), self.allow_hosts.first()) {
-            return Err(EngineError::Usage(format!(
-                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
-            )));
-        }
-        rules.check().map_err(|why| EngineError::Usage(why.to_string()))?;
         let names = rules
             .rules
             .iter()
@@ -113,11 +114,11 @@ impl TargetArgs {
         let secrets = names
             .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
             .collect();
-        Ok(NetworkOptions {
+        NetworkOptions {
             rules,
             resolver: self.resolver,
             secrets,
-        })
+        }
     }
 }
 
@@ -158,16 +159,14 @@ impl RunArgs {
     /// was not allowed, or cannot be there.
     pub fn options(
         &self,
-        grants: Vec<(String, Secret)>,
+        mut target: TargetOptions,
         model: Resolved,
-        policy: Policy,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
-        let mut target = self.target.options(grants, policy, around)?;
         let runs = RunsArgs::at(self.target.artifacts_dir.clone());
         let from = self.from.as_deref().map(|name| runs.step(name)).transpose()?;
         if let Some(from) = &from {
-            target.target = from.target()?;
+            target.target = from.target(&target.endpoints)?;
         }
         Ok(RunOptions {
             target,

@@ -1,14 +1,17 @@
 //! A step of an earlier run: found, laid out as a tree, and gone on from.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
 
 use crate::{
     engine::{EngineError, evidence::FromLine, scratch, site::COPY},
-    record, sandbox,
-    tree::{self, Cache, Checkpoint, Content, Pristine, Step, Steps},
+    record::{self, audit},
+    sandbox,
+    source::{Endpoints, Obtained, Target},
+    tree::{self, Cache, Checkpoint, Pristine, Step, Steps},
 };
 
 /// A step of a run.
@@ -22,6 +25,7 @@ pub struct StepOf {
 
 /// A step that was found.
 pub(super) struct Found {
+    run: PathBuf,
     steps: Steps,
     step: Step,
 }
@@ -38,7 +42,11 @@ impl StepOf {
         let step = usize::try_from(number).ok().and_then(|at| all.get(at)).cloned();
         let shown = self.run.display();
         match (step, all.len()) {
-            (Some(step), _) => Ok(Found { steps, step }),
+            (Some(step), _) => Ok(Found {
+                run: self.run.clone(),
+                steps,
+                step,
+            }),
             (None, 0) => Err(EngineError::Usage(format!(
                 "{shown} has kept no steps: it was no run with an agent"
             ))),
@@ -53,9 +61,15 @@ impl StepOf {
     ///
     /// # Errors
     /// [`EngineError::Usage`] where its record does not name one.
-    pub fn target(&self) -> Result<PathBuf, EngineError> {
-        let named = record::target_of(&self.run).map(PathBuf::from);
-        named.ok_or_else(|| EngineError::Usage(format!("{} names no target", self.run.display())))
+    pub fn target(&self, endpoints: &Endpoints) -> Result<Target, EngineError> {
+        let named = record::target_of(&self.run);
+        let named = named.ok_or_else(|| EngineError::Usage(format!("{} names no target", self.run.display())))?;
+        match Target::parse(OsStr::new(&named), endpoints) {
+            Ok(found) => Ok(found.target),
+            // A directory that is gone: the cache may still have what it held.
+            Err(_) if named.starts_with('/') => Ok(Target::Directory(named.into())),
+            Err(why) => Err(why.into()),
+        }
     }
 
     /// What the first record says of it.
@@ -70,9 +84,27 @@ impl StepOf {
 }
 
 impl Found {
-    /// The digest of the tree that the step stands on.
-    pub fn target(&self) -> Content {
-        self.step.target
+    /// The tree that the step stands on, where the cache has it.
+    pub fn held(&self, cache: &Cache) -> Result<Option<Obtained>, EngineError> {
+        let Some(pristine) = cache.held(self.step.target)? else {
+            return Ok(None);
+        };
+        let provenance = audit::first_of(&self.run, "obtained")?;
+        Ok(provenance.map(|provenance| Obtained { pristine, provenance }))
+    }
+
+    /// Whether a tree is the one that the step stands on.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] where it is another.
+    pub fn stands_on(&self, pristine: &Pristine) -> Result<(), EngineError> {
+        match pristine.digest == self.step.target {
+            true => Ok(()),
+            false => Err(EngineError::Usage(format!(
+                "the target has changed since the run: it was {}, and is {}; what it was is not in the cache any more",
+                self.step.target, pristine.digest
+            ))),
+        }
     }
 
     /// The step's state over its tree, its layer at `dir`.
@@ -81,8 +113,9 @@ impl Found {
     }
 }
 
-/// The tree of a digest: from the cache, else from a directory that still is as it was.
-pub(super) fn base_of(cache: &Cache, digest: Content, target: Option<&Path>) -> Result<Pristine, EngineError> {
+/// The tree of a step: from the cache, else from a directory that still is as it was.
+fn base_of(cache: &Cache, found: &Found, target: Option<&Path>) -> Result<Pristine, EngineError> {
+    let digest = found.step.target;
     if let Some(held) = cache.held(digest)? {
         return Ok(held);
     }
@@ -120,9 +153,9 @@ pub fn checkout(of: &StepOf, to: &Path, base: Option<&Path>) -> Result<Step, Eng
     let trees = Cache::open(&cache.join("targets"), sandbox::owner().map(|id| (id, id)))?;
     let target = match base {
         Some(base) => Some(base.to_path_buf()),
-        None => of.target().ok(),
+        None => record::target_of(&of.run).map(PathBuf::from),
     };
-    let pristine = base_of(&trees, found.target(), target.as_deref())?;
+    let pristine = base_of(&trees, &found, target.as_deref())?;
     let part = tempfile::Builder::new().prefix("checkout-").tempdir_in(&cache);
     let part = part.map_err(io(format!("make a directory in {}", cache.display())))?;
     let state = found.state(&pristine, &part.path().join("layer"))?;

@@ -32,6 +32,7 @@ mod evidence;
 mod explain;
 mod facts;
 mod judge;
+mod lint;
 mod options;
 mod permit;
 mod run;

@@ -9,6 +9,7 @@ use crate::{
     names::RelPath,
     policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, Tier},
     record::{Secret, audit::Signer},
+    source::{Endpoints, FetchOptions, Target},
     tree::ExportCaps,
 };
 
@@ -137,8 +138,12 @@ impl fmt::Display for ModelChoice {
 /// Options that `run` and `verify` share.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
-    /// The repository: a local directory.
-    pub target: PathBuf,
+    /// What it is about.
+    pub target: Target,
+    /// How that is fetched.
+    pub fetch: FetchOptions,
+    /// Servers that short names mean, and their keys.
+    pub endpoints: Endpoints,
     /// Acceptance command; wins over the contract's tests.
     pub test_cmd: Option<String>,
     /// The contract's path in the tree.

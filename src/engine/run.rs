@@ -23,7 +23,7 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    policy::{NetworkMode, SettingName},
+    policy::{NetworkMode, SettingName, SettingValue},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{Wall, WallState},
@@ -63,14 +63,14 @@ async fn perform(
     evidence: &mut Evidence,
 ) -> Result<Outcome, EngineError> {
     let began = Instant::now();
-    if options.target.network.rules.mode == Some(NetworkMode::None)
-        && let ModelChoice::Endpoint { base_url, .. } = &options.model
-    {
-        return Err(EngineError::Usage(format!(
-            "--network none lets nothing out, and the model is at {base_url}: allow its calls with --network model, or \
-             play a cassette (--model cassette:FILE)"
-        )));
+    if options.apply && options.target.target.directory().is_none() {
+        return Err(EngineError::Usage(
+            "--apply brings the changes to the target, which has to be a directory of this host then; \
+             `opencode-fsm apply latest --to DIR` brings them to one"
+                .to_owned(),
+        ));
     }
+    model_is_reached(options)?;
     let seeds = options
         .seeds
         .iter()
@@ -293,8 +293,11 @@ async fn perform(
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     site.scratch.remove()?;
     if options.apply && done {
-        apply(site.run.path(), &site.target)?;
-        summary.applied = true;
+        // Who asked for it named a directory ([`RunOptions::apply`]).
+        if let Some(target) = site.target.directory() {
+            apply(site.run.path(), target)?;
+            summary.applied = true;
+        }
     }
     summary.conclude(&site.run, reporter)
 }
@@ -305,6 +308,23 @@ fn executable(path: &Path) -> Result<Executable, EngineError> {
         version: agent::version_of(path),
         sha256: evidence::digest_of(path)?,
     })
+}
+
+/// Whether calls to the model may leave this host.
+fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
+    let said = options.target.policy.setting(SettingName::Network);
+    match (said, &options.model) {
+        (Some(said), ModelChoice::Endpoint { base_url, .. })
+            if said.value == SettingValue::Network(NetworkMode::None) =>
+        {
+            let at = &said.origin;
+            Err(EngineError::Usage(format!(
+                "the network is `none` ({at}), which lets nothing out, and the model is at {base_url}: allow its calls \
+                 with --network model, or play a cassette (--model cassette:FILE)"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
@@ -423,5 +443,11 @@ pub fn target_of(run: &Path) -> Result<std::path::PathBuf, EngineError> {
     })?;
     let summary: Summary =
         serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
-    Ok(summary.target.into())
+    match summary.is_of_a_directory() {
+        true => Ok(summary.target.into()),
+        false => Err(EngineError::Usage(format!(
+            "the run was about {}, which is no directory of this host; name the tree to change with --to",
+            summary.target
+        ))),
+    }
 }

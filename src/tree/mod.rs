@@ -16,7 +16,7 @@
 //! | `steps` | accepted states kept with a run, and what differs between them |
 //! | `inventory` | what a directory of records holds |
 //! | `archive` | archives of our own, the same bytes every time |
-//! | `tar_reader` | hostile archives |
+//! | `unpack`, `tar_reader`, `zip_reader` | hostile archives |
 
 mod apply;
 mod archive;
@@ -44,7 +44,9 @@ mod state;
 mod steps;
 mod survey;
 pub mod tar_reader;
+mod unpack;
 mod walk;
+pub mod zip_reader;
 
 #[cfg(test)]
 mod tests;
@@ -67,3 +69,4 @@ pub use patch::patch;
 pub use pristine::Pristine;
 pub use remove::{remove_all, usage};
 pub use steps::{Kept, Step, StepWriter, Steps};
+pub use unpack::{ArchiveLimits, Unpacked};

@@ -78,7 +78,7 @@ impl Server {
 
     /// Plain HTTP: answers with the request as it came; `/zeros/N` with so many zeros.
     pub async fn http() -> Self {
-        Self::start(|stream, heard| answer(stream, heard)).await
+        Self::start(answer).await
     }
 
     /// The same over TLS; says for whom each connection was.

@@ -39,7 +39,7 @@ pub(super) async fn perform(args: &ExplainArgs, reporter: &Reporter, mut stop: S
         questions::tell(&answer, reporter);
         return Ok(0);
     }
-    let judge = Judge::shipped().map_err(|why| EngineError::Usage(why.to_string()))?;
+    let judge = Judge::new(&policy);
     if args.stdin {
         let face = reporter.face();
         let answering = tokio::task::spawn_blocking(move || batch::answer(&judge, io::stdin(), io::stdout(), face));

@@ -1,10 +1,12 @@
 //! What becomes of a system call.
 
+use syscalls::Sysno;
+
 use super::{Answer, CaseLine, in_each};
 use crate::{
     document::shown,
     engine::EngineError,
-    sandbox::seccomp::{Action, Case, Network, Through, decide, decided_at, engine_lets_through, named},
+    sandbox::seccomp::{Action, Case, Network, Through, decide, decided_at, engine_lets_through, is_unfiltered, named},
 };
 
 /// What becomes of a system call of a command inside, by the filters that it runs under.
@@ -13,6 +15,9 @@ use crate::{
 /// [`EngineError::Usage`] for a name that no call has.
 pub fn explain_syscall(name: &str) -> Result<Answer, EngineError> {
     let call = named(name).map_err(|why| EngineError::Usage(format!("--syscall {}: {why}", shown(name))))?;
+    if is_unfiltered(call) {
+        return Ok(probes_own(call));
+    }
     let (private, shared) = (decide(Network::Private, call), decide(Network::Shared, call));
     let verdict = match (judged(&private), judged(&shared)) {
         (Some(one), Some(other)) if one == other => word(one),
@@ -58,6 +63,26 @@ pub fn explain_syscall(name: &str) -> Result<Answer, EngineError> {
         cases: cases.collect(),
         enforced_by,
     })
+}
+
+/// A call that the kernel keeps for the trampolines of its probes.
+fn probes_own(call: Sysno) -> Answer {
+    Answer {
+        subject: format!("system call {call} ({})", call.id()),
+        verdict: "deny",
+        rule: "the kernel".to_owned(),
+        because: "newer kernels ask no filter about it: it is for the trampolines of probes, and anybody else who \
+                  makes it gets an error or is killed; older ones ask the filter, which does not know it"
+            .to_owned(),
+        at: decided_at(call),
+        cases: Vec::new(),
+        enforced_by: in_each(|_| {
+            (
+                "fails, or the process is killed".to_owned(),
+                "the kernel itself".to_owned(),
+            )
+        }),
+    }
 }
 
 /// The one end that all cases have.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Read, path::Path};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
@@ -209,15 +209,32 @@ pub fn open(place: &Place) -> Result<Records<Box<dyn Read + '_>>, AuditError> {
 /// # Errors
 /// When there is no chain, or its first record names no run.
 pub fn run_of(dir: &Path) -> Result<String, AuditError> {
+    #[derive(Deserialize)]
+    struct Begun {
+        id: RunId,
+    }
+    match first_of::<Begun>(dir, "run")? {
+        Some(begun) => Ok(begun.id.to_string()),
+        None => {
+            let source = std::io::Error::other("its first record names no run");
+            Err(AuditError::io("read", &dir.join(JOURNAL), source))
+        }
+    }
+}
+
+/// The fields of a run's first record of a kind, where they can be read; nothing is checked.
+///
+/// # Errors
+/// When there is no chain, or it cannot be read.
+pub fn first_of<T: DeserializeOwned>(dir: &Path, event: &str) -> Result<Option<T>, AuditError> {
     let place = Place::Directory(dir.to_path_buf());
     let mut records = open(&place)?;
-    let first = next(&mut records)?;
-    let fields: Option<Value> = first.and_then(|record| serde_json::from_str(record.fields.get()).ok());
-    let id = fields.and_then(|fields| fields["id"].as_str()?.parse::<RunId>().ok());
-    id.map(|id| id.to_string()).ok_or_else(|| {
-        let source = std::io::Error::other("its first record names no run");
-        AuditError::io("read", &dir.join(JOURNAL), source)
-    })
+    while let Some(record) = next(&mut records)? {
+        if record.event == event {
+            return Ok(serde_json::from_str(record.fields.get()).ok());
+        }
+    }
+    Ok(None)
 }
 
 /// The next record of a chain that is read without checking it; nothing after the last that is one.

@@ -26,7 +26,7 @@ use std::{fmt, io, path::Path};
 use serde::Serialize;
 
 pub use chain::{COURSE, Chain, JOURNAL, JournalLine, Link, VERSION};
-pub use diff::{Comparison, Difference, Parting, diff, next, open, run_of};
+pub use diff::{Comparison, Difference, Parting, diff, first_of, next, open, run_of};
 pub use digest::Digest;
 pub use place::{Place, is_held};
 pub use receipt::{Document, Ending, RECEIPT, RECEIPT_VERSION, Receipt, SignerLine, StateLine};

@@ -122,6 +122,13 @@ pub fn named(name: &str) -> Result<Sysno, String> {
     Sysno::from_str(name).map_err(|_| "no system call of x86_64 has that name".to_owned())
 }
 
+/// Calls that newer kernels ask no filter about (kernel/seccomp.c, `seccomp_uprobe_exception`):
+/// they are made by the trampoline of a probe, and from anywhere else they do nothing but
+/// fail, or end the process.
+pub fn is_unfiltered(call: Sysno) -> bool {
+    matches!(call, Sysno::uretprobe | Sysno::uprobe)
+}
+
 /// What the filter of commands says of a call: every way through it.
 pub fn decide(network: Network, call: Sysno) -> Vec<Case> {
     ways(&compile(network), call.id() as u32)
@@ -138,10 +145,7 @@ fn ways(program: &[u8], number: u32) -> Vec<Case> {
     let mut ends = Vec::new();
     let mut open = vec![(0usize, Word::Known(0), Vec::<Condition>::new())];
     while let Some((mut at, mut word, mut when)) = open.pop() {
-        loop {
-            let Some((code, yes, no, value)) = instruction(program, at) else {
-                break;
-            };
+        while let Some((code, yes, no, value)) = instruction(program, at) {
             let test = match code {
                 LD_W_ABS => {
                     word = load(value, number);

@@ -17,7 +17,9 @@ use std::{
 use syscalls::Sysno;
 
 pub use container::profile;
-pub use decide::{Action, Case, Condition, Test, Through, decide, decided_at, engine_lets_through, named};
+pub use decide::{
+    Action, Case, Condition, Test, Through, decide, decided_at, engine_lets_through, is_unfiltered, named,
+};
 
 const ALLOWED: &str = include_str!("allow.txt");
 
