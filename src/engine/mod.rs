@@ -52,7 +52,10 @@ use std::path::PathBuf;
 
 pub use branch::{StepOf, checkout};
 pub use error::EngineError;
-pub use explain::{Answer, CaseLine, Enforcement, PathQuestion, explain_host, explain_path, explain_syscall};
+pub use explain::{
+    Answer, CaseLine, CommandAnswer, Enforcement, PathQuestion, explain_command, explain_host, explain_path,
+    explain_syscall,
+};
 pub use options::{
     Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions,
 };
