@@ -12,9 +12,14 @@ use clap::{
 };
 
 use super::{
+    audit::{AuditVerb, BundleArgs},
     containers::{GcArgs, ImageVerb},
+    fetch::FetchArgs,
+    paper::{CompletionsArgs, ManArgs},
     policy::PolicyVerb,
-    retired::{LaterArgs, RetiredArgs},
+    reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
+    retired::RetiredArgs,
+    runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
 };
 use crate::{
     engine::Unattended,
@@ -24,7 +29,7 @@ use crate::{
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 28] = [
+pub(super) const CONFIG_KEYS: [&str; 33] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -53,6 +58,11 @@ pub(super) const CONFIG_KEYS: [&str; 28] = [
     "max_tokens",
     "turn_max_calls",
     "turn_max_tokens",
+    "fetch_timeout",
+    "fetch_max_bytes",
+    "fetch_max_unpacked",
+    "hf_max_total",
+    "hf_max_file",
 ];
 /// Those of them that are paths; relative ones would mean another place in every directory.
 pub(super) const PATH_KEYS: [&str; 2] = ["opencode_bin", "artifacts_dir"];
@@ -87,6 +97,24 @@ pub(super) enum Verb {
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Check the record of a run, show it, or compare two.
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Pack a finished run into one file that can be checked anywhere.
+    Bundle(BundleArgs),
+    /// List, show or remove the runs of this host.
+    #[command(subcommand)]
+    Runs(RunsVerb),
+    /// Print what differs between two steps of a run, as a git patch.
+    Diff(DiffArgs),
+    /// Lay out the tree of a step of a run.
+    Checkout(CheckoutArgs),
+    /// Show what a run did: a page to read, or a file for another program.
+    Report(ReportArgs),
+    /// Bring out what the agent saw and did, for programs that learn from it.
+    Export(ExportArgs),
+    /// Show a run in the browser: its page and its files, on the loopback only.
+    View(ViewArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
@@ -101,6 +129,10 @@ pub(super) enum Verb {
     Image(ImageVerb),
     /// Remove what dead runs left behind: containers, volumes, scratch directories.
     Gc(GcArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory; without one, print the first.
+    Man(ManArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }
@@ -124,7 +156,7 @@ pub(super) struct WallArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The repository: a local directory. It is copied; nothing in it is ever written.
+    /// A directory, an archive, a URL of either, a git URL, OWNER/REPO of GitHub, or hf:NAME; copied, and never written.
     #[arg(default_value = ".")]
     target: PathBuf,
     /// The same as TARGET.
@@ -154,6 +186,9 @@ pub(super) struct TargetArgs {
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
+    /// Sign the receipt with this key (PEM, ed25519: `openssl genpkey -algorithm ed25519`).
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: Option<PathBuf>,
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
@@ -195,8 +230,11 @@ pub(super) struct TargetArgs {
     /// What one sandbox may write to its workspace.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
+    /// Whether a job of a CI service is told at the end: annotations on standard error, a summary in its file.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub ci: Ci,
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub fetch: FetchArgs,
 }
 
 #[derive(Debug, Args)]
@@ -266,6 +304,9 @@ pub(super) struct RunArgs {
     /// Bring the changes to the target when the run ends as DONE.
     #[arg(long)]
     pub apply: bool,
+    /// Go on from a step of an earlier run, on its target as it was then: `RUN:3`; without a number from the last.
+    #[arg(long, value_name = "RUN[:STEP]", conflicts_with_all = ["target", "repo", "preflight_only"])]
+    pub from: Option<String>,
     #[command(flatten)]
     pub retired: RetiredArgs,
 }
@@ -293,9 +334,8 @@ pub(super) struct ApplyArgs {
     /// The tree to change [default: the run's target].
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// Directory that holds run directories [default: the XDG state directory].
-    #[arg(long, value_name = "DIR")]
-    pub artifacts_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub runs: RunsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -318,7 +358,7 @@ pub(super) struct SchemaArgs {
 }
 
 impl TargetArgs {
-    /// The repository.
+    /// The target, as it was written.
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
@@ -344,7 +384,7 @@ impl Verb {
 }
 
 /// Seconds, at least one.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),

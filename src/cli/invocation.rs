@@ -16,7 +16,7 @@ use crate::{
 /// Keys whose variables say more than one value, and are read by [`super::model`].
 const RESOLVED: [&str; 2] = ["model", "base_url"];
 /// Flags that a variable gives as well, and its name.
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("max_cmd", "AIDER_FSM_MAX_CMD_SECONDS"),
     ("max_total", "AIDER_FSM_MAX_TOTAL_SECONDS"),
     ("max_run", "AIDER_FSM_MAX_RUN_SECONDS"),
@@ -24,6 +24,9 @@ const VARIABLES: [(&str, &str); 7] = [
     ("sandbox", "OPENCODE_FSM_SANDBOX"),
     ("image", "OPENCODE_FSM_IMAGE"),
     ("jobs", "OPENCODE_FSM_JOBS"),
+    ("fetch_timeout", "AIDER_FSM_GIT_CLONE_TIMEOUT_SECONDS"),
+    ("hf_max_total", "AIDER_FSM_HF_MAX_TOTAL_BYTES"),
+    ("hf_max_file", "AIDER_FSM_HF_MAX_FILE_BYTES"),
 ];
 
 /// What a contract says something about, too: a policy's word is no flag's
@@ -182,6 +185,10 @@ fn filled(mut verb: Command, fillings: &BTreeMap<&'static str, Setting<String>>)
             let value = setting.value.clone();
             verb = verb.mut_arg(key, |arg| arg.default_value(value));
         }
+    }
+    let further: Vec<String> = verb.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    for name in further {
+        verb = verb.mut_subcommand(name, |verb| filled(verb, fillings));
     }
     verb
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     args::{RunArgs, TargetArgs, WallArgs},
     model::Resolved,
+    runs::RunsArgs,
     surroundings::Surroundings,
 };
 use crate::{
@@ -13,7 +14,8 @@ use crate::{
     contract,
     engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
     policy::{Limits, Policy, SettingName, SettingValue},
-    record::Secret,
+    record::{Secret, audit::Signer},
+    source::{Endpoints, Target},
 };
 
 impl TargetArgs {
@@ -32,6 +34,8 @@ impl TargetArgs {
             seconds(SettingName::Stage, self.max_total),
             seconds(SettingName::Run, self.max_run),
             seconds(SettingName::Silence, self.max_silence),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
         ]
         .into_iter()
         .flatten()
@@ -39,13 +43,25 @@ impl TargetArgs {
     }
 
     /// `grants`: the variables that stages get.
-    pub fn options(&self, grants: Vec<(String, Secret)>, policy: Policy, around: &Surroundings) -> TargetOptions {
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for a flag that is not taken.
+    pub fn options(
+        &self,
+        grants: Vec<(String, Secret)>,
+        target: Target,
+        endpoints: Endpoints,
+        policy: Policy,
+        around: &Surroundings,
+    ) -> Result<TargetOptions, EngineError> {
         let number = |name| policy.number(name);
         let seconds = |name| number(name).map(Duration::from_secs);
         let (limits, time) = (Limits::default(), StageTime::default());
-        TargetOptions {
+        Ok(TargetOptions {
             network: self.network(&policy, around),
-            target: self.target().to_path_buf(),
+            target,
+            fetch: self.fetch.options()?,
+            endpoints,
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
             // Who names a file means it.
@@ -76,7 +92,15 @@ impl TargetArgs {
                 },
             },
             policy: Arc::new(policy),
-        }
+            signer: self.signer()?,
+        })
+    }
+
+    /// The key that signs the receipt.
+    fn signer(&self) -> Result<Option<Arc<Signer>>, EngineError> {
+        let read = self.sign_key.as_deref().map(Signer::read).transpose();
+        read.map(|signer| signer.map(Arc::new))
+            .map_err(|why| EngineError::Usage(format!("--sign-key {why}")))
     }
 
     /// What of the network is allowed. The secrets of rules are the host's variables, none
@@ -135,13 +159,17 @@ impl RunArgs {
     /// was not allowed, or cannot be there.
     pub fn options(
         &self,
-        grants: Vec<(String, Secret)>,
+        mut target: TargetOptions,
         model: Resolved,
-        policy: Policy,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
+        let runs = RunsArgs::at(self.target.artifacts_dir.clone());
+        let from = self.from.as_deref().map(|name| runs.step(name)).transpose()?;
+        if let Some(from) = &from {
+            target.target = from.target(&target.endpoints)?;
+        }
         Ok(RunOptions {
-            target: self.target.options(grants, policy, around),
+            target,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,
@@ -167,6 +195,7 @@ impl RunArgs {
                 wall: Some(self.turn_timeout),
             },
             apply: self.apply,
+            from,
         })
     }
 

@@ -6,9 +6,9 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    engine::{EngineError, caps::WallCap},
+    engine::{EngineError, caps::WallCap, evidence::Executed},
     fsm::Blame,
-    policy::Refusal,
+    policy::{Refusal, shell::Verdict},
     record::RunDir,
     report::escape,
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox},
@@ -46,6 +46,8 @@ pub(super) struct Command<'a> {
     pub terminal: Option<Arc<OwnedFd>>,
     /// Whose command it is: who is to blame when it fails by itself.
     pub author: Blame,
+    /// What policy says of it, where it could not decide.
+    pub undecided: Option<Verdict>,
 }
 
 /// What became of it, as `<prefix>_result.json`.
@@ -61,6 +63,9 @@ pub(super) struct CommandResult {
     /// `max_run_seconds`, `max_silence_seconds`, `memory` or `disk`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
+    /// What policy said of it, where its text did not tell what it would do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<Verdict>,
     /// Who failed, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blame: Option<Blame>,
@@ -71,6 +76,9 @@ pub(super) struct CommandResult {
     pub stderr_bytes: u64,
     pub stdout_truncated: bool,
     pub stderr_truncated: bool,
+    /// The rule that refused it.
+    #[serde(skip)]
+    pub rule: Option<String>,
     /// The last of both streams.
     #[serde(skip)]
     pub tails: [Vec<u8>; 2],
@@ -108,11 +116,12 @@ impl Command<'_> {
         let running = sandbox.exec(spec).await?;
         sandbox.name_stage(running.stage(), &prefix);
         let outcome = running.wait().await?;
-        let result = CommandResult::new(outcome, self.cap.rule, self.author);
+        let mut result = CommandResult::new(outcome, self.cap.rule, self.author);
+        result.undecided = self.undecided;
         for stream in ["stdout", "stderr"] {
             run.adopt(&format!("{prefix}_{stream}.txt"))?;
         }
-        run.keep_json(&format!("{prefix}_result.json"), &result)?;
+        result.record(run, &prefix, self.script)?;
         Ok(result)
     }
 }
@@ -148,6 +157,7 @@ impl CommandResult {
             timed_out,
             cap,
             blame,
+            undecided: None,
             usage: outcome.usage,
             leaked: outcome.leaked,
             leaked_total: outcome.leaked_total,
@@ -155,6 +165,7 @@ impl CommandResult {
             stderr_bytes: outcome.stderr.total_bytes,
             stdout_truncated: outcome.stdout.truncated,
             stderr_truncated: outcome.stderr.truncated,
+            rule: None,
             tails: [outcome.stdout.tail, outcome.stderr.tail],
         }
     }
@@ -173,7 +184,11 @@ impl CommandResult {
 
     /// A command that policy refuses.
     pub fn refused(refusal: &Refusal) -> Self {
-        Self::never_run(REFUSED, Blame::Policy, &refusal.to_string())
+        let rule = refusal.to_string();
+        Self {
+            rule: Some(rule.clone()),
+            ..Self::never_run(REFUSED, Blame::Policy, &rule)
+        }
     }
 
     /// A command whose stage or run was over before it began.
@@ -191,8 +206,22 @@ impl CommandResult {
         for (stream, bytes) in ["stdout", "stderr"].iter().zip(&self.tails) {
             run.keep(&format!("{prefix}_{stream}.txt"), bytes)?;
         }
-        run.keep_json(&format!("{prefix}_result.json"), &self)?;
+        self.record(run, prefix, script)?;
         Ok(self)
+    }
+
+    fn record(&self, run: &RunDir, prefix: &str, script: &str) -> Result<(), EngineError> {
+        run.keep_json(&format!("{prefix}_result.json"), self)?;
+        let executed = Executed {
+            prefix,
+            script,
+            refused: self.rule.as_deref(),
+            rc: self.rc,
+            signal: self.signal,
+            cap: self.cap.as_deref(),
+            blame: self.blame,
+        };
+        executed.note(run)
     }
 
     /// Whether running it once more could end otherwise. Policy says the same again;

@@ -7,8 +7,9 @@ use crate::{
     fsm::Blame,
     image::ImageError,
     policy::PolicyError,
-    record::RecordError,
+    record::{RecordError, audit::AuditError},
     sandbox::{SandboxError, docker},
+    source::SourceError,
     tree::TreeError,
 };
 
@@ -48,9 +49,16 @@ pub enum EngineError {
     /// The runner image (exit 7).
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The target could not be had (exit 11, or 2 where its name is none, 5 and 7 where
+    /// this host failed).
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A prompt template (a bug; exit 7).
     #[error(transparent)]
     Prompt(#[from] crate::fsm::PromptError),
+    /// Evidence that does not hold (exit 9), or cannot be read (exit 7).
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The host (exit 7).
     #[error("{what}: {source}")]
     Io {
@@ -76,6 +84,8 @@ impl EngineError {
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
+            EngineError::Source(why) if why.is_about_the_target() => Blame::User,
+            EngineError::Source(SourceError::Name { .. }) => Blame::User,
             EngineError::Broker(_) => Blame::Provider,
             EngineError::Agent(AgentError::NotFound(_)) => Blame::User,
             EngineError::Agent(AgentError::NotHealthy(_)) => Blame::Agent,
@@ -90,7 +100,11 @@ impl EngineError {
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::NotAllowed(_) => 10,
-            EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,
+            EngineError::Audit(AuditError::Broken(_)) => 9,
+            EngineError::Source(SourceError::Name { .. }) => 2,
+            EngineError::Source(why) if why.is_about_the_target() => 11,
+            EngineError::Sandbox(SandboxError::TierTooLow { .. })
+            | EngineError::Source(SourceError::Sandbox(SandboxError::TierTooLow { .. })) => 5,
             EngineError::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
             // The target moved on under the user: theirs to decide.
             EngineError::Tree(TreeError::MovedOn(_)) => 1,

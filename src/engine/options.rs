@@ -5,9 +5,11 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     agent::Server,
     broker::Budget,
+    engine::StepOf,
     names::RelPath,
     policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, Tier},
-    record::Secret,
+    record::{Secret, audit::Signer},
+    source::{Endpoints, FetchOptions, Target},
     tree::ExportCaps,
 };
 
@@ -136,8 +138,12 @@ impl fmt::Display for ModelChoice {
 /// Options that `run` and `verify` share.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
-    /// The repository: a local directory.
-    pub target: PathBuf,
+    /// What it is about.
+    pub target: Target,
+    /// How that is fetched.
+    pub fetch: FetchOptions,
+    /// Servers that short names mean, and their keys.
+    pub endpoints: Endpoints,
     /// Acceptance command; wins over the contract's tests.
     pub test_cmd: Option<String>,
     /// The contract's path in the tree.
@@ -164,6 +170,8 @@ pub struct TargetOptions {
     pub grants: Vec<(String, Secret)>,
     /// What this host allows, the user's flags included.
     pub policy: Arc<Policy>,
+    /// The key that signs the receipt.
+    pub signer: Option<Arc<Signer>>,
 }
 
 impl TargetOptions {
@@ -227,4 +235,6 @@ pub struct RunOptions {
     pub turn_budget: Budget,
     /// Bring the changes to the target when the run ends as `DONE`.
     pub apply: bool,
+    /// The step of an earlier run to go on from.
+    pub from: Option<StepOf>,
 }

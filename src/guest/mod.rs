@@ -4,7 +4,8 @@
 //! may not do much. One file a concern:
 //!
 //! - `door`: how the guest of a container comes to its host;
-//! - `supervisor`: the loop over the host's socket; forks one warden a stage;
+//! - `supervisor`: the loop over the host's socket; one warden a stage;
+//! - `ready`: a stage that waits for its command;
 //! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
 //! - `payload`: the ordered list of walls between a warden and `execve`;
 //! - `nested`: the user namespace that every command enters;
@@ -21,6 +22,7 @@ mod nested;
 mod payload;
 mod peers;
 mod process;
+mod ready;
 mod supervisor;
 mod tap;
 mod tree;

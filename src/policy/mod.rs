@@ -7,7 +7,6 @@
 //! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
 //! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
 //! | `shell` | [`shell::Judge`]: rules over what a shell script would do |
-//! | `words` | a shell script cut into its simple commands |
 //! | `network` | [`NetworkRules`]: the mode, and rules about hosts |
 //! | `hosts` | host names and patterns as checked newtypes |
 //! | `addresses` | blocks of IP addresses, the kinds that are refused, and every spelling of one |
@@ -21,7 +20,6 @@ mod hosts;
 mod network;
 mod plan;
 pub mod shell;
-mod words;
 
 pub use addresses::{AddressKind, Block, kind, spelled};
 pub use choices::{BackendChoice, BashMode, Phase};
@@ -29,7 +27,7 @@ pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pat
 pub use file::{
     Change, DEFAULT, Difference, HostPlaces, Layer, LayerLine, NAMES, Origin, Origins, PathPattern, Policy,
     PolicyError, Problem, Protection, Said, SaidLine, SettingName, SettingValue, Source, WordPattern, Words, diff,
-    host_names, load, load_file, load_host, parse_size, schema, shipped_file, shipped_text, show_size,
+    host_names, load, load_file, load_host, parse_amount, parse_size, schema, shipped_file, shipped_text, show_size,
 };
 pub use hosts::{HostName, HostPattern, NotAName};
 pub use network::{

@@ -16,9 +16,11 @@ mod found;
 mod guest_link;
 mod inherited;
 pub mod jail;
+pub mod look;
 mod output;
 mod owner;
 pub mod seccomp;
+pub mod view;
 mod wall;
 
 pub use backend::Backend;
