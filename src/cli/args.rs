@@ -12,12 +12,14 @@ use clap::{
 };
 
 use super::{
+    audit::{AuditVerb, BundleArgs},
     containers::{GcArgs, ImageVerb},
     fetch::FetchArgs,
     paper::{CompletionsArgs, ManArgs},
     policy::PolicyVerb,
     reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
     retired::RetiredArgs,
+    runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
 };
 use crate::{
     engine::Unattended,
@@ -95,6 +97,18 @@ pub(super) enum Verb {
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Check the record of a run, show it, or compare two.
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Pack a finished run into one file that can be checked anywhere.
+    Bundle(BundleArgs),
+    /// List, show or remove the runs of this host.
+    #[command(subcommand)]
+    Runs(RunsVerb),
+    /// Print what differs between two steps of a run, as a git patch.
+    Diff(DiffArgs),
+    /// Lay out the tree of a step of a run.
+    Checkout(CheckoutArgs),
     /// Show what a run did: a page to read, or a file for another program.
     Report(ReportArgs),
     /// Bring out what the agent saw and did, for programs that learn from it.
@@ -172,6 +186,9 @@ pub(super) struct TargetArgs {
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
+    /// Sign the receipt with this key (PEM, ed25519: `openssl genpkey -algorithm ed25519`).
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: Option<PathBuf>,
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
@@ -287,6 +304,9 @@ pub(super) struct RunArgs {
     /// Bring the changes to the target when the run ends as DONE.
     #[arg(long)]
     pub apply: bool,
+    /// Go on from a step of an earlier run, on its target as it was then: `RUN:3`; without a number from the last.
+    #[arg(long, value_name = "RUN[:STEP]", conflicts_with_all = ["target", "repo", "preflight_only"])]
+    pub from: Option<String>,
     #[command(flatten)]
     pub retired: RetiredArgs,
 }
@@ -314,9 +334,8 @@ pub(super) struct ApplyArgs {
     /// The tree to change [default: the run's target].
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// Directory that holds run directories [default: the XDG state directory].
-    #[arg(long, value_name = "DIR")]
-    pub artifacts_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub runs: RunsArgs,
 }
 
 #[derive(Debug, Args)]

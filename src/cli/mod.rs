@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod containers;
 mod fetch;
 mod invocation;
@@ -11,6 +12,7 @@ mod paper;
 mod policy;
 mod reports;
 mod retired;
+mod runs;
 mod schema;
 mod settings;
 mod show;
@@ -135,6 +137,11 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
+        Verb::Audit(verb) => audit::perform(verb, reporter),
+        Verb::Bundle(args) => audit::bundle(args, reporter),
+        Verb::Runs(verb) => runs::perform(verb, reporter),
+        Verb::Diff(args) => runs::diff(args, reporter),
+        Verb::Checkout(args) => runs::checkout(args, reporter),
         Verb::Report(args) => reports::report(args, reporter),
         Verb::Export(args) => reports::export(args, reporter),
         Verb::View(args) => reports::view(args, reporter, stop).await,
@@ -358,11 +365,7 @@ fn demo_ending(outcome: &Outcome, dir: &Path) -> String {
 }
 
 fn apply(args: &ApplyArgs, reporter: &Reporter) -> Result<u8, EngineError> {
-    let runs = match &args.artifacts_dir {
-        Some(dir) => dir.clone(),
-        None => record::default_runs_dir()?,
-    };
-    let run = record::find_run(&runs, &args.run).map_err(|why| EngineError::Usage(why.to_string()))?;
+    let run = args.runs.find(&args.run)?;
     let target = match &args.to {
         Some(dir) => dir.clone(),
         None => engine::target_of(&run)?,

@@ -7,7 +7,7 @@ use crate::{
     fsm::Blame,
     image::ImageError,
     policy::PolicyError,
-    record::RecordError,
+    record::{RecordError, audit::AuditError},
     sandbox::{SandboxError, docker},
     source::SourceError,
     tree::TreeError,
@@ -56,6 +56,9 @@ pub enum EngineError {
     /// A prompt template (a bug; exit 7).
     #[error(transparent)]
     Prompt(#[from] crate::fsm::PromptError),
+    /// Evidence that does not hold (exit 9), or cannot be read (exit 7).
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The host (exit 7).
     #[error("{what}: {source}")]
     Io {
@@ -97,6 +100,7 @@ impl EngineError {
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::NotAllowed(_) => 10,
+            EngineError::Audit(AuditError::Broken(_)) => 9,
             EngineError::Source(SourceError::Name { .. }) => 2,
             EngineError::Source(why) if why.is_about_the_target() => 11,
             EngineError::Sandbox(SandboxError::TierTooLow { .. })

@@ -5,9 +5,10 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     agent::Server,
     broker::Budget,
+    engine::StepOf,
     names::RelPath,
     policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, Tier},
-    record::Secret,
+    record::{Secret, audit::Signer},
     source::{Endpoints, FetchOptions, Target},
     tree::ExportCaps,
 };
@@ -169,6 +170,8 @@ pub struct TargetOptions {
     pub grants: Vec<(String, Secret)>,
     /// What this host allows, the user's flags included.
     pub policy: Arc<Policy>,
+    /// The key that signs the receipt.
+    pub signer: Option<Arc<Signer>>,
 }
 
 impl TargetOptions {
@@ -232,4 +235,6 @@ pub struct RunOptions {
     pub turn_budget: Budget,
     /// Bring the changes to the target when the run ends as `DONE`.
     pub apply: bool,
+    /// The step of an earlier run to go on from.
+    pub from: Option<StepOf>,
 }

@@ -258,10 +258,11 @@ impl Index<'_> {
             if size == 0 || size > MAX_NAME {
                 return Err(odd("announces a name of impossible length"));
             }
-            let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+            let length = usize::try_from(size).unwrap_or(0);
+            let mut bytes = vec![0; length + padding(size)];
             self.fill(&mut bytes)?;
-            self.at += padding(size) as u64;
-            bytes.pop();
+            // Its NUL, and what is compared with the rest of the header.
+            bytes.truncate(length - 1);
             *long = Some(bytes);
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     pattern,
     tree::{Parameter, ParameterOp, Part, Word},
-    value::{HOME, UNKNOWN, VALUE_MAX, bounded, is_open},
+    value::{HOME, OUTSIDE, UNKNOWN, VALUE_MAX, WORKSPACE, bounded, is_open},
     walk::Walk,
 };
 
@@ -229,7 +229,14 @@ impl Walk<'_> {
             op => {
                 let arg = self.text(&parameter.arg);
                 match value {
-                    Some(value) => bounded(apply(op, &value, &arg)),
+                    // Above the workspace there is something, and it is not ours.
+                    Some(value) if value == format!("/{WORKSPACE}") && matches!(op, ParameterOp::CutEnd { .. }) => {
+                        format!("/{OUTSIDE}")
+                    }
+                    Some(value) => {
+                        let value = value.replace(&format!("/{HOME}"), "/home/user");
+                        bounded(apply(op, &value, &arg))
+                    }
                     None => unknown(),
                 }
             }
@@ -260,6 +267,8 @@ fn tilde(text: &str) -> std::borrow::Cow<'_, str> {
     let (user, path) = rest.split_at(end);
     match user {
         "" => format!("/{HOME}{path}").into(),
+        "+" => format!(".{path}").into(),
+        "-" => format!("{UNKNOWN}{path}").into(),
         "root" => format!("/root{path}").into(),
         user if user.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) => {
             format!("/home/{user}{path}").into()

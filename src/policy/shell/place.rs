@@ -56,6 +56,8 @@ const CUSTOMARY: [&str; 11] = [
     "go",
     "site",
 ];
+/// Private keys by their usual names.
+const KEYS: [&str; 4] = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
 /// What a home directory keeps that no program makes again.
 const KEPT: [&str; 21] = [
     ".ssh",
@@ -173,7 +175,7 @@ const CACHES: [&[&str]; 9] = [
     &["opt", "hostedtoolcache"],
 ];
 /// What administrators put there by hand; one level below, each thing is its own.
-const LOCAL: [&[&str]; 8] = [
+const LOCAL: [&[&str]; 7] = [
     &["usr", "local"],
     &["opt"],
     &["srv"],
@@ -181,7 +183,6 @@ const LOCAL: [&[&str]; 8] = [
     &["etc", "apt"],
     &["etc", "nginx"],
     &["usr", "share"],
-    &["var", "lib"],
 ];
 
 /// `path` from `cwd`, cut into components without `.`, `..` and empty ones; `None` where it
@@ -233,8 +234,12 @@ fn begins(parts: &[String], with: &[&str]) -> bool {
 pub fn place(path: &str, cwd: Option<&str>) -> Place {
     let Some(parts) = canonical(path, cwd) else {
         // Relative to nobody knows what; enough `..` leads out of anything.
-        let climbs = path.split('/').take_while(|part| *part == "..").count();
-        return if climbs > 2 { Place::Outside } else { Place::Unknown };
+        let climbs = path.split('/').filter(|part| *part == "..").count();
+        return match climbs > 2 {
+            true if path.trim_end_matches('/').ends_with("..") => Place::Outside,
+            true => Place::BelowRoot,
+            false => Place::Unknown,
+        };
     };
     let rest = |from: usize| parts[from..].to_vec();
     let Some(first) = parts.first() else { return Place::Root };
@@ -301,9 +306,6 @@ impl Place {
                 let vital = VITAL.iter().chain(&SYSTEM_STARTS).any(|vital| begins(parts, vital));
                 let local = LOCAL.iter().find(|local| begins(parts, local));
                 match local {
-                    Some(["var", "lib"] | ["usr", "share"]) if parts.len() < 4 && parts[1] == "lib" => {
-                        Some(Effect::DestroysOutsideWorkspace)
-                    }
                     Some(local) if !vital && parts.len() > local.len() && !is_glob(&parts[local.len()]) => {
                         let whole = ["bin", "lib", "sbin", "share", "include", "html"];
                         let is_whole = parts.len() == local.len() + 1 && whole.contains(&parts[local.len()].as_str());
@@ -375,6 +377,7 @@ impl Place {
                     || (begins(parts, &["etc", "ssh"]) && last.contains("key") && !last.ends_with(".pub"))
                     || (begins(parts, &["etc", "ssl", "private"]))
                     || (begins(parts, &["proc"]) && matches!(last, "environ" | "mem" | "kcore" | "auxv"))
+                    || KEYS.contains(&last)
                     || begins(parts, &["run", "secrets"])
                     || begins(parts, &["var", "run", "secrets"])
             }
@@ -433,6 +436,9 @@ fn secret_of_home(parts: &[String]) -> bool {
         return false;
     };
     let last = parts.last().map_or("", String::as_str);
+    if KEYS.contains(&last) {
+        return true;
+    }
     match first.as_str() {
         ".ssh" => match second {
             None => true,

@@ -56,6 +56,16 @@ pub(super) struct Io {
     pub network: bool,
 }
 
+impl Io {
+    /// For what runs inside: where the output goes is the matter of what is outside.
+    fn inner(&self) -> Self {
+        Self {
+            to: None,
+            ..self.clone()
+        }
+    }
+}
+
 pub(super) struct Walk<'w> {
     pub(super) scene: Scene,
     pub(super) seen: Vec<Seen>,
@@ -263,7 +273,7 @@ impl Walk<'_> {
             return self.simple(command, assigns, words, io);
         }
         let io = &self.redirected(&command.redirects, io);
-        let output = self.nested(|walk| walk.compound(command, io)).flatten();
+        let output = self.nested(|walk| walk.compound(command, &io.inner())).flatten();
         self.keep_output(io, output)
     }
 
@@ -435,7 +445,11 @@ impl Walk<'_> {
             ..Seen::default()
         });
         self.current = index;
-        let before = (!words.is_empty() && !assigns.is_empty()).then(|| self.scene.variables());
+        let passing = if words.is_empty() { &[] } else { assigns };
+        let before: Vec<_> = passing
+            .iter()
+            .map(|assign| (assign.name.as_str(), self.scene.known(&assign.name)))
+            .collect();
         for assign in assigns {
             self.assign(assign);
         }
@@ -444,10 +458,10 @@ impl Walk<'_> {
         self.current = index;
         let output = match argv.is_empty() {
             true => self.without_program(words, io),
-            false => self.run(argv, io),
+            false => self.run(argv, &io.inner()),
         };
-        if let Some(before) = before {
-            self.scene.restore(before);
+        for (name, values) in before {
+            self.scene.put_back(name, values);
         }
         self.current = index;
         self.keep_output(io, output)
@@ -606,8 +620,11 @@ impl Walk<'_> {
                     .any(|bad| line.contains(bad))
         };
         let home = matches!(self.place(path), Place::Home(parts) if parts.first().is_some_and(|name| !name.starts_with(".ssh")));
-        if home && !text.contains([DOWNLOADED, DECODED]) && text.lines().all(plain) {
-            self.apart(|walk| walk.nested(|walk| walk.source(text, &Io::default())));
+        let completion = |line: &str| line.chars().all(|c| c == OUTPUT);
+        let harmless = |line: &str| plain(line) || completion(line);
+        if home && !text.contains([DOWNLOADED, DECODED]) && text.lines().all(harmless) {
+            let known: Vec<&str> = text.lines().filter(|line| !completion(line)).collect();
+            self.apart(|walk| walk.nested(|walk| walk.source(&known.join("\n"), &Io::default())));
             return;
         }
         self.note(Effect::ChangesWhatStartsLater, shown(path));
@@ -682,7 +699,7 @@ impl Walk<'_> {
             return text.to_owned();
         }
         let place = self.place(path);
-        if place.read().is_some() {
+        if place.read().is_some() || super::output::is_dotenv(path) {
             return SECRET.to_string();
         }
         if let (Place::Workspace(parts), Some(scripts)) = (&place, self.scripts)
@@ -697,7 +714,7 @@ impl Walk<'_> {
     /// The text of a script that is run, where it is known.
     pub(super) fn script_of(&mut self, path: &str) -> Option<String> {
         let text = self.content(path);
-        (!text.chars().all(|c| c == UNKNOWN)).then_some(text)
+        (!text.chars().all(|c| c == UNKNOWN || c == SECRET)).then_some(text)
     }
 
     pub(super) fn writes(&mut self, path: &str) {

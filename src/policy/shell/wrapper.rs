@@ -17,6 +17,8 @@ pub struct Wrapped {
     pub writes: Vec<String>,
     /// Arguments come from its input, too.
     pub takes_input: bool,
+    /// Each line of it is one argument.
+    pub by_line: bool,
     /// What those replace.
     pub replace: Option<String>,
     /// Without a command it runs a shell.
@@ -196,27 +198,21 @@ const SHAPES: &[Shape] = &[
         names: &[
             "nohup",
             "setsid",
-            "exec",
             "chronic",
             "unbuffer",
             "fakeroot",
             "dbus-run-session",
-            "xvfb-run",
             "catchsegv",
             "linux32",
             "linux64",
-            "setarch",
             "proot",
             "torsocks",
             "proxychains",
             "proxychains4",
-            "caffeinate",
             "eatmydata",
             "rlwrap",
             "firejail",
-            "ltrace",
             "winpty",
-            "reptyr",
             "noglob",
             "nocorrect",
             "ccache",
@@ -226,26 +222,40 @@ const SHAPES: &[Shape] = &[
             "tini",
             "dumb-init",
             "catatonit",
-            "cgexec",
-            "daemonize",
             "aa-exec",
             "runcon",
         ],
+        ..PLAIN
+    },
+    Shape {
+        names: &["exec"],
+        takes: &["-a"],
+        ..PLAIN
+    },
+    Shape {
+        names: &["xvfb-run"],
         takes: &[
-            "-a",
             "-n",
             "-s",
             "-e",
-            "-w",
             "-f",
+            "-p",
+            "-w",
             "--server-args",
             "--server-num",
             "--error-file",
-            "-o",
-            "-g",
-            "-p",
-            "-E",
+            "--auth-file",
         ],
+        ..PLAIN
+    },
+    Shape {
+        names: &["ltrace", "caffeinate", "cgexec"],
+        takes: &["-e", "-o", "-p", "-s", "-n", "-u", "-l", "-t", "-w", "-g"],
+        ..PLAIN
+    },
+    Shape {
+        names: &["setarch"],
+        skips: 1,
         ..PLAIN
     },
     Shape {
@@ -613,6 +623,10 @@ pub fn unwrap(name: &str, arguments: &[String]) -> Option<Wrapped> {
     match name {
         "xargs" | "gxargs" => {
             wrapped.takes_input = true;
+            wrapped.by_line = arguments
+                .iter()
+                .take_while(|word| word.starts_with('-'))
+                .any(|word| word == "-0" || word == "--null" || word.starts_with("-d") || word.starts_with("--delim"));
             wrapped.replace = replaced(arguments);
             if wrapped.argv.is_empty() {
                 return None;
@@ -660,7 +674,9 @@ fn read(shape: &Shape, arguments: &[String]) -> Option<Wrapped> {
                 .flatten()
                 .map(|c| format!("-{c}"));
             let is = |list: &[&str]| list.contains(&option) || last.as_deref().is_some_and(|last| list.contains(&last));
-            if is(shape.scripts) {
+            if option == "--chdir" && value.is_some() {
+                wrapped.dir = value;
+            } else if is(shape.scripts) {
                 let script = value.or_else(|| arguments.get(at).cloned());
                 at += usize::from(!word.contains('=') || !word.starts_with("--"));
                 wrapped.scripts.extend(script);

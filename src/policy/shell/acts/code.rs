@@ -4,7 +4,7 @@
 //! by the names of functions around them: enough for what people write on a command line,
 //! and nothing for what hides.
 
-use super::values;
+use super::{network::METADATA, values};
 use crate::policy::shell::{
     effect::Effect,
     place::Place,
@@ -78,8 +78,11 @@ const RUNS: [&str; 34] = [
     "!",
 ];
 /// Functions that remove.
-const REMOVES: [&str; 26] = [
+const REMOVES: [&str; 29] = [
     "rmtree",
+    "remove_dir",
+    "remove_entry",
+    "rm_f",
     "rm_rf",
     "rm_r",
     "rmdir",
@@ -139,6 +142,12 @@ impl Walk<'_> {
             for text in values(&argv[1..], &["--eval"]) {
                 self.makefile(&text.to_owned());
             }
+            for path in values(&argv[1..], &["-f", "--file", "--makefile"]) {
+                let name = self.file_name(path);
+                if let Some(text) = self.scene.written(&name).map(str::to_owned) {
+                    self.makefile(&text);
+                }
+            }
             if argv
                 .windows(2)
                 .any(|pair| pair[0] == "-f" && matches!(pair[1].as_str(), "-" | "/dev/stdin"))
@@ -173,7 +182,21 @@ impl Walk<'_> {
                 found = true;
             }
         }
+        if let Some(at) = words.iter().position(|word| word == "timeit") {
+            for code in &words[at + 1..] {
+                self.code(language, code);
+            }
+        }
+        let in_place = |word: &String| word.starts_with("-i") || (word.starts_with("-p") && word.contains('i'));
+        if matches!(*language, "perl" | "ruby") && words.iter().any(in_place) {
+            for path in words.iter().filter(|word| !word.starts_with('-')) {
+                self.writes(path);
+            }
+        }
         if found {
+            for word in words {
+                self.reads(word);
+            }
             return;
         }
         let file = words.iter().find(|word| !word.starts_with('-') || *word == "-");
@@ -221,6 +244,23 @@ impl Walk<'_> {
         let code = joined.as_str();
         let has = |words: &[&str]| words.iter().any(|word| code.contains(word));
         let texts = texts(code);
+        if matches!(language, "pwsh" | "powershell") {
+            self.tried(code);
+        }
+        for line in code.lines().map(str::trim) {
+            let bare = ["exec ", "spawn ", "system "]
+                .iter()
+                .find_map(|word| line.strip_prefix(word));
+            if let Some(script) = bare.filter(|script| !script.starts_with(['"', '\'', '('])) {
+                self.tried(script);
+            }
+        }
+        if has(&["exec(", "eval(", "eval ", "exec "]) {
+            // A program within a program.
+            for text in texts.iter().filter(|text| text.contains('(')).take(8) {
+                self.nested(|walk| walk.code(language, text));
+            }
+        }
         self.hidden(code, &texts);
         if has(&[
             "socket",
@@ -230,12 +270,17 @@ impl Walk<'_> {
             "net.Socket",
             "/inet/tcp",
             "TcpStream",
+            ".Socket(",
+            "require('net')",
             "Sockets.TCPClient",
         ]) && has(&[
             "dup2",
             "pty",
             "/bin/sh",
             "/bin/bash",
+            "proc_open",
+            "shell_exec",
+            "system",
             "exec",
             "spawn",
             "popen",
@@ -248,13 +293,27 @@ impl Walk<'_> {
         if has(&["fork"]) && forever && !has(&["unittest", "waitpid"]) {
             self.note(Effect::ExhaustsHost, "starts itself over and over".to_owned());
         }
+        if METADATA.iter().any(|host| code.contains(host)) {
+            self.note(
+                Effect::ReadsSecrets,
+                "asks the cloud for this machine's credentials".to_owned(),
+            );
+        }
         if has(&["os.setuid(0", "setuid(0", "setresuid(0"]) {
             self.note(Effect::RaisesPrivilege, "asks for another user's rights".to_owned());
         }
         let removes = has(&REMOVES);
         let writes = has(&WRITES);
         for text in &texts {
-            let path = text.as_str();
+            // Perl's `">FILE"` and `"COMMAND |"`.
+            let path = text.trim_start_matches(['>', '<', '+', ' ']);
+            if path.len() < text.len() && text.contains('>') {
+                let path = path.to_owned();
+                self.writes(&path);
+            }
+            if let Some(script) = text.trim().strip_suffix('|').or_else(|| text.trim().strip_prefix('|')) {
+                self.tried(script);
+            }
             if !path.starts_with(['/', '~', '.']) && !matches!(path, "PLAN.md" | "pipeline.yml") {
                 continue;
             }
@@ -348,6 +407,8 @@ impl Walk<'_> {
                 "urllib",
                 "http.get",
                 "https.get",
+                "require('http",
+                "require(\"http",
                 "fetch(",
                 "LWP",
                 "open-uri",
@@ -403,6 +464,8 @@ impl Walk<'_> {
     }
 
     fn awk(&mut self, program: &str) {
+        // Two texts side by side are one.
+        let program = &program.replace("\" \"", "").replace("\"\"", "");
         if program.contains("/inet/") {
             self.note(Effect::OpensReverseShell, "a connection from within awk".to_owned());
         }
@@ -474,7 +537,8 @@ fn pieces(code: &str) -> Vec<Result<String, String>> {
         if !matches!(c, '"' | '\'') {
             // Perl's and Ruby's q(…), qq{…}, %q(…), and qx.
             let opens = matches!(c, '(' | '{' | '[' | '|')
-                && (between.ends_with("q")
+                && (between.ends_with("qw")
+                    || between.ends_with("q")
                     || between.ends_with("qq")
                     || between.ends_with("qx")
                     || between.ends_with("%x")

@@ -10,17 +10,17 @@ use crate::policy::shell::{
 };
 
 /// Programs that read the files in their operands.
-const READS: [&str; 37] = [
-    "cat", "head", "tail", "less", "more", "base64", "base32", "xxd", "od", "hexdump", "strings", "tac", "nl", "sort",
-    "uniq", "cut", "grep", "egrep", "fgrep", "rg", "tar", "zip", "gzip", "bzip2", "xz", "zstd", "7z", "bat", "view",
-    "vim", "vi", "nano", "emacs", "diff", "cmp", "wc", "tee",
+const READS: [&str; 29] = [
+    "cat", "head", "tail", "less", "more", "base64", "base32", "xxd", "od", "hexdump", "strings", "tac", "nl", "uniq",
+    "cut", "grep", "egrep", "fgrep", "rg", "zip", "gzip", "bzip2", "xz", "zstd", "bat", "nano", "diff", "cmp", "wc",
 ];
 
 impl Walk<'_> {
     /// `false` where `name` is none of these.
-    pub(super) fn file_effects(&mut self, name: &str, argv: &[String]) -> bool {
+    pub(super) fn file_effects(&mut self, name: &str, argv: &[String], io: &Io) -> bool {
         match name {
-            "rm" | "unlink" | "rmdir" | "shred" | "srm" | "wipe" | "trash" | "rimraf" | "del-cli" | "scrub" => {
+            "rm" | "Remove-Item" | "unlink" | "rmdir" | "shred" | "srm" | "wipe" | "trash" | "rimraf" | "del-cli"
+            | "scrub" => {
                 self.remove_operands(argv, &["-n", "-s", "--iterations", "--size"]);
             }
             "mv" | "rename" => self.moves(argv),
@@ -50,7 +50,7 @@ impl Walk<'_> {
             "tar" | "gtar" | "bsdtar" => self.tar(argv),
             "unzip" | "7z" | "cpio" | "unrar" => {
                 for dir in values(&argv[1..], &["-d", "-o", "-D"]) {
-                    self.creates(dir);
+                    self.unpacks(dir);
                 }
                 self.read_operands(argv);
             }
@@ -60,7 +60,7 @@ impl Walk<'_> {
                     self.creates(path);
                 }
             }
-            "ex" | "ed" | "vi" | "vim" | "nvim" | "view" => self.editor(argv),
+            "ex" | "ed" | "vi" | "vim" | "nvim" | "view" => self.editor(name, argv, io),
             "xxd" | "openssl" | "sqlite3" | "sort" | "gpg" | "yq" => {
                 for path in values(&argv[1..], &["-o", "-out", "--output"]) {
                     self.writes(path);
@@ -95,7 +95,7 @@ impl Walk<'_> {
     fn writes_over(&mut self, path: &str) {
         let place = self.place(path);
         match place {
-            Place::Home(_) => self.removes(path),
+            Place::Home(_) | Place::System(_) => self.removes(path),
             _ => self.writes(path),
         }
     }
@@ -108,6 +108,17 @@ impl Walk<'_> {
             Place::System(parts) if parts[..] == ["usr", "local"] => {}
             Place::Outside | Place::Home(_) => {}
             _ => self.writes(path),
+        }
+    }
+
+    /// Puts files whose names are not known into a directory.
+    fn unpacks(&mut self, dir: &str) {
+        let place = self.place(dir);
+        let etc = matches!(&place, Place::System(parts) if parts[0] == "etc");
+        if matches!(place, Place::Root) || etc || place.written() == Some(Effect::DestroysOutsideWorkspace) {
+            self.note(Effect::DestroysOutsideWorkspace, format!("unpacks over {}", shown(dir)));
+        } else {
+            self.creates(dir);
         }
     }
 
@@ -125,32 +136,31 @@ impl Walk<'_> {
     }
 
     fn copies(&mut self, name: &str, argv: &[String]) {
-        let takes = [
-            "-S",
-            "-t",
-            "-m",
-            "-o",
-            "-g",
-            "-e",
-            "-i",
-            "-P",
-            "-F",
-            "-l",
-            "-c",
-            "--mode",
-            "--owner",
-            "--group",
-            "--rsh",
-            "--exclude",
-            "--include",
-            "--exclude-from",
-            "--filter",
-            "--suffix",
-            "--files-from",
-            "-f",
-            "-J",
-        ];
-        let arguments = Arguments::of(argv, &takes);
+        let takes: &[&str] = match name {
+            "rsync" => &[
+                "-e",
+                "-f",
+                "-T",
+                "-M",
+                "-B",
+                "--rsh",
+                "--exclude",
+                "--include",
+                "--exclude-from",
+                "--include-from",
+                "--filter",
+                "--files-from",
+                "--out-format",
+                "--log-file",
+                "--chmod",
+                "--chown",
+                "--password-file",
+            ],
+            "scp" => &["-i", "-P", "-F", "-l", "-c", "-o", "-J", "-S", "-D", "-X"],
+            "install" => &["-S", "-t", "-m", "-o", "-g", "--mode", "--owner", "--group", "--suffix"],
+            _ => &["-S", "-t", "--suffix", "--target-directory"],
+        };
+        let arguments = Arguments::of(argv, takes);
         for command in values(&argv[1..], &["-e", "--rsh", "--rsync-path"]) {
             if name == "rsync" && !command.starts_with("ssh") && !command.is_empty() {
                 let command = command.to_owned();
@@ -170,7 +180,7 @@ impl Walk<'_> {
         let target = by_option.or_else(|| (sources.len() > 1).then(|| sources.pop()).flatten());
         let Some(target) = target else { return };
         let remote = |path: &str| path.split('/').next().is_some_and(|first| first.contains(':'));
-        if name != "ln" {
+        {
             for source in &sources {
                 self.reads(source);
                 if remote(target) && is_dotenv(source) {
@@ -184,9 +194,11 @@ impl Walk<'_> {
         if deletes {
             self.removes(target);
         }
-        if sources.iter().any(|source| remote(source)) {
-            let place = self.file_name(target);
-            self.scene.wrote(&place, &DOWNLOADED.to_string(), false);
+        for source in sources.iter().filter(|source| remote(source)) {
+            let base = crate::policy::shell::program::name_of(source.rsplit(':').next().unwrap_or(source));
+            for place in [self.file_name(target), self.file_name(&format!("{target}/{base}"))] {
+                self.scene.wrote(&place, &DOWNLOADED.to_string(), false);
+            }
         }
         self.lands(&sources, target);
     }
@@ -291,11 +303,27 @@ impl Walk<'_> {
         if roots.is_empty() {
             roots.push(".".to_owned());
         }
-        // Narrowed to names that are not everything.
-        let narrow = words.windows(2).any(|pair| {
-            let by_name = ["-name", "-iname", "-path", "-wholename", "-regex", "-ipath", "-iregex"];
-            by_name.contains(&pair[0].as_str()) && !matches!(pair[1].as_str(), "*" | ".*" | "*.*" | "?*")
-        });
+        // Narrowed to one name below each root.
+        let by_name = |word: &String| matches!(word.as_str(), "-name" | "-iname");
+        let named: Vec<&String> = words
+            .windows(2)
+            .filter(|pair| by_name(&pair[0]) && !pair[1].contains(['*', '?', '[']))
+            .map(|pair| &pair[1])
+            .collect();
+        if let [name] = named.as_slice() {
+            roots.iter_mut().for_each(|root| *root = format!("{root}/{name}"));
+        }
+        // Narrowed to some, by names or otherwise.
+        let narrow = words.iter().any(|word| {
+            let otherwise = [
+                "-empty", "-mtime", "-mmin", "-atime", "-ctime", "-newer", "-size", "-user", "-perm",
+            ];
+            otherwise.contains(&word.as_str())
+        }) || !named.is_empty()
+            || words.windows(2).any(|pair| {
+                let by_name = ["-name", "-iname", "-path", "-wholename", "-regex", "-ipath", "-iregex"];
+                by_name.contains(&pair[0].as_str()) && !matches!(pair[1].as_str(), "*" | ".*" | "*.*" | "?*")
+            });
         (roots, starts, narrow)
     }
 
@@ -347,6 +375,8 @@ impl Walk<'_> {
     /// What stands for `{}`: the root itself, or something below it.
     fn found_below(&mut self, root: &str, narrow: bool) -> String {
         match (self.place(root), narrow) {
+            // The one name that is looked for may be one that counts.
+            (place, true) if place.removed().is_some() || place.read().is_some() => root.to_owned(),
             (Place::Workspace(_) | Place::Unknown | Place::Temporary(_), _) => format!("{root}/{UNKNOWN}"),
             (Place::Home(parts), true) if !parts.is_empty() => format!("{root}/{UNKNOWN}"),
             _ => root.to_owned(),
@@ -379,6 +409,18 @@ impl Walk<'_> {
             programs.push(files.remove(0).to_owned());
         }
         for program in programs {
+            // `w FILE`, and the flag `w` of `s`.
+            for (at, _) in program.match_indices("w ") {
+                let path = program[at + 2..]
+                    .split(['\n', ';', '}'])
+                    .next()
+                    .unwrap_or_default()
+                    .trim();
+                if path.starts_with(['/', '.']) || path == "pipeline.yml" || path == "PLAN.md" {
+                    let path = path.to_owned();
+                    self.writes(&path);
+                }
+            }
             if let Some(script) = sed_runs(&program) {
                 self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
             }
@@ -398,10 +440,7 @@ impl Walk<'_> {
                     word == "--extract" || (word.starts_with('-') && !word.starts_with("--") && word.contains('x'))
                 });
             if extracts {
-                match self.place(dir) {
-                    Place::Root => self.note(Effect::DestroysOutsideWorkspace, "unpacks over the root".to_owned()),
-                    _ => self.creates(dir),
-                }
+                self.unpacks(dir);
             }
         }
         for word in &argv[1..] {
@@ -430,7 +469,12 @@ impl Walk<'_> {
                 self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
             }
         }
+        let cwd = self.scene.cwd.clone();
+        for dir in values(&argv[1..], &["-C", "--directory"]) {
+            self.enter(dir);
+        }
         self.read_operands(argv);
+        self.scene.cwd = cwd;
         // What is packed as a whole is read as a whole.
         let whole = argv[1..]
             .iter()
@@ -451,7 +495,18 @@ impl Walk<'_> {
     }
 
     /// `vim -c ':!COMMAND'`, `ex -sc '…'`
-    fn editor(&mut self, argv: &[String]) {
+    fn editor(&mut self, name: &str, argv: &[String], io: &Io) {
+        for line in io.input.as_deref().unwrap_or_default().lines() {
+            if let Some(script) = line.trim_start_matches([':', ' ']).strip_prefix('!') {
+                let script = script.to_owned();
+                self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
+            }
+        }
+        if name == "ed" {
+            for path in Arguments::of(argv, &["-p"]).operands {
+                self.writes(path);
+            }
+        }
         for command in values(&argv[1..], &["-c", "--cmd", "-sc", "+"]) {
             if let Some((_, script)) = command.split_once('!')
                 && !command.starts_with("q!")
@@ -501,7 +556,25 @@ fn sed_runs(program: &str) -> Option<String> {
         return None;
     }
     let mark = chars.next().filter(|c| !c.is_alphanumeric() && *c != ' ')?;
-    let pieces: Vec<&str> = bare[1 + mark.len_utf8()..].split(mark).collect();
-    let flags = pieces.get(2)?;
-    (pieces.len() == 3 && flags.len() < 5 && flags.contains('e')).then(|| pieces[1].to_owned())
+    let mut pieces = vec![String::new()];
+    let mut escaped = false;
+    for c in bare[1 + mark.len_utf8()..].chars() {
+        let last = pieces.last_mut()?;
+        match c {
+            c if escaped => {
+                if c != mark {
+                    last.push('\\');
+                }
+                last.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            c if c == mark => pieces.push(String::new()),
+            c => last.push(c),
+        }
+    }
+    match pieces.as_slice() {
+        [_, replacement, flags] if flags.len() < 5 && flags.contains('e') => Some(replacement.clone()),
+        _ => None,
+    }
 }

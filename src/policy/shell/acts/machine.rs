@@ -173,6 +173,11 @@ impl Walk<'_> {
                     );
                 }
             }
+            "getent" => {
+                if has(&["shadow", "gshadow"]) {
+                    self.note(Effect::ReadsSecrets, "prints passwords' digests".to_owned());
+                }
+            }
             "history" => {}
             "sudoedit" | "visudo-edit" | "polkit" => {
                 self.note(Effect::RaisesPrivilege, "asks for another user's rights".to_owned());

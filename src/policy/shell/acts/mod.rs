@@ -101,7 +101,7 @@ impl Walk<'_> {
         if is_sender && input.contains(SECRET) {
             self.note(Effect::ReadsSecrets, "sends out what may hold secrets".to_owned());
         }
-        if self.file_effects(name, argv)
+        if self.file_effects(name, argv, io)
             || self.machine_effects(name, argv, io)
             || self.engine_effects(name, argv)
             || self.git_effects(name, argv)

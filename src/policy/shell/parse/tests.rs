@@ -202,7 +202,7 @@ fn no_text_costs_much() {
         "$[",
         "a &&\n",
     ] {
-        let _ = parse(&piece.repeat(SCRIPT_MAX / piece.len()));
+        let _ = parse(&piece.repeat(SCRIPT_MAX / 8 / piece.len()));
         let nested = piece.repeat(30);
         let _ = parse(&nested);
     }

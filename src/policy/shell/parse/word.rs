@@ -211,7 +211,7 @@ impl Parser<'_> {
             Some(b'"') if !quoted && mode != Mode::Body => self.at += 1,
             Some(b'[') => {
                 let rest = &self.bytes()[self.at..];
-                let Some(close) = rest.iter().take(1000).position(|byte| *byte == b']') else {
+                let Some(close) = rest.iter().take(200).position(|byte| *byte == b']') else {
                     return Ok(false);
                 };
                 let (begin, end) = (self.at + 2, self.at + close);
