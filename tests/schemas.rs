@@ -199,7 +199,7 @@ fn records_of_real_runs_hold_to_their_schemas() {
     }
 
     // The control: what is missing, of another type or unknown is found.
-    let state = json!({"seq": 0, "ts": "t", "event": "e", "fields": {}});
+    let state = json!({"v": 1, "seq": 0, "prev": "0".repeat(64), "ts": "t", "event": "e", "fields": {}});
     assert_eq!(checker.findings("journal", &state), "");
     for (field, value) in [("seq", json!("0")), ("ts", Value::Null), ("more", json!(1))] {
         let mut wrong = state.clone();
