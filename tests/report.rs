@@ -4,7 +4,17 @@
 #[path = "support/program.rs"]
 mod program;
 
+#[path = "report/browser.rs"]
+mod browser;
+#[path = "report/formats.rs"]
+mod formats;
+#[path = "report/hostile.rs"]
+mod hostile;
+#[path = "report/kit.rs"]
+mod kit;
 #[path = "report/made.rs"]
 mod made;
 #[path = "report/page.rs"]
 mod page;
+#[path = "report/view.rs"]
+mod view;

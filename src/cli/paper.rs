@@ -48,7 +48,10 @@ pub(super) fn man(args: &ManArgs, reporter: &Reporter) -> Result<u8, EngineError
         written.push(write(dir, &name, &page(&command)?)?);
     }
     written.sort();
-    let text = written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    let text = written
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>();
     reporter.result(&json!({"written": written}), &text.join("\n"));
     Ok(0)
 }

@@ -132,7 +132,9 @@ pub(super) fn export(args: &ExportArgs, reporter: &Reporter) -> Result<u8, Engin
     let folder = Folder::open(&path).map_err(reading(&path))?;
     if run.totals.turns == 0 {
         let shown = path.display();
-        return Err(EngineError::Usage(format!("no agent took part in {shown}: there is no trajectory")));
+        return Err(EngineError::Usage(format!(
+            "no agent took part in {shown}: there is no trajectory"
+        )));
     }
     let lines = |shape| {
         let mut text = String::new();
@@ -169,10 +171,12 @@ pub(super) async fn view(args: &ViewArgs, reporter: &Reporter, mut stop: Stop) -
         let text = format!("{address}\nwho has this address can read the run; Ctrl-C ends it");
         reporter.result(&json!({"address": address}), &text);
     };
-    serve(&run, args.port, stopped, tell).await.map_err(|source| EngineError::Io {
-        what: format!("serve {}", run.display()),
-        source,
-    })?;
+    serve(&run, args.port, stopped, tell)
+        .await
+        .map_err(|source| EngineError::Io {
+            what: format!("serve {}", run.display()),
+            source,
+        })?;
     Ok(0)
 }
 

@@ -264,8 +264,7 @@ impl Wanted<'_> {
         if copied != *self.content || stat.st_size.cast_unsigned() != self.size {
             return Err(TreeError::Refused(format!("{} changed while it was frozen", self.path)));
         }
-        self.finish(&to, Some(stat))
-            .map_err(TreeError::io("finish", self.path))
+        self.finish(&to, Some(stat)).map_err(TreeError::io("finish", self.path))
     }
 
     fn write_bytes(&self, bytes: &[u8]) -> std::io::Result<()> {

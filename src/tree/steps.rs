@@ -62,7 +62,10 @@ struct Differences(BTreeMap<RelPath, (Option<Entry>, Option<Entry>)>);
 impl Differences {
     fn take(&mut self, changes: &[Change]) {
         for change in changes {
-            let now = self.0.entry(change.path.clone()).or_insert((change.before.clone(), None));
+            let now = self
+                .0
+                .entry(change.path.clone())
+                .or_insert((change.before.clone(), None));
             now.1.clone_from(&change.after);
             if now.0 == now.1 {
                 self.0.remove(&change.path);
@@ -121,7 +124,13 @@ impl StepWriter {
     ///
     /// # Errors
     /// When a file cannot be read or kept.
-    pub fn keep(&mut self, base: &Pristine, before: &Checkpoint, now: &Checkpoint, label: &str) -> Result<Kept, TreeError> {
+    pub fn keep(
+        &mut self,
+        base: &Pristine,
+        before: &Checkpoint,
+        now: &Checkpoint,
+        label: &str,
+    ) -> Result<Kept, TreeError> {
         let changes = now.changes_since(base, before);
         let (mut objects, mut without) = (Vec::new(), 0);
         for change in &changes {
@@ -208,7 +217,9 @@ impl Steps {
                 file => file?,
             };
             let mut bytes = Vec::new();
-            file.take(MAX_STEP).read_to_end(&mut bytes).map_err(TreeError::io("read", &name))?;
+            file.take(MAX_STEP)
+                .read_to_end(&mut bytes)
+                .map_err(TreeError::io("read", &name))?;
             let step: Step =
                 serde_json::from_slice(&bytes).map_err(|why| TreeError::Refused(format!("{name}: {why}")))?;
             all.take(&step.changes);
@@ -299,11 +310,16 @@ impl Steps {
                 None => state.remove(&path),
             }
         }
-        layer::write(base, &state.diff, dir, &|path| match state.get(path).map(|entry| &entry.kind) {
-            Some(EntryKind::File { content, .. }) => Source::Object(self.object(path, content)),
-            // Only files have bytes.
-            _ => Source::Bytes(&[]),
-        })?;
+        layer::write(
+            base,
+            &state.diff,
+            dir,
+            &|path| match state.get(path).map(|entry| &entry.kind) {
+                Some(EntryKind::File { content, .. }) => Source::Object(self.object(path, content)),
+                // Only files have bytes.
+                _ => Source::Bytes(&[]),
+            },
+        )?;
         Ok(Checkpoint::new(dir, state.diff, Vec::new()))
     }
 

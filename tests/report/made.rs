@@ -40,6 +40,17 @@ impl Made {
         path
     }
 
+    /// A file with the same bytes as another one of that name before.
+    fn same(&self, name: &str, like: &str, bytes: impl AsRef<[u8]>) {
+        let first = self.dir.path().join(like);
+        if !first.exists() {
+            self.file(like, bytes);
+        }
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+        fs::hard_link(first, path).expect("link");
+    }
+
     pub fn json(&self, name: &str, value: &Value) {
         self.file(name, value.to_string());
     }
@@ -61,7 +72,10 @@ impl Made {
     /// The machine does something for `ms` milliseconds.
     pub fn does(&mut self, iteration: u64, command: &Value, ms: u64, event: &Value) {
         let step = json!({"id": format!("{iteration:03}"), "text": format!("step {iteration} of many")});
-        self.line("command", &json!({"machine": {"iteration": iteration, "step": step}, "command": command}));
+        self.line(
+            "command",
+            &json!({"machine": {"iteration": iteration, "step": step}, "command": command}),
+        );
         self.pass(ms);
         self.line("event", event);
     }
@@ -78,26 +92,46 @@ impl Made {
                 "plan": {"done": [], "next": [], "backlog": []}, "changes": [], "refused": [],
             }),
         );
-        self.json("state.json", &json!({"pipeline_path": "pipeline.yml", "model": "local/model"}));
+        self.json(
+            "state.json",
+            &json!({"pipeline_path": "pipeline.yml", "model": "local/model"}),
+        );
     }
 
     /// A whole iteration: snapshot, plan, step, verification; every seventh fails.
     pub fn iteration(&mut self, number: u64) {
         let ok = number % 7 != 3;
-        self.does(number, &json!({"do": "snapshot"}), 5, &json!({"happened": "snapshot-taken"}));
-        for (purpose, label, ms) in [("plan-update", "plan_update_attempt_1", 900), ("execute-step", "execute_step", 4_000)] {
+        self.does(
+            number,
+            &json!({"do": "snapshot"}),
+            5,
+            &json!({"happened": "snapshot-taken"}),
+        );
+        for (purpose, label, ms) in [
+            ("plan-update", "plan_update_attempt_1", 900),
+            ("execute-step", "execute_step", 4_000),
+        ] {
             let turn = 2 * number - u64::from(purpose == "plan-update");
             let over = json!({"happened": "turn-over", "what": {"result": "completed", "violations": []}});
-            self.does(number, &json!({"do": "turn", "what": {"purpose": purpose, "try_number": 1}}), ms, &over);
+            self.does(
+                number,
+                &json!({"do": "turn", "what": {"purpose": purpose, "try_number": 1}}),
+                ms,
+                &over,
+            );
             let base = format!("turns/{turn:04}-{label}");
             self.json(
                 &format!("{base}.json"),
                 &json!({"label": label, "end": "completed", "text": "done", "tool_calls": 3, "failed_calls": [],
                     "input_tokens": 1_000, "output_tokens": 90, "cost": 0.002, "wall_ms": ms, "blame": null}),
             );
-            self.file(&format!("{base}.prompt.md"), "Carry out the step.\n".repeat(60));
+            self.same(
+                &format!("{base}.prompt.md"),
+                "like/prompt",
+                "Carry out the step.\n".repeat(60),
+            );
             let events: String = (0..12).map(|at| format!("{}\n", tool_event(at))).collect();
-            self.file(&format!("{base}.events.jsonl"), events);
+            self.same(&format!("{base}.events.jsonl"), "like/events", events);
         }
         let verified = json!({"happened": "verified", "what": {"ok": ok, "reason": null}});
         self.does(number, &json!({"do": "verify"}), 2_000, &verified);
@@ -114,9 +148,13 @@ impl Made {
             }),
         );
         let command = format!("{directory}/tests_cmd01_try01");
-        self.file(&format!("{command}_cmd.txt"), "make test\n");
-        self.file(&format!("{command}_stdout.txt"), "ok 1 - it works\n".repeat(200));
-        self.file(&format!("{command}_stderr.txt"), "");
+        self.same(&format!("{command}_cmd.txt"), "like/command", "make test\n");
+        self.same(
+            &format!("{command}_stdout.txt"),
+            "like/stdout",
+            "ok 1 - it works\n".repeat(200),
+        );
+        self.same(&format!("{command}_stderr.txt"), "like/stderr", "");
         self.json(
             &format!("{command}_result.json"),
             &json!({"rc": i32::from(!ok), "usage": {"wall_ms": 1_700, "user_ms": 900, "system_ms": 50, "max_rss_bytes": 40_000_000}}),

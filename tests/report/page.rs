@@ -1,6 +1,10 @@
 //! The page: its size, its bounds, its words.
 
-use std::{fs, process::Command, time::{Duration, Instant}};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -33,7 +37,11 @@ fn a_run_of_two_thousand_iterations_is_a_small_page_made_soon_in_little_memory()
     // Address space in KiB: what is not to grow with the run.
     let script = "ulimit -v 400000; exec \"$@\"";
     let mut command = Command::new("sh");
-    command.args(["-c", script, "sh", PROGRAM, "report"]).arg(made.path()).arg("-o").arg(&out);
+    command
+        .args(["-c", script, "sh", PROGRAM, "report"])
+        .arg(made.path())
+        .arg("-o")
+        .arg(&out);
     let began = Instant::now();
     expect(command, 0);
     let took = began.elapsed();
@@ -56,17 +64,38 @@ fn a_run_of_two_thousand_iterations_is_a_small_page_made_soon_in_little_memory()
 fn what_is_missing_broken_or_of_another_type_is_said_and_never_fatal() {
     // A directory that holds nothing but a journal's beginning.
     let made = Made::new();
-    made.file("journal.jsonl", "{\"seq\":0,\"ts\":\"2026-11-26T00:00:00Z\",\"event\":\"run\",\"fields\":{\"id\":\"made\"}}\n{\"cut");
+    made.file(
+        "journal.jsonl",
+        "{\"seq\":0,\"ts\":\"2026-11-26T00:00:00Z\",\"event\":\"run\",\"fields\":{\"id\":\"made\"}}\n{\"cut",
+    );
     let text = page(made.path(), &[]);
-    assert!(text.contains("Not ended") && text.contains("1 lines are too long or no JSON"), "{text}");
+    assert!(
+        text.contains("Not ended") && text.contains("1 lines are too long or no JSON"),
+        "{text}"
+    );
     // Every known file with something else in it.
     let mut made = Made::new();
     made.iteration(1);
     made.end("DONE", 0, 1);
-    let files = ["summary.json", "state.json", "versions.json", "turns/0001-plan_update_attempt_1.json", "iter_0001/summary.json",
-        "iter_0001/tests_cmd01_try01_result.json", "turns/0002-execute_step.events.jsonl", "model.jsonl", "egress.jsonl", "guard/0001-x.json"];
-    let wrong = [json!(null), json!([1, 2]), json!("x"), json!({"stages": 7, "ok": "yes", "metrics": [[]], "plan": 3, "refused": {"a": 1}, "walls": [],
-        "exit_code": -1, "usage": "much", "properties": {"part": {"type": "tool", "id": 1}}, "port": "x", "wall_ms": 1e300})];
+    let files = [
+        "summary.json",
+        "state.json",
+        "versions.json",
+        "turns/0001-plan_update_attempt_1.json",
+        "iter_0001/summary.json",
+        "iter_0001/tests_cmd01_try01_result.json",
+        "turns/0002-execute_step.events.jsonl",
+        "model.jsonl",
+        "egress.jsonl",
+        "guard/0001-x.json",
+    ];
+    let wrong = [
+        json!(null),
+        json!([1, 2]),
+        json!("x"),
+        json!({"stages": 7, "ok": "yes", "metrics": [[]], "plan": 3, "refused": {"a": 1}, "walls": [],
+        "exit_code": -1, "usage": "much", "properties": {"part": {"type": "tool", "id": 1}}, "port": "x", "wall_ms": 1e300}),
+    ];
     for file in files {
         for value in &wrong {
             let before = fs::read(made.path().join(file)).ok();
@@ -92,7 +121,10 @@ fn the_same_run_is_told_with_the_same_words() {
     made.json("guard/0001-execute_step.json", &json!({"phase": "execute-step", "refused": [
         {"change": {"path": "pipeline.yml", "kind": "modified"}, "ruling": "violation", "because": "the contract is not the agent's"},
         {"change": {"path": ".git/HEAD", "kind": "modified"}, "ruling": "dropped", "because": "commits change nothing"}]}));
-    made.file("guard/0001-execute_step.patch", "diff --git a/pipeline.yml b/pipeline.yml\n-a\n+b\n");
+    made.file(
+        "guard/0001-execute_step.patch",
+        "diff --git a/pipeline.yml b/pipeline.yml\n-a\n+b\n",
+    );
     made.line("guard", &json!({"evidence": "guard/0001-execute_step.patch"}));
     made.file("egress.jsonl", "{\"host\":\"evil.example\",\"port\":443,\"verdict\":\"refused\",\"reason\":\"no-rule\",\"why\":\"no rule is about the host\",\"up\":0,\"down\":0,\"repeated\":4}\n");
     made.end("MAX_ITERS", 1, 2);
@@ -110,15 +142,34 @@ fn the_same_run_is_told_with_the_same_words() {
          ::notice file=.git/HEAD,title=guard-dropped::modified in execute-step: commits change nothing\n"
     );
     let junit = told("junit");
-    assert!(junit.contains("<testsuites name=\"opencode-fsm\" tests=\"2\" failures=\"2\" errors=\"0\""), "{junit}");
-    assert!(junit.contains("<failure type=\"verifier\" message=\"exited 1\">exited 1</failure>"), "{junit}");
+    assert!(
+        junit.contains("<testsuites name=\"opencode-fsm\" tests=\"2\" failures=\"2\" errors=\"0\""),
+        "{junit}"
+    );
+    assert!(
+        junit.contains("<failure type=\"verifier\" message=\"exited 1\">exited 1</failure>"),
+        "{junit}"
+    );
     let json: Value = serde_json::from_str(&told("json")).expect("json");
-    assert_eq!(json["metrics"][0], json!({"name": "score", "points": [[1, 0.01], [3, 0.03]]}));
-    assert_eq!((&json["totals"]["tool_calls"], &json["totals"]["cost"]), (&json!(12), &json!(0.008)));
+    assert_eq!(
+        json["metrics"][0],
+        json!({"name": "score", "points": [[1, 0.01], [3, 0.03]]})
+    );
+    assert_eq!(
+        (&json["totals"]["tool_calls"], &json["totals"]["cost"]),
+        (&json!(12), &json!(0.008))
+    );
     assert_eq!(json["timeline"].as_array().map(Vec::len), Some(8));
     assert_eq!(json["network"]["refused"], 5);
     let page = told_page(&made);
-    for words in ["phase repeated", "evil.example:443", "no rule is about the host", "exited 1", "4\u{202f}000 in", "step 3 of many"] {
+    for words in [
+        "phase repeated",
+        "evil.example:443",
+        "no rule is about the host",
+        "exited 1",
+        "4\u{202f}000 in",
+        "step 3 of many",
+    ] {
         assert!(page.contains(words), "{words}");
     }
     assert!(told("markdown").starts_with("## ❌ opencode-fsm: MAX\\_ITERS\n\nas made\n"));

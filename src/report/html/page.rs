@@ -3,9 +3,7 @@
 use minijinja::Value;
 use serde::Serialize;
 
-use super::{
-    shapes::{Bar, FilePatch, Line, bars, files, line},
-};
+use super::shapes::{Bar, FilePatch, Line, bars, files, line};
 use crate::report::reading::{
     Act, Ending, Episode, GuardView, Iteration, RunView, SpanKind, StepView, TurnView, VerificationView,
 };
@@ -226,7 +224,11 @@ fn row<'a>(run: &'a RunView, one: &'a Iteration, last: Option<u64>) -> Row<'a> {
             kind,
             ok: turn.ok,
             turn: Some(turn),
-            acts: turn.acts.iter().filter(|act| !act.body.is_empty() || !act.tool.is_empty()).collect(),
+            acts: turn
+                .acts
+                .iter()
+                .filter(|act| !act.body.is_empty() || !act.tool.is_empty())
+                .collect(),
             guard: turn.guard.and_then(|at| run.guard.get(at)),
             ..nothing.clone()
         },
@@ -236,7 +238,11 @@ fn row<'a>(run: &'a RunView, one: &'a Iteration, last: Option<u64>) -> Row<'a> {
             ..nothing.clone()
         },
     };
-    let parts = if one.detailed { run.episodes(one).into_iter().map(part).collect() } else { Vec::new() };
+    let parts = if one.detailed {
+        run.episodes(one).into_iter().map(part).collect()
+    } else {
+        Vec::new()
+    };
     let verdict = match one.verifications.iter().all(|verification| verification.ok) {
         _ if one.verifications.is_empty() => "",
         true => "passed",

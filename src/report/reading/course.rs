@@ -72,7 +72,9 @@ impl Course {
         match record.at("event").as_str().unwrap_or_default() {
             "run" => {
                 self.id = fields.line("id", 100);
-                self.target = fields.line("target", 400).or_else(|| fields.at("target").line("location", 400));
+                self.target = fields
+                    .line("target", 400)
+                    .or_else(|| fields.at("target").line("location", 400));
                 self.tool_version = fields.line("version", 40);
             }
             "sandbox" => self.backend = fields.line("backend", 40),

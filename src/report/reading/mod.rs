@@ -33,6 +33,7 @@ pub use sessions::{Session, sessions};
 pub use talk::{Call, Message, Part, Role, Talk, Tokens};
 pub use text::{Preview, visible};
 pub use view::{
-    Accepted, Act, ActKind, ChangeView, CommandView, Destination, Ending, Episode, Evidence, GuardView, Iteration, Network, Outcome,
-    Refused, RunView, Series, Share, Span, SpanKind, StageView, StepView, Totals, TurnView, VerificationView, WallView,
+    Accepted, Act, ActKind, ChangeView, CommandView, Destination, Ending, Episode, Evidence, GuardView, Iteration,
+    Network, Outcome, Refused, RunView, Series, Share, Span, SpanKind, StageView, StepView, Totals, TurnView,
+    VerificationView, WallView,
 };

@@ -32,8 +32,11 @@ pub(super) fn read(folder: &Folder, course: &Course, calls: &mut Calls) -> Vec<(
         .filter_map(|span| Some((span.turn?, span)))
         .collect();
     let findings: HashMap<u64, &Vec<String>> = course.findings.iter().map(|(turn, told)| (*turn, told)).collect();
-    let accepted: HashMap<u64, (u64, u64)> =
-        course.accepted.iter().map(|(number, turn, changes)| (*turn, (*number, *changes))).collect();
+    let accepted: HashMap<u64, (u64, u64)> = course
+        .accepted
+        .iter()
+        .map(|(number, turn, changes)| (*turn, (*number, *changes)))
+        .collect();
     let mut occurrences: HashMap<String, u32> = HashMap::new();
     let mut turns = Vec::new();
     for name in folder.names("turns", Type::File) {
@@ -105,14 +108,22 @@ pub(super) fn details(folder: &Folder, turn: &mut TurnView, allowance: &mut Allo
 /// What an accepted state has that the one before has not, as a patch.
 fn difference(folder: &Folder, checkpoint: u64) -> Option<Vec<u8>> {
     let small = folder.json(&format!("checkpoints/{checkpoint:04}.json"));
-    let sides = small.list("changes").iter().flat_map(|change| [change.at("before"), change.at("after")]);
+    let sides = small
+        .list("changes")
+        .iter()
+        .flat_map(|change| [change.at("before"), change.at("after")]);
     let bytes: u64 = sides.filter_map(|side| side.count("size")).fold(0, u64::saturating_add);
     if bytes > DIFFERENCE {
-        folder.note(format!("checkpoints/{checkpoint:04}.json: {bytes} bytes are too many to compare here"));
+        folder.note(format!(
+            "checkpoints/{checkpoint:04}.json: {bytes} bytes are too many to compare here"
+        ));
         return None;
     }
-    let steps = Steps::read(folder.path()).and_then(|steps| steps.patch(checkpoint.checked_sub(1).unwrap_or(checkpoint), checkpoint));
-    steps.map_err(|why| folder.note(format!("what changed in checkpoint {checkpoint}: {why}"))).ok()
+    let steps = Steps::read(folder.path())
+        .and_then(|steps| steps.patch(checkpoint.checked_sub(1).unwrap_or(checkpoint), checkpoint));
+    steps
+        .map_err(|why| folder.note(format!("what changed in checkpoint {checkpoint}: {why}")))
+        .ok()
 }
 
 /// The turns' records among the names of their files.

@@ -272,7 +272,11 @@ impl RunView {
         // The contract runs after the step, before what repairs it.
         let verified = spans.iter().position(|span| span.kind == SpanKind::Verify);
         let before = verified.map_or(all.len(), |at| {
-            spans[..at].iter().filter(|span| span.turn.is_some()).count().min(all.len())
+            spans[..at]
+                .iter()
+                .filter(|span| span.turn.is_some())
+                .count()
+                .min(all.len())
         });
         all.splice(before..before, one.verifications.iter().map(Episode::Verification));
         all

@@ -119,7 +119,13 @@ mod tests {
         assert_eq!(ask(Method::GET, &path, "localhost:8080"), Asked::Page(Detail::Auto));
         assert_eq!(ask(Method::GET, &path, "elsewhere.example:8080"), Asked::Nothing);
         assert_eq!(ask(Method::POST, &path, "127.0.0.1:8080"), Asked::Method);
-        for path in ["/", "//", "/x/", &path[..path.len() - 2], &format!("/{}/", token.to_uppercase())] {
+        for path in [
+            "/",
+            "//",
+            "/x/",
+            &path[..path.len() - 2],
+            &format!("/{}/", token.to_uppercase()),
+        ] {
             assert_eq!(ask(Method::GET, path, "127.0.0.1:8080"), Asked::Nothing, "{path}");
             assert_eq!(ask(Method::POST, path, "127.0.0.1:8080"), Asked::Nothing, "{path}");
         }

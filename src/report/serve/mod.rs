@@ -50,7 +50,9 @@ pub async fn serve(run: &Path, port: u16, stop: impl Future<Output = ()>, tell: 
         while connections.try_join_next().is_some() {}
         // A connection that broke before it was accepted is nobody's loss.
         let Ok((stream, _)) = accepted else { continue };
-        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            continue;
+        };
         let (key, run) = (key.clone(), run.clone());
         connections.spawn(async move {
             let service = service_fn(|request: hyper::Request<Incoming>| {

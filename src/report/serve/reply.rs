@@ -101,7 +101,9 @@ fn listing(name: &[u8], entries: &[(Vec<u8>, Type)], more: usize) -> String {
         let slash = if *kind == Type::Directory { "/" } else { "" };
         let label = text(&escape(name, 300));
         let _ = match kind {
-            Type::Directory | Type::File => write!(out, "<li><a href=\"./{}{slash}\">{label}{slash}</a></li>", link(name)),
+            Type::Directory | Type::File => {
+                write!(out, "<li><a href=\"./{}{slash}\">{label}{slash}</a></li>", link(name))
+            }
             // A link or a device is named and leads nowhere.
             _ => write!(out, "<li>{label} (not shown)</li>"),
         };
@@ -118,11 +120,19 @@ fn link(name: &[u8]) -> String {
 }
 
 fn text(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {
-    guarded(status, "text/plain; charset=utf-8", INERT, whole(text.to_owned().into()))
+    guarded(
+        status,
+        "text/plain; charset=utf-8",
+        INERT,
+        whole(text.to_owned().into()),
+    )
 }
 
 fn whole(bytes: Bytes) -> Body {

@@ -24,7 +24,10 @@ pub fn atif(folder: &Folder, run: &RunView) -> Option<Value> {
     }
     let mut agent = Map::new();
     agent.insert("name".to_owned(), json!("opencode"));
-    agent.insert("version".to_owned(), json!(run.opencode_version.as_deref().unwrap_or("unknown")));
+    agent.insert(
+        "version".to_owned(),
+        json!(run.opencode_version.as_deref().unwrap_or("unknown")),
+    );
     if !run.model.is_empty() {
         agent.insert("model_name".to_owned(), json!(run.model));
     }
@@ -76,7 +79,12 @@ impl Steps {
         let turn = session.turn;
         let about = json!({"iteration": session.iteration, "turn": turn.number, "label": turn.label});
         self.push("user", &session.prompt, json!({"extra": about}));
-        for message in session.talk.messages.iter().filter(|message| message.role == Role::Assistant) {
+        for message in session
+            .talk
+            .messages
+            .iter()
+            .filter(|message| message.role == Role::Assistant)
+        {
             self.agent(message);
         }
         if !turn.ok {

@@ -15,7 +15,8 @@ pub fn inspect(folder: &Folder, run: &RunView) -> Value {
         run,
         |session| {
             let mut messages = messages.borrow_mut();
-            let about = json!({"iteration": session.iteration, "turn": session.turn.number, "label": session.turn.label});
+            let about =
+                json!({"iteration": session.iteration, "turn": session.turn.number, "label": session.turn.label});
             messages.push(json!({"role": "user", "content": session.prompt, "source": "input", "metadata": about}));
             for message in session.talk.messages.iter().filter(|one| one.role == Role::Assistant) {
                 said(&mut messages, message, &run.model);
@@ -26,7 +27,9 @@ pub fn inspect(folder: &Folder, run: &RunView) -> Value {
     let messages = messages.into_inner();
     let began = run.began.clone().unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned());
     let took = run.outcome.ms.unwrap_or(0);
-    let ended = run.began_ms.and_then(|began| moment(began.saturating_add(i64::try_from(took).ok()?)));
+    let ended = run
+        .began_ms
+        .and_then(|began| moment(began.saturating_add(i64::try_from(took).ok()?)));
     let model = if run.model.is_empty() { "none" } else { &run.model };
     let usage = json!({(model): {
         "input_tokens": run.totals.input_tokens,
@@ -39,28 +42,35 @@ pub fn inspect(folder: &Folder, run: &RunView) -> Value {
         Ending::Broken if run.outcome.reason == "INTERRUPTED" => ("cancelled", Value::Null),
         Ending::Broken => {
             let message = format!("{}: {}", run.outcome.reason, run.outcome.detail);
-            ("error", json!({"message": message, "traceback": "", "traceback_ansi": ""}))
+            (
+                "error",
+                json!({"message": message, "traceback": "", "traceback_ansi": ""}),
+            )
         }
     };
     // What is no fault of the agent's is no score.
     let scored = matches!(run.outcome.ending, Ending::Passed | Ending::Failed);
     let passed = run.outcome.ending == Ending::Passed;
-    let scores = scored.then(|| json!({"contract": {
-        "value": if passed { "C" } else { "I" },
-        "explanation": format!("{}: {}", run.outcome.reason, run.outcome.detail),
-        "metadata": {"metrics": run.last_metrics, "blame": run.outcome.blame},
-    }}));
-    let results = scored.then(|| json!({
-        "total_samples": 1,
-        "completed_samples": 1,
-        "scores": [{
-            "name": "contract",
-            "scorer": "contract",
-            "scored_samples": 1,
-            "unscored_samples": 0,
-            "metrics": {"accuracy": {"name": "accuracy", "value": u8::from(passed)}},
-        }],
-    }));
+    let scores = scored.then(|| {
+        json!({"contract": {
+            "value": if passed { "C" } else { "I" },
+            "explanation": format!("{}: {}", run.outcome.reason, run.outcome.detail),
+            "metadata": {"metrics": run.last_metrics, "blame": run.outcome.blame},
+        }})
+    });
+    let results = scored.then(|| {
+        json!({
+            "total_samples": 1,
+            "completed_samples": 1,
+            "scores": [{
+                "name": "contract",
+                "scorer": "contract",
+                "scored_samples": 1,
+                "unscored_samples": 0,
+                "metrics": {"accuracy": {"name": "accuracy", "value": u8::from(passed)}},
+            }],
+        })
+    });
     let mut sample = Map::new();
     let mut put = |name: &str, value: Value| {
         if !value.is_null() {
@@ -74,7 +84,10 @@ pub fn inspect(folder: &Folder, run: &RunView) -> Value {
     put("messages", json!(messages));
     put("output", output(&messages, model));
     put("scores", json!(scores));
-    put("metadata", json!({"done": run.done, "open": run.next.len() + run.backlog.len(), "guard": run.guard}));
+    put(
+        "metadata",
+        json!({"done": run.done, "open": run.next.len() + run.backlog.len(), "guard": run.guard}),
+    );
     put("model_usage", usage.clone());
     put("started_at", json!(run.began));
     put("completed_at", json!(ended));
@@ -105,7 +118,10 @@ pub fn inspect(folder: &Folder, run: &RunView) -> Value {
             "scorers": [{"name": "contract"}],
         }),
     );
-    put("plan", json!({"name": "plan", "steps": [{"solver": "opencode-fsm", "params": {}}]}));
+    put(
+        "plan",
+        json!({"name": "plan", "steps": [{"solver": "opencode-fsm", "params": {}}]}),
+    );
     put("results", json!(results));
     put(
         "stats",

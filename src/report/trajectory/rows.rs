@@ -22,7 +22,11 @@ pub fn rows(folder: &Folder, run: &RunView, shape: Shape, mut take: impl FnMut(V
         folder,
         run,
         |session| {
-            let violated = session.turn.guard.and_then(|at| run.guard.get(at)).is_some_and(|guard| guard.violation);
+            let violated = session
+                .turn
+                .guard
+                .and_then(|at| run.guard.get(at))
+                .is_some_and(|guard| guard.violation);
             take(row(run, &session, shape, &Reward::of(&session, violated)));
         },
         |_, _| {},
@@ -44,7 +48,13 @@ fn row(run: &RunView, session: &Session<'_>, shape: Shape, reward: &Reward) -> V
         "masked": reward.masked(),
         "truncated": session.talk.cut,
     });
-    let said = || session.talk.messages.iter().filter(|message| message.role == Role::Assistant);
+    let said = || {
+        session
+            .talk
+            .messages
+            .iter()
+            .filter(|message| message.role == Role::Assistant)
+    };
     match shape {
         Shape::ShareGpt => {
             let mut conversations = vec![json!({"from": "human", "value": session.prompt})];
