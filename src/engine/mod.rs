@@ -5,6 +5,7 @@
 //! | `options`, `summary`, `error`, `stop` | what goes in, what comes out, and how it is stopped |
 //! | `permit` | what the host's policy says to all that, and to the contract |
 //! | `run`, `verify` | the two things that a user asks for |
+//! | `open` | a target whose stages run some at a time |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
@@ -26,6 +27,7 @@ mod environment;
 mod error;
 mod facts;
 mod judge;
+mod open;
 mod options;
 mod permit;
 mod run;
@@ -44,6 +46,8 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
+pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
+pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};
 pub use options::{Caps, ModelChoice, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions};
 pub use permit::Widening;
 pub use run::{apply, run, target_of};

@@ -6,14 +6,14 @@ use serde_json::json;
 
 use crate::{
     agent::{self, AgentConfig},
-    broker::{DoorConfig, ModelDoor, Upstream},
+    broker::{AGENT_PATIENCE, DoorConfig, ModelDoor, Upstream},
     contract::Plan,
     engine::{
         EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
         bootstrap::Bootstrap,
         drive::{Drive, Parts},
         facts::Seed,
-        judge::Judge,
+        judge::{Judge, Overrides},
         permit,
         site::{self, Site},
         summary::{ChangeLine, PlanSummary},
@@ -107,6 +107,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         cache: &site.cache,
         options: &options.target,
         deadline,
+        overrides: &Overrides::default(),
     };
     let prepared = tokio::select! {
         news = prepare(&judge, &mut workspace) => news,
@@ -290,6 +291,7 @@ fn open_door(options: &RunOptions, door_key: Secret, run: &RunDir) -> Result<Mod
         inside_key: door_key,
         per_run: options.run_budget,
         per_turn: options.turn_budget,
+        patience: AGENT_PATIENCE,
         ledger: run.path().join("model.jsonl"),
         record_to: options.record_cassette.clone(),
     })?)

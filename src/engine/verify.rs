@@ -6,7 +6,7 @@ use crate::{
     engine::{
         EngineError, Outcome, Stop, Summary, TargetOptions,
         bootstrap::Bootstrap,
-        judge::Judge,
+        judge::{Judge, Overrides},
         site::{self, Site},
     },
     fsm::Blame,
@@ -52,6 +52,7 @@ pub async fn verify(
         cache: &site.cache,
         options,
         deadline: options.caps.deadline(began),
+        overrides: &Overrides::default(),
     };
     let verification = tokio::select! {
         verification = judge.verify(&mut workspace, name) => match verification {
