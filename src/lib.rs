@@ -10,6 +10,7 @@ pub mod cli;
 pub mod contract;
 pub mod document;
 pub mod engine;
+pub mod env;
 pub mod fsm;
 pub mod guard;
 pub mod guest;

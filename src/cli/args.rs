@@ -12,11 +12,12 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
+    environment::{EnvVerb, EvaluateArgs},
     policy::PolicyVerb,
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
-    engine::Unattended,
+    engine::{EngineError, Unattended},
     names::RelPath,
     policy::{BackendChoice, BashMode, Tier, parse_size},
 };
@@ -82,6 +83,11 @@ pub(super) enum Verb {
     Verify(Box<TargetArgs>),
     /// Watch a whole run on a small bundled repository; needs no key and no network.
     Demo(DemoArgs),
+    /// Deploy a repository, roll out and evaluate by its contract; the metrics are the last line on stdout.
+    Evaluate(Box<EvaluateArgs>),
+    /// Serve the env API to a program in another language.
+    #[command(subcommand)]
+    Env(EnvVerb),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
@@ -103,7 +109,7 @@ pub(super) enum Verb {
 }
 
 /// What builds the walls, and how strong they have to be.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct WallArgs {
     /// What builds the walls [env: OPENCODE_FSM_SANDBOX].
     #[arg(long, value_enum, default_value = "auto")]
@@ -119,7 +125,7 @@ pub(super) struct WallArgs {
     pub min_tier: Tier,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct TargetArgs {
     /// The repository: a local directory. It is copied; nothing in it is ever written.
     #[arg(default_value = ".")]
@@ -310,6 +316,26 @@ impl TargetArgs {
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
+
+    /// The same flags about another target.
+    pub fn with_target(&self, target: PathBuf) -> Self {
+        Self {
+            target,
+            repo: None,
+            ..self.clone()
+        }
+    }
+
+    /// Refuses a target, for a verb that gets its own elsewhere.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for one that is given; `instead` says where it goes.
+    pub fn refuse_target(&self, instead: &str) -> Result<(), EngineError> {
+        match self.repo.is_none() && self.target == Path::new(".") {
+            true => Ok(()),
+            false => Err(EngineError::Usage(format!("{}: {instead}", self.target().display()))),
+        }
+    }
 }
 
 impl Verb {
@@ -326,8 +352,15 @@ impl Verb {
         match self {
             Verb::Run(args) => Some(&args.target),
             Verb::Verify(args) => Some(args),
+            Verb::Evaluate(args) => Some(&args.target),
+            Verb::Env(EnvVerb::Serve(args)) => Some(&args.target),
             _ => None,
         }
+    }
+
+    /// Whether it is about one target, which it was started for.
+    pub fn has_one_target(&self) -> bool {
+        matches!(self, Verb::Run(_) | Verb::Verify(_) | Verb::Evaluate(_))
     }
 }
 

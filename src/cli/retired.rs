@@ -19,7 +19,7 @@ const NO_CLONES: &str = "targets from git, archives and data sets come with a la
                          fetch it yourself, and name the directory";
 
 /// Future flags about a target.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct LaterArgs {
     #[arg(long, hide = true, value_name = "DIR")]
     clone_dir: Option<PathBuf>,

@@ -45,6 +45,7 @@ mod workspace;
 
 use std::path::PathBuf;
 
+pub use bootstrap::hides;
 pub use error::EngineError;
 pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
 pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};

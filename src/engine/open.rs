@@ -24,7 +24,7 @@ use crate::{
     guard,
     names::RelPath,
     policy::SettingName,
-    record::Secret,
+    record::{RunDir, Secret},
     report::{Happening, Reporter},
 };
 
@@ -83,6 +83,24 @@ pub struct Ending {
     pub detail: String,
     /// The exit code that goes with it.
     pub exit_code: u8,
+}
+
+/// A run whose streams nobody may have adopted: redacts them when it is dropped, which an
+/// error does, or whoever gives the wait up.
+struct Unsettled<'a>(&'a RunDir);
+
+impl Unsettled<'_> {
+    fn is_settled(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        if let Err(why) = self.0.settle() {
+            tracing::warn!("{why}");
+        }
+    }
 }
 
 struct Door {
@@ -241,8 +259,8 @@ impl OpenTarget {
             "call",
             &json!({"name": name, "stages": stages, "anew": anew, "variables": names}),
         )?;
-        if anew && let Some(held) = self.held.take() {
-            held.end().await?;
+        if anew {
+            self.release().await?;
         }
         if let Some(door) = &self.door {
             door.door.begin_turn(name);
@@ -271,14 +289,9 @@ impl OpenTarget {
             held: &mut self.held,
             fittings,
         };
-        let ran = judge.part(&mut self.workspace, name, part).await;
-        let mut verification = match ran {
-            Ok(verification) => verification,
-            Err(why) => {
-                self.site.run.settle()?;
-                return Err(why);
-            }
-        };
+        let unsettled = Unsettled(&self.site.run);
+        let mut verification = judge.part(&mut self.workspace, name, part).await?;
+        unsettled.is_settled();
         let model = self.door.as_ref().map(|door| {
             let (usage, _) = door.door.usage();
             ModelUse {
@@ -340,6 +353,17 @@ impl OpenTarget {
             artifacts: self.site.run.path().join(name),
             model: None,
         }))
+    }
+
+    /// Ends the sandbox that is held, and nothing else.
+    ///
+    /// # Errors
+    /// When something of it could not be removed.
+    pub async fn release(&mut self) -> Result<(), EngineError> {
+        match self.held.take() {
+            Some(held) => held.end().await,
+            None => Ok(()),
+        }
     }
 
     /// A file of the tree in the sandbox that is held, by its path there, as the stages
