@@ -21,5 +21,6 @@ pub mod record;
 pub mod report;
 pub mod sandbox;
 pub mod source;
+pub mod suite;
 pub mod tree;
 pub mod wire;

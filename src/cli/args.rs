@@ -15,6 +15,7 @@ use super::{
     environment::{EnvVerb, EvaluateArgs},
     policy::PolicyVerb,
     retired::{LaterArgs, RetiredArgs},
+    suite::SuiteArgs,
 };
 use crate::{
     engine::{EngineError, Unattended},
@@ -85,6 +86,8 @@ pub(super) enum Verb {
     Demo(DemoArgs),
     /// Deploy a repository, roll out and evaluate by its contract; the metrics are the last line on stdout.
     Evaluate(Box<EvaluateArgs>),
+    /// Evaluate many targets side by side; one result document, and it can go on after an interruption.
+    Suite(Box<SuiteArgs>),
     /// Serve the env API to a program in another language.
     #[command(subcommand)]
     Env(EnvVerb),
@@ -354,6 +357,7 @@ impl Verb {
             Verb::Verify(args) => Some(args),
             Verb::Evaluate(args) => Some(&args.target),
             Verb::Env(EnvVerb::Serve(args)) => Some(&args.target),
+            Verb::Suite(args) => Some(&args.target),
             _ => None,
         }
     }

@@ -6,13 +6,11 @@ use clap::{Args, Subcommand};
 
 use super::{args::TargetArgs, granted, invocation::Invocation, model, settings, show, warn};
 use crate::{
-    engine::{Ending, EngineError, Outcome, Stop, TargetOptions},
+    engine::{EngineError, Stop, TargetOptions},
     env::{
-        AgentSettings, CallOptions, Endpoint, EnvError, EnvSession, EvaluationCallResult, Llm, RolloutCallResult,
-        SetupOptions,
+        AgentSettings, CallOptions, Endpoint, EnvError, Evaluation, Llm, SetupOptions,
         serve::{self, SetupParams},
     },
-    fsm::Blame,
     record::Secret,
     report::Reporter,
 };
@@ -155,20 +153,18 @@ pub(super) async fn evaluate(
         evaluated = plan.run() => evaluated,
         signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
     };
-    let Evaluated {
-        evaluation, outcome, ..
-    } = evaluated.map_err(engine_error)?;
-    reporter.print(&show::verification(&outcome));
-    let metrics = evaluation.metrics.unwrap_or_default();
+    let evaluated = evaluated.map_err(engine_error)?;
+    reporter.print(&show::verification(&evaluated.outcome));
+    let metrics = evaluated.evaluation.metrics.unwrap_or_default();
     if !metrics.is_null() {
         // Whatever else is said: the last line is the metrics, for a program that reads it.
         reporter.result(&metrics, &metrics.to_string());
     }
-    Ok(outcome.summary.exit_code)
+    Ok(evaluated.outcome.summary.exit_code)
 }
 
 /// The errors that the verbs of the command line end with.
-fn engine_error(why: EnvError) -> EngineError {
+pub(super) fn engine_error(why: EnvError) -> EngineError {
     match why {
         EnvError::Engine(why) | EnvError::ContractMissing(why) => why,
         why if why.exit_code() == 2 => EngineError::Usage(why.to_string()),
@@ -179,20 +175,6 @@ fn engine_error(why: EnvError) -> EngineError {
     }
 }
 
-/// One evaluation of one target.
-pub(super) struct Plan {
-    pub setup: SetupOptions,
-    pub llm: Llm,
-    pub call: CallOptions,
-}
-
-/// What came of it.
-pub(super) struct Evaluated {
-    pub rollout: RolloutCallResult,
-    pub evaluation: EvaluationCallResult,
-    pub outcome: Outcome,
-}
-
 impl EvaluateArgs {
     fn plan(
         &self,
@@ -200,7 +182,7 @@ impl EvaluateArgs {
         endpoint: Option<Endpoint>,
         reporter: Reporter,
         secrets: Vec<Secret>,
-    ) -> Result<Plan, EngineError> {
+    ) -> Result<Evaluation, EngineError> {
         let llm = match (&self.trained_model_dir, &self.llm) {
             (Some(dir), _) => Some(Llm::directory(dir)),
             (None, Some(text)) => Some(Llm::parse(text)),
@@ -219,7 +201,7 @@ impl EvaluateArgs {
             repair_iters: self.repair_iters,
             require_samples: self.require_samples,
         };
-        Ok(Plan {
+        Ok(Evaluation {
             llm: llm.transpose().map_err(engine_error)?.unwrap_or(Llm::None),
             setup: SetupOptions {
                 require_metrics: !self.no_require_metrics,
@@ -235,48 +217,6 @@ impl EvaluateArgs {
                 ..SetupOptions::new(target)
             },
             call,
-        })
-    }
-}
-
-impl Plan {
-    /// Deploys, rolls out, evaluates, and ends the session.
-    pub async fn run(self) -> Result<Evaluated, EnvError> {
-        let mut session = EnvSession::setup(self.setup).await?;
-        let both = session.rollout_and_evaluation(Some(&self.llm), &self.call).await;
-        let (rollout, evaluation) = match both {
-            Ok(both) => both,
-            Err(why) => {
-                let ending = Ending {
-                    reason: "ERROR",
-                    detail: why.line(),
-                    exit_code: why.exit_code(),
-                };
-                session.end(ending).await?;
-                return Err(why);
-            }
-        };
-        let ok = rollout.ok && evaluation.ok;
-        let samples = rollout.samples_errors.join("; ");
-        let ending = Ending {
-            reason: if ok { "EVALUATED" } else { "EVALUATION_FAILED" },
-            detail: match (&evaluation.reason, ok) {
-                (_, true) => "every stage passed".to_owned(),
-                (Some(reason), _) => reason.clone(),
-                (None, _) => format!("rollout: {samples}"),
-            },
-            exit_code: match (ok, evaluation.verify.blame) {
-                (true, _) => 0,
-                (false, Some(Blame::Policy)) => 10,
-                (false, Some(Blame::Provider)) => 8,
-                (false, _) => 1,
-            },
-        };
-        let outcome = session.end(ending).await?;
-        Ok(Evaluated {
-            rollout,
-            evaluation,
-            outcome,
         })
     }
 }

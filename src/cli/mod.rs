@@ -12,6 +12,7 @@ mod retired;
 mod schema;
 mod settings;
 mod show;
+mod suite;
 mod surroundings;
 
 use std::{
@@ -141,6 +142,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Run(args) => run(args, &invocation, reporter, stop).await,
         Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
         Verb::Evaluate(args) => environment::evaluate(args, &invocation, reporter, stop).await,
+        Verb::Suite(args) => suite::perform(args, &invocation, reporter, stop).await,
         Verb::Env(verb) => environment::perform(verb, &invocation, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),

@@ -27,11 +27,13 @@
 //! | `brought` | what a rollout leaves, brought out for a training program |
 //! | `results` | what a call comes to |
 //! | `error` | [`EnvError`] and its codes |
+//! | `evaluate` | [`Evaluation`]: one target from beginning to end |
 //! | `serve` | the same for programs in any language |
 #![forbid(unsafe_code)]
 
 mod brought;
 mod error;
+mod evaluate;
 mod llm;
 mod options;
 mod results;
@@ -39,6 +41,7 @@ pub mod serve;
 mod session;
 
 pub use error::EnvError;
+pub use evaluate::{Evaluated, Evaluation};
 pub use llm::{Endpoint, Llm};
 pub use options::{AgentSettings, Audit, CallOptions, SetupOptions};
 pub use results::{DeployCallResult, EvaluationCallResult, RolloutCallResult, StageResult, VerificationResult};

@@ -166,6 +166,24 @@ impl Reporter {
                 let what = if ruling == Ruling::Violation { "GUARD" } else { "guard" };
                 self.line(&format!("      {what}: {path}: {because}"));
             }
+            Happening::Target {
+                target,
+                done,
+                of,
+                outcome,
+                attribution,
+                score,
+                reason,
+                wall_ms,
+            } => {
+                let whose = attribution.map(|whose| format!(" ({whose})")).unwrap_or_default();
+                let score = score.map(|score| format!(", score {score}")).unwrap_or_default();
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                self.line(&format!(
+                    "[{done}/{of}] {target} {outcome}{whose} in {:.2} s{score}{reason}",
+                    seconds(wall_ms)
+                ));
+            }
             Happening::Working { text } => self.fleeting(&text),
             Happening::Note { text } => self.line(&text),
             Happening::Warning { text } => self.line(&format!("warning: {text}")),
