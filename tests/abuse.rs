@@ -343,6 +343,21 @@ async fn only_who_may_reach_the_sandbox_signals_what_another_stage_left() {
     jail.is_clean_and_works().await;
 }
 
+#[tokio::test]
+async fn no_command_slows_the_one_after_it() {
+    let jail = Marked::new("slowed", &[], |_| {}).await;
+    let shown = "nice; grep Cpus_allowed_list /proc/self/status; chrt -p $$ | cut -d: -f2-";
+    let before = text(&run(&jail.sandbox, shown).await);
+    // While this runs the next is made ready.
+    let slow = "for round in $(seq 50); do for dir in /proc/[0-9]*; do pid=${dir#/proc/}; \
+        [ $pid = $$ ] || { renice -n 19 -p $pid && chrt -i -p 0 $pid && \
+        taskset -pc 0 $pid && echo changed $pid; } 2>/dev/null; done; done; true";
+    let changed = text(&run(&jail.sandbox, slow).await);
+    assert!(changed.contains("changed"), "control: nothing there was to be changed");
+    assert_eq!(text(&run(&jail.sandbox, shown).await), before);
+    jail.is_clean_and_works().await;
+}
+
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
     let pages: u64 = statm.split(' ').nth(1).expect("a field").parse().expect("a number");

@@ -94,6 +94,7 @@ fn schema_of(path: &str) -> Option<&'static str> {
         "policy.json" => "policy",
         "policy_origins.json" => "policy_origins",
         "model.jsonl" => "model",
+        "egress.jsonl" => "egress",
         _ if path.starts_with("logs/") => "log",
         _ if path.starts_with("guard/") => "guard",
         // OpenCode's own events.

@@ -7,7 +7,7 @@ use super::Desk;
 use crate::{
     guard::Phase,
     names::RelPath,
-    policy::{BashMode, Inside},
+    policy::{BashMode, Inside, Proxy},
 };
 
 /// Where the executable appears inside.
@@ -113,6 +113,7 @@ pub(super) fn environment(
             .above()
             .map(|above| ("GIT_CEILING_DIRECTORIES".to_owned(), above.to_owned())),
     );
+    env.extend(inside.proxy.iter().flat_map(Proxy::variables));
     env.extend(SWITCHES.map(|name| (name.to_owned(), "1".to_owned())));
     for (name, value) in more.iter().filter(|(name, _)| !is_own(name)) {
         match env.iter_mut().find(|(known, _)| known == name) {

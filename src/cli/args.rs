@@ -1,6 +1,7 @@
 //! The command line's grammar (clap).
 
 use std::{
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,19 +14,21 @@ use clap::{
 use super::{
     containers::{GcArgs, ImageVerb},
     environment::{EnvVerb, EvaluateArgs},
+    fetch::FetchArgs,
     policy::PolicyVerb,
-    retired::{LaterArgs, RetiredArgs},
+    reports::{Ci, ReportArgs},
+    retired::RetiredArgs,
     suite::SuiteArgs,
 };
 use crate::{
     engine::{EngineError, Unattended},
     names::RelPath,
-    policy::{BackendChoice, BashMode, Tier, parse_size},
+    policy::{BackendChoice, BashMode, HostRule, NAMES_PORT, NetworkMode, Tier, parse_size},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 26] = [
+pub(super) const CONFIG_KEYS: [&str; 33] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -37,6 +40,8 @@ pub(super) const CONFIG_KEYS: [&str; 26] = [
     "docker_runtime",
     "jobs",
     "min_tier",
+    "network",
+    "resolver",
     "memory",
     "processes",
     "disk",
@@ -52,6 +57,11 @@ pub(super) const CONFIG_KEYS: [&str; 26] = [
     "max_tokens",
     "turn_max_calls",
     "turn_max_tokens",
+    "fetch_timeout",
+    "fetch_max_bytes",
+    "fetch_max_unpacked",
+    "hf_max_total",
+    "hf_max_file",
 ];
 /// Those of them that are paths; relative ones would mean another place in every directory.
 pub(super) const PATH_KEYS: [&str; 2] = ["opencode_bin", "artifacts_dir"];
@@ -93,6 +103,8 @@ pub(super) enum Verb {
     Env(EnvVerb),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Show what a run did: a page to read, or a file for another program.
+    Report(ReportArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
@@ -130,7 +142,7 @@ pub(super) struct WallArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The repository: a local directory. It is copied; nothing in it is ever written.
+    /// A directory, an archive, a URL of either, a git URL, OWNER/REPO of GitHub, or hf:NAME; copied, and never written.
     #[arg(default_value = ".")]
     target: PathBuf,
     /// The same as TARGET.
@@ -168,6 +180,15 @@ pub(super) struct TargetArgs {
     pub policy: Option<String>,
     #[command(flatten)]
     pub walls: WallArgs,
+    /// What programs inside reach: nothing; the model, which is the agent's server's alone; or that and the hosts of --allow-host [default: model for a model at an endpoint, else none].
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub network: Option<NetworkMode>,
+    /// A host that programs inside may reach, for instance pypi.org or *.example.org:443; the blocks are the addresses that the name may lead to, where they are private; may be repeated.
+    #[arg(long = "allow-host", value_name = "HOST[:PORT,…][@BLOCK,…]")]
+    pub allow_hosts: Vec<HostRule>,
+    /// A name server for the names of --allow-host [default: those of this host].
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub resolver: Option<SocketAddr>,
     /// Runs of this host that go on side by side; further ones wait; 0 for any number [env: OPENCODE_FSM_JOBS; default: two a processor, at least 4].
     #[arg(long, value_name = "N")]
     pub jobs: Option<u32>,
@@ -192,8 +213,11 @@ pub(super) struct TargetArgs {
     /// What one sandbox may write to its workspace.
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
+    /// Whether a job of a CI service is told at the end: annotations on standard error, a summary in its file.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub ci: Ci,
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub fetch: FetchArgs,
 }
 
 #[derive(Debug, Args)]
@@ -315,7 +339,7 @@ pub(super) struct SchemaArgs {
 }
 
 impl TargetArgs {
-    /// The repository.
+    /// The target, as it was written.
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
@@ -369,11 +393,22 @@ impl Verb {
 }
 
 /// Seconds, at least one.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),
     }
+}
+
+/// An address, at the port of names unless it says another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || {
+        text.parse::<IpAddr>()
+            .map(|address| SocketAddr::new(address, NAMES_PORT))
+    };
+    text.parse().or_else(|_| alone()).map_err(|_| {
+        "an address, or one with a port, is expected: 192.0.2.1, 192.0.2.1:5353, [2001:db8::1]:53".to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Subcommand};
 
-use super::{args::TargetArgs, granted, invocation::Invocation, model, settings, show, warn};
+use super::{args::TargetArgs, invocation::Invocation, model, settings, show, target_options, warn};
 use crate::{
     engine::{EngineError, Stop, TargetOptions},
     env::{
@@ -85,7 +85,6 @@ pub(super) struct EvaluateArgs {
 /// Performs `env`.
 pub(super) async fn perform(verb: &EnvVerb, invocation: &Invocation, stop: Stop) -> Result<u8, EngineError> {
     let EnvVerb::Serve(args) = verb;
-    args.target.later.refuse()?;
     args.target
         .refuse_target("`env serve` gets its targets by its protocol")?;
     let mut warnings = Vec::new();
@@ -93,14 +92,8 @@ pub(super) async fn perform(verb: &EnvVerb, invocation: &Invocation, stop: Stop)
     for text in warnings {
         tracing::warn!("{text}");
     }
-    let around = &invocation.around;
-    let grants: Vec<(String, Secret)> = around
-        .grants(&args.target.env)?
-        .into_iter()
-        .map(|(name, value)| (name.value, value))
-        .collect();
-    let mut secrets = around.secrets();
-    secrets.extend(grants.iter().map(|(_, value)| value.clone()));
+    let around = invocation.around.clone();
+    let grants = around.grants(&args.target.env)?;
     let policy = invocation.policy(&args.target, None)?;
     let base = args.target.clone();
     let setup = move |params: SetupParams, reporter: Reporter| -> Result<SetupOptions, EnvError> {
@@ -108,14 +101,13 @@ pub(super) async fn perform(verb: &EnvVerb, invocation: &Invocation, stop: Stop)
         target.pipeline = params.pipeline_rel.or(target.pipeline);
         target.artifacts_dir = params.artifacts_dir.or(target.artifacts_dir);
         target.unattended = params.unattended.map_or(target.unattended, Into::into);
-        reporter.hide(&secrets);
-        let options = target.options(grants.clone(), policy.clone());
+        let options = target_options(&target, grants.clone(), policy.clone(), &around, &reporter)?;
         Ok(SetupOptions {
             require_metrics: params.require_metrics.unwrap_or(true),
             audit: params.audit,
             agent: params.agent,
             endpoint: endpoint.clone(),
-            secrets: secrets.clone(),
+            secrets: around.secrets(),
             reporter,
             ..SetupOptions::new(options)
         })
@@ -131,7 +123,6 @@ pub(super) async fn evaluate(
     reporter: &Reporter,
     mut stop: Stop,
 ) -> Result<u8, EngineError> {
-    args.target.later.refuse()?;
     let around = &invocation.around;
     let grants = around.grants(&args.target.env)?;
     if args.target.print_config {
@@ -145,9 +136,8 @@ pub(super) async fn evaluate(
         warnings.push(format!("--model and --opencode-url have no effect here: {NO_REPAIR}"));
     }
     warn(&warnings, reporter);
-    let grants = granted(grants, around, reporter);
     let policy = invocation.policy(&args.target, None)?;
-    let options = args.target.options(grants, policy);
+    let options = target_options(&args.target, grants, policy, around, reporter)?;
     let plan = args.plan(options, endpoint, reporter.clone(), around.secrets())?;
     let evaluated = tokio::select! {
         evaluated = plan.run() => evaluated,

@@ -16,7 +16,7 @@ use crate::{
 /// Keys whose variables say more than one value, and are read by [`super::model`].
 const RESOLVED: [&str; 2] = ["model", "base_url"];
 /// Flags that a variable gives as well, and its name.
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("max_cmd", "AIDER_FSM_MAX_CMD_SECONDS"),
     ("max_total", "AIDER_FSM_MAX_TOTAL_SECONDS"),
     ("max_run", "AIDER_FSM_MAX_RUN_SECONDS"),
@@ -24,6 +24,9 @@ const VARIABLES: [(&str, &str); 7] = [
     ("sandbox", "OPENCODE_FSM_SANDBOX"),
     ("image", "OPENCODE_FSM_IMAGE"),
     ("jobs", "OPENCODE_FSM_JOBS"),
+    ("fetch_timeout", "AIDER_FSM_GIT_CLONE_TIMEOUT_SECONDS"),
+    ("hf_max_total", "AIDER_FSM_HF_MAX_TOTAL_BYTES"),
+    ("hf_max_file", "AIDER_FSM_HF_MAX_FILE_BYTES"),
 ];
 
 /// What a contract says something about, too: a policy's word is no flag's
@@ -75,7 +78,7 @@ impl Invocation {
     /// What holds: the policies, and what the user gives in place of their values.
     ///
     /// # Errors
-    /// [`EngineError::Policy`] never, for a program whose tests passed.
+    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
     pub fn policy(&self, target: &TargetArgs, run: Option<&RunArgs>) -> Result<Policy, EngineError> {
         let mut policy = match &self.around.policy {
             Some(policy) => policy.clone(),
@@ -100,6 +103,15 @@ impl Invocation {
                 }
                 _ => {}
             }
+        }
+        // The first that is given is the first that is asked.
+        for rule in target.allow_hosts.iter().rev() {
+            policy.allow_host(rule.clone(), format!("--allow-host {rule}"));
+        }
+        if let (false, Some(first)) = (policy.network().opens_door(), target.allow_hosts.first()) {
+            return Err(EngineError::Usage(format!(
+                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
+            )));
         }
         Ok(policy)
     }

@@ -4,10 +4,12 @@
 mod args;
 mod containers;
 mod environment;
+mod fetch;
 mod invocation;
 mod model;
 mod options;
 mod policy;
+mod reports;
 mod retired;
 mod schema;
 mod settings;
@@ -28,7 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     agent::{self, AgentError},
     engine::{self, EngineError, ModelChoice, Outcome, Stop, Stopper},
-    policy::Tier,
+    policy::{Policy, Tier},
     record::{self, Secret},
     report::{Face, Happening, Reporter, escape},
     sandbox::jail::{Jail, Probe},
@@ -146,6 +148,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Env(verb) => environment::perform(verb, &invocation, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
+        Verb::Report(args) => reports::report(args, reporter),
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
@@ -168,7 +171,6 @@ fn warn(texts: &[String], reporter: &Reporter) {
 
 async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
     args.retired.refuse()?;
-    args.target.later.refuse()?;
     if args.preflight_only && !args.target.print_config {
         return verify(&args.target, "preflight", invocation, reporter, stop).await;
     }
@@ -180,11 +182,12 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
         reporter.result(&value, &table);
         return Ok(0);
     }
-    let grants = granted(grants, &invocation.around, reporter);
     let policy = invocation.policy(&args.target, Some(args))?;
-    let options = args.options(grants, model, policy, &invocation.around)?;
+    let target = target_options(&args.target, grants, policy, &invocation.around, reporter)?;
+    let options = args.options(target, model, &invocation.around)?;
     let outcome = engine::run(&options, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
+    reports::tell_ci(args.target.ci, &outcome.artifacts, reporter);
     Ok(outcome.summary.exit_code)
 }
 
@@ -196,31 +199,38 @@ async fn verify(
     reporter: &Reporter,
     stop: Stop,
 ) -> Result<u8, EngineError> {
-    args.later.refuse()?;
     let grants = invocation.around.grants(&args.env)?;
     if args.print_config {
         let (value, table) = settings::shown(invocation, &grants, None)?;
         reporter.result(&value, &table);
         return Ok(0);
     }
-    let grants = granted(grants, &invocation.around, reporter);
     let policy = invocation.policy(args, None)?;
-    let outcome = engine::verify(&args.options(grants, policy), name, reporter, stop).await?;
+    let options = target_options(args, grants, policy, &invocation.around, reporter)?;
+    let outcome = engine::verify(&options, name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
+    reports::tell_ci(args.ci, &outcome.artifacts, reporter);
     Ok(outcome.summary.exit_code)
 }
 
-/// The grants without their origins; from here on nothing shows their values, nor the host's own secrets.
-fn granted(
+/// What is asked for about a target; what is a secret is not shown from here on.
+fn target_options(
+    args: &TargetArgs,
     grants: Vec<(Setting<String>, Secret)>,
+    policy: Policy,
     around: &Surroundings,
     reporter: &Reporter,
-) -> Vec<(String, Secret)> {
-    let secrets: Vec<Secret> = grants
-        .iter()
-        .map(|(_, value)| value.clone())
-        .chain(around.secrets())
-        .collect();
+) -> Result<engine::TargetOptions, EngineError> {
+    let (named, endpoints) = args.named(around)?;
+    let own = named.target.secrets().into_iter().chain(endpoints.secrets());
+    let grants = granted(grants, own.chain(around.secrets()).collect(), reporter);
+    warn(&Vec::from_iter(named.note), reporter);
+    args.options(grants, named.target, endpoints, policy, around)
+}
+
+/// The grants without their origins; from here on nothing shows their values, nor the host's own secrets.
+fn granted(grants: Vec<(Setting<String>, Secret)>, secrets: Vec<Secret>, reporter: &Reporter) -> Vec<(String, Secret)> {
+    let secrets: Vec<Secret> = grants.iter().map(|(_, value)| value.clone()).chain(secrets).collect();
     reporter.hide(&secrets);
     for (name, _) in grants.iter().filter(|(_, value)| !value.is_redacted()) {
         let text = format!(
@@ -330,7 +340,11 @@ fn demo_options(
     };
     let model = model::Resolved::of(ModelChoice::Bundled(DEMO));
     let policy = invocation.policy(&run.target, Some(run))?;
-    let mut options = run.options(Vec::new(), model, policy, &invocation.around)?;
+    let (named, endpoints) = run.target.named(&invocation.around)?;
+    let target = run
+        .target
+        .options(Vec::new(), named.target, endpoints, policy, &invocation.around)?;
+    let mut options = run.options(target, model, &invocation.around)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);
     options.target.walls = args.walls.options();

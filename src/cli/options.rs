@@ -11,9 +11,10 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
+    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
     policy::{Limits, Policy, SettingName, SettingValue},
     record::Secret,
+    source::{Endpoints, Target},
 };
 
 impl TargetArgs {
@@ -22,6 +23,8 @@ impl TargetArgs {
         let seconds = |name, time: Option<Duration>| Some((name, SettingValue::Number(time?.as_secs())));
         [
             Some((SettingName::MinTier, SettingValue::Tier(self.walls.min_tier))),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
             Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
             Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
             Some((SettingName::Processes, SettingValue::Number(self.processes))),
@@ -30,6 +33,8 @@ impl TargetArgs {
             seconds(SettingName::Stage, self.max_total),
             seconds(SettingName::Run, self.max_run),
             seconds(SettingName::Silence, self.max_silence),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
         ]
         .into_iter()
         .flatten()
@@ -37,12 +42,25 @@ impl TargetArgs {
     }
 
     /// `grants`: the variables that stages get.
-    pub fn options(&self, grants: Vec<(String, Secret)>, policy: Policy) -> TargetOptions {
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for a flag that is not taken.
+    pub fn options(
+        &self,
+        grants: Vec<(String, Secret)>,
+        target: Target,
+        endpoints: Endpoints,
+        policy: Policy,
+        around: &Surroundings,
+    ) -> Result<TargetOptions, EngineError> {
         let number = |name| policy.number(name);
         let seconds = |name| number(name).map(Duration::from_secs);
         let (limits, time) = (Limits::default(), StageTime::default());
-        TargetOptions {
-            target: self.target().to_path_buf(),
+        Ok(TargetOptions {
+            network: self.network(&policy, around),
+            target,
+            fetch: self.fetch.options()?,
+            endpoints,
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
             // Who names a file means it.
@@ -51,7 +69,7 @@ impl TargetArgs {
             unattended: self.unattended,
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),
-            jobs: self.jobs.unwrap_or_else(default_jobs),
+            jobs: self.side_by_side(),
             limits: Limits {
                 memory_bytes: self.memory,
                 processes: self.processes,
@@ -73,6 +91,29 @@ impl TargetArgs {
                 },
             },
             policy: Arc::new(policy),
+        })
+    }
+
+    /// Runs of this host that go on side by side; 0 for any number.
+    pub fn side_by_side(&self) -> u32 {
+        self.jobs.unwrap_or_else(default_jobs)
+    }
+
+    /// What of the network is allowed. The secrets of rules are the host's variables, none
+    /// of a file that lies in the target.
+    fn network(&self, policy: &Policy, around: &Surroundings) -> NetworkOptions {
+        let rules = policy.network();
+        let names = rules
+            .rules
+            .iter()
+            .filter_map(|rule| Some(&rule.header.as_ref()?.secret));
+        let secrets = names
+            .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
+            .collect();
+        NetworkOptions {
+            rules,
+            resolver: self.resolver,
+            secrets,
         }
     }
 }
@@ -114,13 +155,12 @@ impl RunArgs {
     /// was not allowed, or cannot be there.
     pub fn options(
         &self,
-        grants: Vec<(String, Secret)>,
+        target: TargetOptions,
         model: Resolved,
-        policy: Policy,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
         Ok(RunOptions {
-            target: self.target.options(grants, policy),
+            target,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,

@@ -8,9 +8,8 @@ use serde_json::json;
 use super::{
     args::TargetArgs,
     environment::{EndpointArgs, engine_error},
-    granted,
     invocation::Invocation,
-    model, settings, warn,
+    model, settings, target_options, warn,
 };
 use crate::{
     engine::{EngineError, Stop},
@@ -78,7 +77,6 @@ pub(super) async fn perform(
     reporter: &Reporter,
     mut stop: Stop,
 ) -> Result<u8, EngineError> {
-    args.target.later.refuse()?;
     args.target
         .refuse_target("targets of a suite are named with --targets or --targets-file")?;
     let around = &invocation.around;
@@ -100,7 +98,11 @@ pub(super) async fn perform(
         warnings.push("--clones-dir has no effect: what is fetched lies in the cache, and is used again".to_owned());
     }
     warn(&warnings, reporter);
-    let grants = granted(grants, around, reporter);
+    reporter.hide(&around.secrets());
+    let variables: Vec<(String, String)> = grants
+        .iter()
+        .map(|(name, value)| (name.value.clone(), value.expose().to_owned()))
+        .collect();
     let policy = invocation.policy(&args.target, None)?;
     let llm = Llm::parse(&args.llm).map_err(engine_error)?;
     let base = match &args.target.artifacts_dir {
@@ -114,7 +116,7 @@ pub(super) async fn perform(
     let call = CallOptions {
         mode: args.eval_mode.clone(),
         // What is granted comes before what a contract says, too.
-        env: grants.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())).collect(),
+        env: variables.clone(),
         artifacts_dir: None,
         repair_iters: args.repair_iters,
         require_samples: args.require_samples,
@@ -126,33 +128,33 @@ pub(super) async fn perform(
             eval_mode: args.eval_mode.clone(),
             require_samples: args.require_samples,
             audit: args.audit,
-            variables: grants.iter().map(|(name, _)| name.clone()).collect(),
+            variables: variables.into_iter().map(|(name, _)| name).collect(),
         },
         base,
         resume: resume.transpose().map_err(of_suite)?,
-        jobs: args.target.options(Vec::new(), policy.clone()).jobs as usize,
+        jobs: args.target.side_by_side() as usize,
         retries: args.retries,
         try_target: {
             let (target, agent, audit) = (args.target.clone(), args.agent(), args.audit);
-            let secrets = around.secrets();
+            let around = around.clone();
             Arc::new(move |name: &str, runs: PathBuf| {
                 let mut args = target.with_target(name.into());
                 args.artifacts_dir = Some(runs);
                 let reporter = Reporter::to(|_| {});
-                reporter.hide(&secrets);
-                let evaluation = Evaluation {
+                let options = target_options(&args, grants.clone(), policy.clone(), &around, &reporter);
+                let evaluation = options.map(|options| Evaluation {
                     setup: SetupOptions {
                         audit,
                         agent: agent.clone(),
                         endpoint: endpoint.clone(),
-                        secrets: secrets.clone(),
+                        secrets: around.secrets(),
                         reporter,
-                        ..SetupOptions::new(args.options(grants.clone(), policy.clone()))
+                        ..SetupOptions::new(options)
                     },
                     llm: llm.clone(),
                     call: call.clone(),
-                };
-                Box::pin(evaluation.run())
+                });
+                Box::pin(async move { evaluation?.run().await })
             })
         },
     };

@@ -23,12 +23,14 @@ const CAPS: &str = "AIDER_FSM_MAX_";
 /// Never granted by a file: only `--env` takes the model's key into a sandbox.
 const KEY: &str = "OPENAI_API_KEY";
 /// Variables whose values are secrets of the host, whatever they are used for.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 7] = [
     KEY,
     "OPENCODE_SERVER_PASSWORD",
     "HF_TOKEN",
     "HUGGINGFACE_TOKEN",
     "HUGGINGFACEHUB_API_TOKEN",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
 ];
 
 /// Where a value comes from; the first of these that gives one wins.

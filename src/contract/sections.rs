@@ -8,7 +8,7 @@ use super::stage::{Stage, StageName, read_commands};
 use crate::{
     document::{Fault, Fields, Located, Position, shown},
     names::RelPath,
-    policy::{CommandPolicy, PatternError, SecurityMode, SettingValue, check_pattern},
+    policy::{CommandPolicy, PatternError, SecurityMode, SettingValue, check_pattern, shell::Judge},
 };
 
 /// Most patterns in one list; each may take a quarter of a megabyte once compiled.
@@ -125,12 +125,12 @@ impl Security {
         Some(Located { value, at })
     }
 
-    /// The rules that commands are checked by.
+    /// The rules that commands are checked by: the host's, and these.
     ///
     /// # Errors
     /// Never for a section that was read from a contract, whose patterns were compiled then.
-    pub fn policy(&self) -> Result<CommandPolicy, PatternError> {
-        CommandPolicy::new(self.mode, &self.allow, &self.deny)
+    pub fn policy(&self, judge: Judge) -> Result<CommandPolicy, PatternError> {
+        CommandPolicy::new(judge, self.mode, &self.allow, &self.deny)
     }
 }
 

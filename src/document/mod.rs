@@ -8,13 +8,14 @@
 //! | `error` | [`Position`], [`Fault`], and how hostile text is shown |
 //! | `yaml` | YAML text to a tree of located nodes |
 //! | `fields` | typed reading of one mapping; unknown keys and near misses |
-//! | `typed` | the tree read as any type of serde's, with the place of what does not fit |
+//! | `typed`, `refusal` | the tree read as any type of serde's, with the place of what does not fit |
 //! | `located` | a value that remembers its place |
 #![forbid(unsafe_code)]
 
 mod error;
 mod fields;
 mod located;
+mod refusal;
 mod typed;
 mod yaml;
 

@@ -1,22 +1,17 @@
 //! A document read as a type of serde's, as strictly as by [`super::Fields`]: what does not
 //! fit is an error with its place, and an unknown key names the nearest one.
 
-use std::fmt;
-
 use serde::{
     Deserializer as _,
-    de::{self, DeserializeOwned, IntoDeserializer, Unexpected, value::StrDeserializer},
+    de::{self, DeserializeOwned, IntoDeserializer, value::StrDeserializer},
 };
 
 use super::{
-    error::{Fault, Position, bounded, shown},
-    fields::nearest,
+    error::{Fault, shown},
     located::LOCATED,
+    refusal::{Error, Message, sentence},
     yaml::{Key, Node, Value, parse},
 };
-
-/// Longest text by which a type refuses a value, in characters.
-const SAID_MAX: usize = 300;
 
 /// Reads one document.
 ///
@@ -39,92 +34,6 @@ pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Fault> {
             Message::OfSomething(text) => sentence("the file", &text),
         })
     })
-}
-
-/// What is wrong, until its place is known.
-#[derive(Debug)]
-struct Error {
-    at: Option<Position>,
-    message: Message,
-}
-
-#[derive(Debug)]
-enum Message {
-    /// A sentence.
-    Whole(String),
-    /// One that lacks its subject: the place in the document.
-    OfSomething(String),
-}
-
-/// What is said of a subject: a predicate, or after a colon what its type says.
-fn sentence(subject: &str, text: &str) -> String {
-    let blank = if text.starts_with(':') { "" } else { " " };
-    format!("{subject}{blank}{text}")
-}
-
-impl Error {
-    fn of_something(text: impl Into<String>) -> Self {
-        Self {
-            at: None,
-            message: Message::OfSomething(text.into()),
-        }
-    }
-
-    /// The error at a place, unless it has a nearer one.
-    fn within(self, at: Position, place: &str) -> Self {
-        let message = match self.message {
-            Message::OfSomething(text) if !place.is_empty() => Message::Whole(sentence(&format!("`{place}`"), &text)),
-            message => message,
-        };
-        Self {
-            at: self.at.or(Some(at)),
-            message,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.message {
-            Message::Whole(text) | Message::OfSomething(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl de::Error for Error {
-    fn custom<T: fmt::Display>(text: T) -> Self {
-        Self::of_something(format!(": {}", bounded(&text.to_string(), SAID_MAX)))
-    }
-
-    fn invalid_type(found: Unexpected<'_>, wanted: &dyn de::Expected) -> Self {
-        Self::of_something(format!("must be {wanted}, found {}", shown(&found.to_string())))
-    }
-
-    fn invalid_value(found: Unexpected<'_>, wanted: &dyn de::Expected) -> Self {
-        Self::invalid_type(found, wanted)
-    }
-
-    fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
-        let remedy = match nearest(key, known) {
-            Some(name) => format!(", did you mean `{name}`?"),
-            None => format!("; known here: {}", known.join(", ")),
-        };
-        Self {
-            at: None,
-            message: Message::Whole(format!("unknown key `{}`{remedy}", shown(key))),
-        }
-    }
-
-    fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
-        let words: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
-        Self::of_something(format!("must be one of {}, found `{}`", words.join(", "), shown(found)))
-    }
-
-    fn missing_field(name: &'static str) -> Self {
-        Self::of_something(format!("lacks `{name}`"))
-    }
 }
 
 /// One node, and its dotted place in the document.
@@ -492,100 +401,5 @@ impl<'de> de::VariantAccess<'de> for Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde::Deserialize;
-
-    use super::*;
-    use crate::document::Located;
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Whole {
-        number: Option<Located<u32>>,
-        #[serde(default)]
-        list: Vec<Item>,
-        switch: Option<bool>,
-    }
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Item {
-        name: Located<String>,
-        kind: Option<Kind>,
-    }
-
-    #[derive(Debug, PartialEq, Deserialize)]
-    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-    enum Kind {
-        OneThing,
-        Sized { bytes: u64 },
-    }
-
-    fn message(text: &str) -> String {
-        let fault = read::<Whole>(text.as_bytes()).expect_err(text);
-        format!("{}:{}: {}", fault.at.line, fault.at.column, fault.message)
-    }
-
-    #[test]
-    fn values_know_their_places() {
-        let text = b"list:\n  - {name: a b, kind: one-thing}\n  - name: 'c'\n    kind:\n      sized: {bytes: 3}\nnumber: 7\nswitch: on\n";
-        let whole: Whole = read(text).expect("reads");
-        let number = whole.number.expect("there");
-        assert_eq!((number.value, number.at), (7, Position { line: 6, column: 9 }));
-        assert_eq!(whole.list[0].name.at, Position { line: 2, column: 12 });
-        assert_eq!((&*whole.list[1].name.value, whole.switch), ("c", Some(true)));
-        assert_eq!(whole.list[0].kind, Some(Kind::OneThing));
-        assert_eq!(whole.list[1].kind, Some(Kind::Sized { bytes: 3 }));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named_with_its_place() {
-        for (text, expected) in [
-            ("nunber: 3\n", "1:1: unknown key `nunber`, did you mean `number`?"),
-            ("list:\n  - nam: x\n", "2:5: unknown key `nam`, did you mean `name`?"),
-            ("list:\n  - kind: one-thing\n", "2:5: `list[0]` lacks `name`"),
-            (
-                "number: x\n",
-                "1:9: `number` must be a whole number of 0 or more, found `x`",
-            ),
-            (
-                "number: '3'\n",
-                "1:9: `number` must be a whole number of 0 or more, found `3`",
-            ),
-            ("number: 010\n", "1:9: `number` must be written without leading zeros"),
-            (
-                "number: 4294967296\n",
-                "1:9: `number` must be u32, found integer `4294967296`",
-            ),
-            ("number:\n", "1:1: `number` is empty; fill it in or remove it"),
-            ("list: {a: b}\n", "1:7: `list` must be a list, found a mapping"),
-            ("list:\n  - x\n", "2:5: `list[0]` must be a mapping, found `x`"),
-            (
-                "list: [{name: 3}]\n",
-                "1:15: `list[0].name` must be a string, found a number; write \"3\" in quotes",
-            ),
-            (
-                "list: [{name: x, kind: other}]\n",
-                "1:24: `list[0].kind` must be one of `one-thing`, `sized`, found `other`",
-            ),
-            (
-                "list: [{name: x, kind: {sized: {bites: 1}}}]\n",
-                "1:33: unknown key `bites`, did you mean `bytes`?",
-            ),
-            ("switch: 'yes'\n", "1:9: `switch` must be true or false, found `yes`"),
-            ("- a\n", "1:1: the file must be a mapping of sections, found a list"),
-        ] {
-            assert_eq!(message(text), expected, "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(text in "(list|number|switch|name|kind|[:\\-\\[\\]{}, \n'x0-9]){0,20}") {
-            if let Err(fault) = read::<Whole>(text.as_bytes()) {
-                prop_assert!(!fault.message.contains('\n'));
-            }
-        }
-    }
-}
+#[path = "typed_tests.rs"]
+mod tests;

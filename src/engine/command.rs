@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     engine::{EngineError, caps::WallCap},
     fsm::Blame,
-    policy::Refusal,
+    policy::{Refusal, shell::Verdict},
     record::RunDir,
     report::escape,
     sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox},
@@ -46,6 +46,8 @@ pub(super) struct Command<'a> {
     pub terminal: Option<Arc<OwnedFd>>,
     /// Whose command it is: who is to blame when it fails by itself.
     pub author: Blame,
+    /// What policy says of it, where it could not decide.
+    pub undecided: Option<Verdict>,
 }
 
 /// What became of it, as `<prefix>_result.json`.
@@ -61,6 +63,9 @@ pub(super) struct CommandResult {
     /// `max_run_seconds`, `max_silence_seconds`, `memory` or `disk`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
+    /// What policy said of it, where its text did not tell what it would do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<Verdict>,
     /// Who failed, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blame: Option<Blame>,
@@ -105,8 +110,11 @@ impl Command<'_> {
             stdout: sink("stdout"),
             stderr: sink("stderr"),
         };
-        let outcome = sandbox.exec(spec).await?.wait().await?;
-        let result = CommandResult::new(outcome, self.cap.rule, self.author);
+        let running = sandbox.exec(spec).await?;
+        sandbox.name_stage(running.stage(), &prefix);
+        let outcome = running.wait().await?;
+        let mut result = CommandResult::new(outcome, self.cap.rule, self.author);
+        result.undecided = self.undecided;
         for stream in ["stdout", "stderr"] {
             run.adopt(&format!("{prefix}_{stream}.txt"))?;
         }
@@ -146,6 +154,7 @@ impl CommandResult {
             timed_out,
             cap,
             blame,
+            undecided: None,
             usage: outcome.usage,
             leaked: outcome.leaked,
             leaked_total: outcome.leaked_total,

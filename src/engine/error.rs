@@ -10,6 +10,7 @@ use crate::{
     policy::PolicyError,
     record::RecordError,
     sandbox::{SandboxError, docker},
+    source::SourceError,
     tree::TreeError,
 };
 
@@ -54,6 +55,10 @@ pub enum EngineError {
     /// The runner image (exit 7).
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The target could not be had (exit 11, or 2 where its name is none, 5 and 7 where
+    /// this host failed).
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A prompt template (a bug; exit 7).
     #[error(transparent)]
     Prompt(#[from] crate::fsm::PromptError),
@@ -84,6 +89,8 @@ impl EngineError {
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
+            EngineError::Source(why) if why.is_about_the_target() => Blame::User,
+            EngineError::Source(SourceError::Name { .. }) => Blame::User,
             EngineError::Broker(_) => Blame::Provider,
             EngineError::Agent(AgentError::NotFound(_)) => Blame::User,
             EngineError::Agent(AgentError::NotHealthy(_)) => Blame::Agent,
@@ -98,7 +105,10 @@ impl EngineError {
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::NotAllowed(_) => 10,
-            EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,
+            EngineError::Source(SourceError::Name { .. }) => 2,
+            EngineError::Source(why) if why.is_about_the_target() => 11,
+            EngineError::Sandbox(SandboxError::TierTooLow { .. })
+            | EngineError::Source(SourceError::Sandbox(SandboxError::TierTooLow { .. })) => 5,
             EngineError::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
             // The target moved on under the user: theirs to decide.
             EngineError::Tree(TreeError::MovedOn(_)) => 1,

@@ -14,6 +14,7 @@
 //! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
 //! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
+//! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
 //! | `facts` | what the prompts are told |
 //! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
@@ -25,8 +26,10 @@ mod command;
 mod drive;
 mod environment;
 mod error;
+mod explain;
 mod facts;
 mod judge;
+mod lint;
 mod open;
 mod options;
 mod permit;
@@ -47,9 +50,12 @@ use std::path::PathBuf;
 
 pub use bootstrap::hides;
 pub use error::EngineError;
+pub use explain::{Answer, CaseLine, Enforcement, PathQuestion, explain_host, explain_path, explain_syscall};
 pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
 pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};
-pub use options::{Caps, ModelChoice, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions};
+pub use options::{
+    Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Unattended, WallOptions,
+};
 pub use permit::Widening;
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;

@@ -23,9 +23,10 @@ use crate::{
     fsm::Blame,
     guard,
     names::RelPath,
-    policy::SettingName,
+    policy::{NetworkMode, SettingName, SettingValue},
     record::{RunDir, Secret},
     report::{Happening, Reporter},
+    source::Target,
 };
 
 /// Transient errors of a provider that the clients inside get to see in one call: they
@@ -90,7 +91,7 @@ pub struct Ending {
 struct Unsettled<'a>(&'a RunDir);
 
 impl Unsettled<'_> {
-    fn is_settled(self) {
+    fn settled(self) {
         std::mem::forget(self);
     }
 }
@@ -174,8 +175,8 @@ impl OpenTarget {
         self.site.run.path()
     }
 
-    /// The target, absolute.
-    pub fn target(&self) -> &Path {
+    /// The target.
+    pub fn target(&self) -> &Target {
         &self.site.target
     }
 
@@ -200,13 +201,23 @@ impl OpenTarget {
     /// # Errors
     /// When the door to it cannot be opened.
     pub fn set_model(&mut self, model: Option<StageModel>) -> Result<(), EngineError> {
+        if let (Some(said), Some(StageModel::Endpoint { base_url, .. })) =
+            (self.options.policy.setting(SettingName::Network), &model)
+            && said.value == SettingValue::Network(NetworkMode::None)
+        {
+            return Err(EngineError::Usage(format!(
+                "the network is `none` ({}), which lets nothing out, and the model is at {base_url}: allow its calls with \
+                 --network model",
+                said.origin
+            )));
+        }
         let before = self.door.take();
         if let Some(before) = before {
             before.door.close()?;
         }
         if let Some(StageModel::Endpoint { base_url, model, key }) = &model {
             let inside_key = Secret::new(uuid::Uuid::new_v4().simple().to_string());
-            self.hide(&[&[inside_key.clone()], key.as_slice()].concat());
+            self.hide(&[std::slice::from_ref(&inside_key), key.as_slice()].concat());
             self.doors += 1;
             let ledger = match self.doors {
                 1 => "model.jsonl".to_owned(),
@@ -291,7 +302,7 @@ impl OpenTarget {
         };
         let unsettled = Unsettled(&self.site.run);
         let mut verification = judge.part(&mut self.workspace, name, part).await?;
-        unsettled.is_settled();
+        unsettled.settled();
         let model = self.door.as_ref().map(|door| {
             let (usage, _) = door.door.usage();
             ModelUse {
@@ -409,6 +420,7 @@ impl OpenTarget {
         }
         summary.wall_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         drop(self.workspace);
+        self.site.close_egress(&self.reporter).await?;
         let outcome = summary.conclude(&self.site.run, &self.reporter)?;
         self.site.scratch.remove()?;
         Ok(outcome)

@@ -1,14 +1,16 @@
 //! What the user asked for, as plain values.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::Server,
     broker::Budget,
     contract,
+    engine::EngineError,
     names::RelPath,
-    policy::{BackendChoice, BashMode, Limits, Policy, PolicyError, SettingName, SettingValue, Tier},
+    policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier},
     record::{self, Secret},
+    source::{Endpoints, FetchOptions, Target},
     tree::ExportCaps,
 };
 
@@ -73,6 +75,24 @@ pub struct WallOptions {
     pub min_tier: Tier,
 }
 
+/// What of the network the host's side allows.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkOptions {
+    /// The mode and the rules.
+    pub rules: NetworkRules,
+    /// A name server in place of those of this host.
+    pub resolver: Option<SocketAddr>,
+    /// The secrets that rules name, by their names.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+impl NetworkOptions {
+    /// How much programs inside may see.
+    pub fn mode(&self) -> NetworkMode {
+        self.rules.mode.unwrap_or_default()
+    }
+}
+
 /// Where model calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChoice {
@@ -119,8 +139,12 @@ impl fmt::Display for ModelChoice {
 /// Options that `run` and `verify` share.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
-    /// The repository: a local directory.
-    pub target: PathBuf,
+    /// What it is about.
+    pub target: Target,
+    /// How that is fetched.
+    pub fetch: FetchOptions,
+    /// Servers that short names mean, and their keys.
+    pub endpoints: Endpoints,
     /// Acceptance command; wins over the contract's tests.
     pub test_cmd: Option<String>,
     /// The contract's path in the tree.
@@ -131,6 +155,8 @@ pub struct TargetOptions {
     pub artifacts_dir: Option<PathBuf>,
     /// What the walls are to be.
     pub walls: WallOptions,
+    /// What of the network is allowed.
+    pub network: NetworkOptions,
     /// Runs of this host and user that go on side by side; 0 is any number.
     pub jobs: u32,
     /// Resources of one sandbox.
@@ -151,14 +177,23 @@ impl TargetOptions {
     /// A target with what this host allows by itself: its policies, and no flag.
     ///
     /// # Errors
-    /// When a policy cannot be used.
-    pub fn of_host(target: impl Into<PathBuf>) -> Result<Self, PolicyError> {
+    /// When a policy cannot be used, or the name is none of a target.
+    pub fn of_host(target: impl AsRef<OsStr>) -> Result<Self, EngineError> {
+        let endpoints = Endpoints::of(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))?;
+        let named = Target::parse(target.as_ref(), &endpoints)?;
         let policy = Policy::of_host(&record::policy_places(), None)?;
         let number = |name| policy.number(name);
         let seconds = |name| number(name).map(Duration::from_secs);
         let (limits, time) = (Limits::default(), StageTime::default());
         Ok(Self {
-            target: target.into(),
+            network: NetworkOptions {
+                rules: policy.network(),
+                resolver: None,
+                secrets: Default::default(),
+            },
+            target: named.target,
+            fetch: FetchOptions::default(),
+            endpoints,
             test_cmd: None,
             pipeline: contract::default_path(),
             require_pipeline: false,

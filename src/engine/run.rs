@@ -22,7 +22,7 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
-    policy::SettingName,
+    policy::{NetworkMode, SettingName, SettingValue},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{Wall, WallState},
@@ -51,6 +51,14 @@ fn outside_warning(url: &str) -> String {
 /// [`Outcome`], and what was accepted until then is in its artifacts.
 pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
     let began = Instant::now();
+    if options.apply && options.target.target.directory().is_none() {
+        return Err(EngineError::Usage(
+            "--apply brings the changes to the target, which has to be a directory of this host then; \
+             `opencode-fsm apply latest --to DIR` brings them to one"
+                .to_owned(),
+        ));
+    }
+    model_is_reached(options)?;
     let seeds = options
         .seeds
         .iter()
@@ -230,6 +238,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
     drop(parts);
     let counted = door.close()?;
+    site.close_egress(reporter).await?;
     summary.usage = Some(counted);
     if let Some(outside) = &options.outside {
         let url = outside.server.url();
@@ -250,10 +259,30 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     site.scratch.remove()?;
     if options.apply && done {
-        apply(site.run.path(), &site.target)?;
-        summary.applied = true;
+        // Who asked for it named a directory ([`RunOptions::apply`]).
+        if let Some(target) = site.target.directory() {
+            apply(site.run.path(), target)?;
+            summary.applied = true;
+        }
     }
     summary.conclude(&site.run, reporter)
+}
+
+/// Whether calls to the model may leave this host.
+fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
+    let said = options.target.policy.setting(SettingName::Network);
+    match (said, &options.model) {
+        (Some(said), ModelChoice::Endpoint { base_url, .. })
+            if said.value == SettingValue::Network(NetworkMode::None) =>
+        {
+            let at = &said.origin;
+            Err(EngineError::Usage(format!(
+                "the network is `none` ({at}), which lets nothing out, and the model is at {base_url}: allow its calls \
+                 with --network model, or play a cassette (--model cassette:FILE)"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
@@ -373,5 +402,11 @@ pub fn target_of(run: &Path) -> Result<std::path::PathBuf, EngineError> {
     })?;
     let summary: Summary =
         serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
-    Ok(summary.target.into())
+    match summary.is_of_a_directory() {
+        true => Ok(summary.target.into()),
+        false => Err(EngineError::Usage(format!(
+            "the run was about {}, which is no directory of this host; name the tree to change with --to",
+            summary.target
+        ))),
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
         turn::{TakenBack, TurnRecord},
     },
     policy::Origins,
-    record::{JournalLine, LogLine, State, Versions, schema_of},
+    record::{LogLine, State, Versions, audit::JournalLine, schema_of},
     report::Happening,
     sandbox::WallReport,
     tree::Change,
@@ -42,6 +42,7 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ("policy_origins", "policy_origins.json", schema_of::<Origins>()),
         ("walls", "walls.json", schema_of::<WallReport>()),
         ("model", "a line of model.jsonl", broker::ledger_schema()),
+        ("egress", "a line of egress.jsonl", broker::egress_schema()),
         ("event", "a line of --json", schema_of::<Happening>()),
     ]
 }

@@ -12,6 +12,7 @@ use crate::{
     record::RunDir,
     report::{Happening, Reporter},
     sandbox::WallReport,
+    source::{Kind, Provenance},
     tree::Change,
 };
 
@@ -25,8 +26,11 @@ pub struct Summary {
     pub version: u32,
     /// The run.
     pub run_id: String,
-    /// The target, absolute.
+    /// The target: an absolute path, or where it lies, without credentials.
     pub target: String,
+    /// Where its tree comes from.
+    #[serde(default)]
+    pub source: Option<Provenance>,
     /// `DONE`, `MAX_ITERS`, …; `VERIFIED` or `VERIFICATION_FAILED`; `ERROR` (see docs/overview.md).
     pub exit_reason: String,
     /// One line about it.
@@ -79,7 +83,8 @@ impl Summary {
         Self {
             version: SUMMARY_VERSION,
             run_id: site.run.id().to_string(),
-            target: site.target.display().to_string(),
+            target: site.target.to_string(),
+            source: Some(site.provenance.clone()),
             exit_reason: String::new(),
             detail: String::new(),
             exit_code: 7,
@@ -102,6 +107,12 @@ impl Summary {
             own_ms: None,
             wall_ms: 0,
         }
+    }
+
+    /// Whether its target is a directory of this host.
+    pub(super) fn is_of_a_directory(&self) -> bool {
+        // Before there were others nothing was said of it.
+        self.source.as_ref().is_none_or(|source| source.kind == Kind::Directory)
     }
 
     /// Writes `summary.json` and tells how it ended.

@@ -94,6 +94,7 @@ pub async fn verify(
     summary.walls = verification.walls;
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     drop(workspace);
+    site.close_egress(reporter).await?;
     site.scratch.remove()?;
     summary.conclude(&site.run, reporter)
 }

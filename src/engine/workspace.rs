@@ -4,10 +4,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::{Desk, Server},
+    broker::EgressDoor,
     engine::{EngineError, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
-    policy::{Inside, Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
+    policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     sandbox::{Backend, Sandbox},
     tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Place, Pristine, Survey, TreeEdits},
 };
@@ -42,6 +43,9 @@ impl Settled {
 
 /// How sandboxes of this run are built.
 pub(super) struct Walls {
+    pub network: NetworkMode,
+    /// The door out, where the network is `allow`.
+    pub egress: Option<Arc<EgressDoor>>,
     pub limits: Limits,
     pub min_tier: Tier,
     pub lease: Duration,
@@ -164,10 +168,20 @@ impl Workspace {
             } else {
                 Vec::new()
             },
+            network: self.walls.network,
             limits: self.walls.limits.clone(),
             min_tier: self.walls.min_tier,
             lease: self.walls.lease,
         }
+    }
+
+    /// A sandbox with its door out, where it is to have one.
+    async fn build(&self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
+        let sandbox = backend.create(plan).await?;
+        if let Some(egress) = &self.walls.egress {
+            egress.serve(&sandbox, &plan.label, plan.role).await?;
+        }
+        Ok(sandbox)
     }
 
     /// The layers of the accepted state, lowest first.
@@ -192,7 +206,7 @@ impl Workspace {
             }
             None => {
                 let plan = self.plan(Role::Agent, "agent", lowers);
-                Seat::inside(backend.create(&plan).await?, self.current.clone())
+                Seat::inside(self.build(backend, &plan).await?, self.current.clone())
             }
         };
         self.agent = Some(seat);
@@ -374,7 +388,7 @@ impl Workspace {
     ) -> Result<(Sandbox, Place), EngineError> {
         let mut plan = self.plan(Role::Judge, name, self.lowers());
         plan.read_only = read_only;
-        let sandbox = backend.create(&plan).await?;
+        let sandbox = self.build(backend, &plan).await?;
         let place = sandbox.place().clone();
         Ok((sandbox, place))
     }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::{engine::EngineError, fsm::Blame, policy::PolicyError, report::escape, sandbox::SandboxError};
+use crate::{
+    engine::EngineError, fsm::Blame, policy::PolicyError, report::escape, sandbox::SandboxError, source::SourceError,
+};
 
 /// Why there is no verdict. What a stage does, right or wrong, is a result and no error.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,8 @@ fn code_of(why: &EngineError) -> &'static str {
         EngineError::Interrupted(_) => "interrupted",
         EngineError::Sandbox(SandboxError::TierTooLow { .. }) => "walls_too_weak",
         EngineError::Sandbox(_) => "sandbox_failed",
+        EngineError::Source(why) if why.is_about_the_target() => "target_unavailable",
+        EngineError::Source(SourceError::Name { .. }) => "usage",
         EngineError::Broker(_) => "provider",
         EngineError::Agent(_) => "agent",
         _ => "host_failed",

@@ -75,8 +75,8 @@ impl SetupOptions {
     /// A session on `target` with what this host allows by itself and no flag.
     ///
     /// # Errors
-    /// When a policy of this host cannot be used.
-    pub fn of_host(target: impl Into<PathBuf>) -> Result<Self, EnvError> {
+    /// When a policy of this host cannot be used, or the name is none of a target.
+    pub fn of_host(target: impl AsRef<std::ffi::OsStr>) -> Result<Self, EnvError> {
         Ok(Self::new(TargetOptions::of_host(target)?))
     }
 

@@ -4,13 +4,14 @@
 //! may not do much. One file a concern:
 //!
 //! - `door`: how the guest of a container comes to its host;
-//! - `supervisor`: the loop over the host's socket; forks one warden a stage;
+//! - `supervisor`: the loop over the host's socket; one warden a stage;
+//! - `ready`: a stage that waits for its command;
 //! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
 //! - `payload`: the ordered list of walls between a warden and `execve`;
 //! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
-//! - `doors`: sockets of the inside's network;
+//! - `doors`: sockets of the inside's network; `peers`: which process holds one;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod door;
@@ -18,7 +19,9 @@ mod doors;
 mod memory;
 mod nested;
 mod payload;
+mod peers;
 mod process;
+mod ready;
 mod supervisor;
 mod tree;
 mod warden;

@@ -41,6 +41,9 @@ use crate::wire::{self, Argv, Confinement, ExecRequest, Identity, LandlockRules,
 /// have to share the processor evenly with every process that they are to end.
 pub(crate) const BEHIND: i32 = 10;
 
+/// The landlock ABI from which signals have a scope (landlock(7)).
+pub(super) const SCOPES_ABI: u32 = 6;
+
 /// Builds the walls around the calling process, waits for a command, and becomes it.
 /// Where none comes it says so, as a failure.
 pub(super) fn become_next(

@@ -15,7 +15,6 @@ use nix::{
         prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
-        socket::{AddressFamily, SockFlag, SockType, socketpair},
         time::TimeSpec,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
@@ -23,10 +22,10 @@ use nix::{
 };
 
 use super::{
-    Failure, GuestStart, door, doors, payload,
+    Failure, GuestStart, door, doors, payload, peers,
     process::{self, Passes, Process},
-    tree,
-    warden::{self, Post},
+    ready::Ready,
+    tree, warden,
 };
 use crate::wire::{
     self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reach, Reply, Request,
@@ -71,18 +70,6 @@ impl Watched {
     }
 }
 
-/// A stage that waits for its command, walled in already: its warden and main process
-/// exist, and are given to the next command with the same reach. It is used once.
-struct Ready {
-    warden: Pid,
-    reach: Reach,
-    /// To the warden: the command and the stage's control socket.
-    orders: OwnedFd,
-    /// To the main process: the command and its stdio.
-    main_orders: OwnedFd,
-    pid_from: std::io::PipeReader,
-}
-
 pub(super) struct Supervisor {
     socket: OwnedFd,
     confinement: Confinement,
@@ -95,8 +82,8 @@ pub(super) struct Supervisor {
     short_of_one: Option<Duration>,
     /// Commands that were started.
     commands: u64,
-    /// A command that may signal any other ([`Reach::Sandbox`]) could end one that
-    /// waits, which would look like the end of the command that is given to it.
+    /// A command that may signal any other ([`Reach::Sandbox`], or a kernel without scopes)
+    /// could end one that waits, which would look like the end of the command given to it.
     unscoped: bool,
 }
 
@@ -119,6 +106,7 @@ impl Supervisor {
         }
         // Nobody inside may look into the supervisor (ptrace(2), "dumpable").
         prctl::set_dumpable(false).map_err(|e| Failure::new("PR_SET_DUMPABLE", e))?;
+        let unscoped = confinement.landlock.is_none() || payload::landlock_abi() < payload::SCOPES_ABI;
         Ok(Self {
             socket,
             confinement,
@@ -129,7 +117,7 @@ impl Supervisor {
             ready: None,
             short_of_one: None,
             commands: 0,
-            unscoped: false,
+            unscoped,
         })
     }
 
@@ -137,7 +125,9 @@ impl Supervisor {
         // The host waits for it; where it does not come the host gives up.
         let _ = wire::send(self.socket.as_fd(), &Reply::Hello(hello(&self.confinement)), &[]);
         // Whoever needs one that cannot be made is told why.
-        self.ready = self.post(Reach::Own).ok();
+        if !self.unscoped {
+            self.ready = self.post(Reach::Own).ok();
+        }
         loop {
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
@@ -195,6 +185,12 @@ impl Supervisor {
                 let (port, fd) = doors::listener(port)?;
                 Ok((Reply::Listening { port }, Some(fd)))
             }
+            Request::Datagrams { port } => Ok((Reply::Done, Some(doors::datagrams(port)?))),
+            Request::Peer(connection) => {
+                let stage_of = |warden: i32| self.wardens.get(&warden).map(|watched| watched.stage);
+                let found = peers::of(connection, stage_of);
+                Ok((Reply::Peer { found }, None))
+            }
             Request::Socket => Ok((Reply::Done, Some(doors::stream()?))),
             Request::Freeze => {
                 process::stop_below(getpid(), &self.supervisors()).map_err(|running| {
@@ -223,7 +219,7 @@ impl Supervisor {
     }
 
     fn supervisors(&self) -> HashSet<i32> {
-        let ready = self.ready.iter().map(|ready| ready.warden.as_raw());
+        let ready = self.ready.iter().map(|ready| ready.warden().as_raw());
         self.wardens.keys().copied().chain(ready).collect()
     }
 
@@ -232,23 +228,18 @@ impl Supervisor {
             .try_into()
             .map_err(|_| Failure::plain("read the request", "four descriptors are needed"))?;
         self.unscoped |= request.reach == Reach::Sandbox;
-        let ready = match self.ready.take().filter(|ready| ready.reach == request.reach) {
-            Some(ready) => ready,
+        let kept = self.ready.take().filter(|ready| ready.reach() == request.reach);
+        let mut ready = match kept {
+            Some(kept) => kept,
             None => self.post(request.reach)?,
         };
-        let lost = |why: FrameError| Failure::plain("start the command", why);
-        // What the main process does not take it could not: its warden tells why.
-        let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let _ = wire::send(ready.main_orders.as_fd(), request, &stdio);
-        wire::send(ready.orders.as_fd(), request, &[control.as_fd()]).map_err(lost)?;
-        let mut pid_from = ready.pid_from;
-        let mut main = [0; 4];
-        let main = pid_from
-            .read_exact(&mut main)
-            .map(|()| i32::from_ne_bytes(main))
-            .unwrap_or(0);
+        if !ready.untouched() {
+            ready = self.post(request.reach)?;
+        }
+        let warden = ready.warden().as_raw();
+        let main = ready.give(request, &control, &[stdin, stdout, stderr])?;
         self.wardens.insert(
-            ready.warden.as_raw(),
+            warden,
             Watched {
                 stage: request.stage,
                 main,
@@ -268,41 +259,14 @@ impl Supervisor {
         self.short_of_one = Some(quiet).filter(|_| self.ready.is_none() && !self.unscoped);
     }
 
-    /// Makes a warden and its main process, who build their walls and wait for a command.
     fn post(&mut self, reach: Reach) -> Result<Ready, Failure> {
-        let pair = || {
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-                .map_err(|e| Failure::new("socketpair", e))
-        };
-        let (orders, orders_in) = pair()?;
-        let (main_orders, main_orders_in) = pair()?;
-        let (pid_from, pid_to) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
-        // SAFETY: this process is single-threaded, so the child may do anything.
-        match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
-            ForkResult::Child => {
-                drop((orders, main_orders, pid_from));
-                // The host's socket is the supervisor's alone.
-                let _ = nix::unistd::close(self.socket.as_raw_fd());
-                self.wardens.clear();
-                warden::live(Post {
-                    confinement: &self.confinement,
-                    nested: self.nested.as_ref().map(AsFd::as_fd),
-                    reach,
-                    orders: orders_in,
-                    main_orders: main_orders_in,
-                    pid_to,
-                });
-                // SAFETY: leaves without running anything of the parent's.
-                unsafe { libc::_exit(0) }
-            }
-            ForkResult::Parent { child } => Ok(Ready {
-                warden: child,
-                reach,
-                orders,
-                main_orders,
-                pid_from,
-            }),
-        }
+        let (socket, wardens) = (self.socket.as_raw_fd(), &mut self.wardens);
+        let nested = self.nested.as_ref().map(AsFd::as_fd);
+        Ready::make(&self.confinement, nested, reach, || {
+            // The host's socket is the supervisor's alone.
+            let _ = nix::unistd::close(socket);
+            wardens.clear();
+        })
     }
 
     /// Takes in what became of our children. A warden that was killed or stopped was
@@ -322,7 +286,7 @@ impl Supervisor {
         while !died.is_empty() {
             let mut orphaned = Vec::new();
             for (pid, status) in std::mem::take(&mut died) {
-                self.ready.take_if(|ready| ready.warden.as_raw() == pid);
+                self.ready.take_if(|ready| ready.warden().as_raw() == pid);
                 self.want_one(QUIET);
                 let ended_itself = matches!(status, WaitStatus::Exited(_, 0));
                 orphaned.extend(self.wardens.remove(&pid).filter(|_| !ended_itself));
@@ -359,7 +323,7 @@ impl Supervisor {
     }
 
     fn victims(&self, keep: &[u64], mains_only: bool) -> Vec<Process> {
-        let mut spare: HashSet<i32> = self.ready.iter().map(|ready| ready.warden.as_raw()).collect();
+        let mut spare: HashSet<i32> = self.ready.iter().map(|ready| ready.warden().as_raw()).collect();
         let mut victims = Vec::new();
         for (warden, watched) in &self.wardens {
             spare.insert(*warden);

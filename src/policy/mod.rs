@@ -7,7 +7,6 @@
 //! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
 //! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
 //! | `shell` | [`shell::Judge`]: rules over what a shell script would do |
-//! | `words` | a shell script cut into its simple commands |
 //! | `network` | [`NetworkRules`]: the mode, and rules about hosts |
 //! | `hosts` | host names and patterns as checked newtypes |
 //! | `addresses` | blocks of IP addresses, the kinds that are refused, and every spelling of one |
@@ -21,7 +20,6 @@ mod hosts;
 mod network;
 mod plan;
 pub mod shell;
-mod words;
 
 pub use addresses::{AddressKind, Block, kind, spelled};
 pub use choices::{BackendChoice, BashMode, Phase};
@@ -37,6 +35,6 @@ pub use network::{
     RuleFault,
 };
 pub use plan::{
-    CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, LEASE, Limits, MODEL_PORT, ReadOnlyMount,
-    Role, SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
+    CERTIFICATES, CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, LEASE, Limits, MODEL_PORT,
+    NAMES_PORT, PROXY_PORT, PROXY_USER, Proxy, ReadOnlyMount, Role, SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
 };

@@ -7,11 +7,15 @@
 
 mod escape;
 mod face;
+pub mod formats;
+mod html;
+pub mod reading;
 
 use serde::Serialize;
 
 pub use escape::escape;
 pub use face::{Aside, Face, Reporter};
+pub use html::{PageError, html};
 
 /// One thing that happened, for the terminal or as one JSON line.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]

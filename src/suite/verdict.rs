@@ -170,6 +170,8 @@ fn of_error(why: &EnvError) -> (Attribution, bool) {
                 (Attribution::Sandbox, false)
             }
             EngineError::Usage(_) | EngineError::Interrupted(_) => (Attribution::Harness, false),
+            // A server may be there the next time; a name that is none stays so.
+            EngineError::Source(why) => (Attribution::Harness, why.is_about_the_target()),
             engine if engine.blame() == Blame::Provider => (Attribution::Provider, true),
             engine if engine.blame() == Blame::User => (Attribution::Harness, false),
             _ => (Attribution::Sandbox, true),

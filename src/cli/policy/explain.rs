@@ -5,10 +5,14 @@ use std::io;
 use clap::Args;
 use serde_json::json;
 
-use super::batch;
+use super::{
+    batch,
+    questions::{self, Questions},
+};
 use crate::{
     engine::{EngineError, Stop},
-    policy::shell::Judge,
+    policy::{Policy, shell::Judge},
+    record,
     report::{Reporter, escape},
 };
 
@@ -21,11 +25,21 @@ pub(in crate::cli) struct ExplainArgs {
     /// Read one command a line from stdin, each a JSON string, and answer each with one line.
     #[arg(long, group = "question")]
     stdin: bool,
+    #[command(flatten)]
+    questions: Questions,
+    /// The policy on top of the host's own files [default: those alone].
+    #[arg(long, value_name = "NAME|FILE")]
+    policy: Option<String>,
 }
 
 /// Performs `policy explain`.
 pub(super) async fn perform(args: &ExplainArgs, reporter: &Reporter, mut stop: Stop) -> Result<u8, EngineError> {
-    let judge = Judge::shipped().map_err(|why| EngineError::Usage(why.to_string()))?;
+    let policy = Policy::of_host(&record::policy_places(), args.policy.as_deref())?;
+    if let Some(answer) = args.questions.answer(&policy)? {
+        questions::tell(&answer, reporter);
+        return Ok(0);
+    }
+    let judge = Judge::new(&policy);
     if args.stdin {
         let face = reporter.face();
         let answering = tokio::task::spawn_blocking(move || batch::answer(&judge, io::stdin(), io::stdout(), face));

@@ -4,6 +4,7 @@ mod batch;
 mod diff;
 mod explain;
 mod list;
+mod questions;
 
 use clap::Subcommand;
 
@@ -22,7 +23,7 @@ pub(super) enum PolicyVerb {
         /// A name or a path [default: the shipped ones and the host's].
         file: Option<String>,
     },
-    /// Say whether a command may run, by which rule, and why.
+    /// Say what becomes of a command, a path, a host or a system call, by which rule, and what enforces it.
     Explain(ExplainArgs),
     /// Say what the second of two policies allows more and less.
     Diff(DiffArgs),

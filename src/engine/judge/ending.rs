@@ -86,6 +86,7 @@ impl Session<'_> {
                 reach: Reach::Own,
                 terminal: None,
                 author: Blame::Verifier,
+                undecided: None,
             };
             command.run(&self.sandbox, run).await?;
         }

@@ -297,6 +297,23 @@ impl Failure {
     }
 }
 
+/// A session that is open.
+#[derive(Serialize, JsonSchema)]
+pub struct Opened {
+    /// Its name, for the calls.
+    pub session: String,
+    /// The run's id.
+    pub run_id: String,
+    /// The target: an absolute path, or what it was named where it is no directory.
+    pub repo: String,
+    /// The contract, relative to it.
+    pub pipeline_path: String,
+    /// The contract's commands, by stage.
+    pub pipeline: BTreeMap<String, Vec<String>>,
+    /// The run's directory.
+    pub artifacts_dir: PathBuf,
+}
+
 /// What was done.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -311,32 +328,19 @@ pub enum Answer {
         pid: u32,
     },
     /// To `setup`.
-    Session {
-        /// Its name, for the calls.
-        session: String,
-        /// The run's id.
-        run_id: String,
-        /// The target, absolute.
-        repo: PathBuf,
-        /// The contract, relative to it.
-        pipeline_path: String,
-        /// The contract's commands, by stage.
-        pipeline: BTreeMap<String, Vec<String>>,
-        /// The run's directory.
-        artifacts_dir: PathBuf,
-    },
+    Session(Box<Opened>),
     /// To `deploy`.
-    Deploy(DeployCallResult),
+    Deploy(Box<DeployCallResult>),
     /// To `rollout`.
-    Rollout(RolloutCallResult),
+    Rollout(Box<RolloutCallResult>),
     /// To `evaluation`.
-    Evaluation(EvaluationCallResult),
+    Evaluation(Box<EvaluationCallResult>),
     /// To `rollout_and_evaluation`.
     RolloutAndEvaluation {
         /// The first.
-        rollout: RolloutCallResult,
+        rollout: Box<RolloutCallResult>,
         /// The second.
-        evaluation: EvaluationCallResult,
+        evaluation: Box<EvaluationCallResult>,
     },
     /// To `teardown`.
     Teardown {
@@ -372,14 +376,14 @@ impl Answer {
         let stages = pipeline
             .stages()
             .map(|stage| (stage.name.to_string(), stage.cmds.clone()));
-        Self::Session {
+        Self::Session(Box::new(Opened {
             session: name.to_owned(),
             run_id: target.run_id().to_owned(),
-            repo: target.target().to_path_buf(),
+            repo: target.target().to_string(),
             pipeline_path: pipeline.source.to_string(),
             pipeline: stages.collect(),
             artifacts_dir: target.artifacts().to_path_buf(),
-        }
+        }))
     }
 }
 

@@ -114,14 +114,20 @@ async fn perform(session: &mut EnvSession, call: &Call) -> Result<Answer, EnvErr
     Ok(match call {
         Call::Deploy(params) => {
             let llm = params.llm()?.ok_or(EnvError::MissingLlm)?;
-            Answer::Deploy(session.deploy(&llm, &params.options()).await?)
+            Answer::Deploy(Box::new(session.deploy(&llm, &params.options()).await?))
         }
-        Call::Rollout(params) => Answer::Rollout(session.rollout(params.llm()?.as_ref(), &params.options()).await?),
-        Call::Evaluation(params) => Answer::Evaluation(session.evaluation(&params.options()).await?),
+        Call::Rollout(params) => {
+            let (llm, options) = (params.llm()?, params.options());
+            Answer::Rollout(Box::new(session.rollout(llm.as_ref(), &options).await?))
+        }
+        Call::Evaluation(params) => Answer::Evaluation(Box::new(session.evaluation(&params.options()).await?)),
         Call::RolloutAndEvaluation(params) => {
             let (llm, options) = (params.llm()?, params.options());
             let (rollout, evaluation) = session.rollout_and_evaluation(llm.as_ref(), &options).await?;
-            Answer::RolloutAndEvaluation { rollout, evaluation }
+            Answer::RolloutAndEvaluation {
+                rollout: Box::new(rollout),
+                evaluation: Box::new(evaluation),
+            }
         }
         Call::Teardown(params) => Answer::Teardown {
             ok: session.teardown(&params.options()).await?,

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     document::{Fault, Position},
     names::RelPath,
-    policy::NetworkRules,
+    policy::{NetworkRules, shell},
 };
 
 /// Fewest processes and open files that a sandbox can work with.
@@ -74,6 +74,7 @@ pub(super) fn problems(document: &Document) -> Vec<Fault> {
             }
         }
     }
+    found.extend(document.commands.iter().flat_map(shell::problems));
     let lists = [
         document.guards.as_ref().map_or(0, |guards| guards.protected.len()),
         document.network.as_ref().map_or(0, |network| network.rules.len()),

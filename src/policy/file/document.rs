@@ -26,7 +26,8 @@ pub struct Document {
     pub(super) version: Located<u32>,
     /// What it is for, in one line.
     pub(super) purpose: Option<String>,
-    /// A policy below this one: a shipped or a host's name, or a path relative to this file.
+    /// A policy below this one: a shipped or a host's name, or a path relative to this file;
+    /// `nothing` drops the rules (not the values) of all that lies below.
     pub(super) extends: Option<Located<String>>,
     /// The walls and the resources of each sandbox.
     pub(super) sandbox: Option<Sandbox>,

@@ -18,6 +18,9 @@ use crate::document::{self, MAX_DOCUMENT, Position};
 /// Most files that stand on each other by `extends`.
 const DEEPEST: usize = 8;
 
+/// What a policy extends that wants no rules of those below it.
+pub(super) const NOTHING: &str = "nothing";
+
 /// Where a host keeps policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostPlaces {
@@ -37,6 +40,14 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whether the rules of what lies below it are gone.
+    pub(super) fn stands_alone(&self) -> bool {
+        self.document
+            .extends
+            .as_ref()
+            .is_some_and(|lower| lower.value == NOTHING)
+    }
+
     /// What it is for, in its own words.
     pub fn purpose(&self) -> Option<&str> {
         self.document.purpose.as_deref()
@@ -175,6 +186,7 @@ impl Loader<'_> {
         }
         let mut all = match &document.extends {
             None => Vec::new(),
+            Some(lower) if lower.value == NOTHING => Vec::new(),
             Some(lower) => {
                 if above.len() + 1 >= DEEPEST || above.contains(&file) {
                     let chain = above.iter().chain([&file]).cloned().collect::<Vec<_>>().join(", ");

@@ -7,6 +7,7 @@
 //! | `check` | what types do not say: the examples of each rule |
 //! | `load`, `shipped` | finding and reading files |
 //! | `effective` | [`Policy`]: the layers put together, with who said what |
+//! | `record` | what a run keeps of it: a canonical document, its digest, who said what |
 //! | `diff` | what one policy allows and another does not |
 //! | `error` | why a policy cannot be used |
 
@@ -17,15 +18,17 @@ mod effective;
 mod error;
 mod load;
 mod pattern;
+mod record;
 mod setting;
 mod shipped;
 mod units;
 
 pub use diff::{Change, Difference, diff};
-pub use effective::{Layer, LayerLine, Origin, Origins, Policy, Protection, Said, SaidLine, Words};
+pub use effective::{Layer, Origin, Policy, Protection, Said, Words};
 pub use error::{PolicyError, Problem};
 pub use load::{HostPlaces, Source, host_names, load, load_file, load_host};
 pub use pattern::{PathPattern, WordPattern};
+pub use record::{LayerLine, Origins, SaidLine};
 pub use setting::{SettingName, SettingValue};
 pub use shipped::{DEFAULT, NAMES, file as shipped_file, text as shipped_text};
 pub use units::{parse_size, show_size};

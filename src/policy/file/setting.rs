@@ -110,7 +110,11 @@ impl SettingName {
                 None,
                 "a contract may ask for longer commands and stages",
             ),
-            N::Network => ("network.mode", None, "what of the network programs inside may reach"),
+            N::Network => (
+                "network.mode",
+                Some("network"),
+                "what of the network programs inside may reach",
+            ),
             N::ContractMode => (
                 "commands.contract_mode",
                 None,

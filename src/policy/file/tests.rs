@@ -240,6 +240,10 @@ fn what_holds_is_a_document_again_and_has_one_digest() {
         assert_eq!(again.digest(), policy.digest(), "{name}");
         assert_eq!(diff(&policy, &again), [], "{name}");
     }
+    let own = "version: 1\nextends: nothing\nguards: {protected: [{path: x}]}\n";
+    let alone = Policy::alone(&bench.file("p.yml", own), &HostPlaces::default()).expect("holds");
+    assert!(alone.commands().is_empty() && alone.protected().len() == 1);
+    assert!(!Policy::shipped().expect("holds").commands().is_empty());
     let reordered = bench.file("p.yml", "time: {run: 10, command: 5}\nversion: 1\n");
     let one = Policy::alone(&reordered, &HostPlaces::default())
         .expect("holds")

@@ -7,14 +7,27 @@
 //! | `verdict` | [`Verdict`]: what is said of a command line |
 //! | `judge` | [`Judge`]: rules over a command line |
 
+mod acts;
+mod builtin;
 mod effect;
+mod expand;
 mod judge;
+mod output;
 mod parse;
+mod pattern;
+mod place;
+mod program;
 mod rules;
+mod scene;
 mod tree;
+mod value;
 mod verdict;
+mod walk;
+mod wrapper;
 
 pub use effect::Effect;
-pub use judge::Judge;
+pub use judge::{Judge, Judged, Setting, problems};
+pub use parse::SCRIPT_MAX;
 pub use rules::{CommandRule, CommandRules, Effects, Ruling, When, WhenUndecided, Words};
 pub use verdict::Verdict;
+pub use walk::{Scripts, Seen};

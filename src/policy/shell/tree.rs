@@ -23,6 +23,8 @@ pub struct Item {
 pub struct Pipeline {
     /// In their order; never empty.
     pub commands: Vec<Command>,
+    /// It stands after `||`.
+    pub after_or: bool,
 }
 
 /// One command.

@@ -33,6 +33,7 @@ from .errors import (
     ProviderError,
     SandboxError,
     ServerError,
+    TargetError,
     UsageError,
 )
 from .results import (
@@ -61,6 +62,7 @@ __all__ = [
     "SandboxError",
     "ServerError",
     "StageResult",
+    "TargetError",
     "UsageError",
     "VerificationResult",
     "current_session",
@@ -82,10 +84,10 @@ _log = logging.getLogger("opencode_fsm")
 class EnvHandle:
     """What a session was opened on."""
 
-    repo: Path
-    """The target. It is copied, and never written."""
+    repo: Union[Path, str]
+    """The target: a directory, or what else was named. It is copied, and never written."""
     pipeline_path: Path
-    """The contract."""
+    """The contract; relative where the target is no directory."""
     pipeline: Dict[str, List[str]]
     """The contract's commands, by stage."""
 
@@ -288,11 +290,12 @@ def setup(
     except BaseException:
         served.close()
         raise
-    repo = Path(answer["repo"])
+    named = answer["repo"]
+    directory = Path(named) if named.startswith("/") else None
     session = EnvSession(
         env=EnvHandle(
-            repo=repo,
-            pipeline_path=repo / answer["pipeline_path"],
+            repo=named if directory is None else directory,
+            pipeline_path=(directory or Path()) / answer["pipeline_path"],
             pipeline={name: list(commands) for name, commands in answer["pipeline"].items()},
         ),
         run_id=answer["run_id"],

@@ -41,6 +41,10 @@ class LlmError(UsageError):
     """The model is none, or cannot be shown inside."""
 
 
+class TargetError(EnvError):
+    """The target cannot be fetched."""
+
+
 class ContractError(EnvError):
     """The target has no contract, or one that cannot be read."""
 
@@ -82,6 +86,7 @@ _BY_CODE = {
     "walls_too_weak": PolicyError,
     "sandbox_failed": SandboxError,
     "host_failed": SandboxError,
+    "target_unavailable": TargetError,
     "provider": ProviderError,
     "cancelled": CancelledError,
     "interrupted": CancelledError,

@@ -12,7 +12,7 @@ use bollard::models::{
 
 use super::{files, image::Image, label::GUEST, overlay};
 use crate::{
-    policy::{GUEST_HOME, GUEST_WORKSPACE, SandboxPlan},
+    policy::{GUEST_HOME, GUEST_WORKSPACE, NAMES_PORT, NetworkMode, SandboxPlan},
     sandbox::seccomp,
 };
 
@@ -55,12 +55,21 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 
 /// Settings of the container's own namespaces.
-const SYSCTLS: [(&str, &str); 2] = [
-    // A System V segment goes with the last process that maps it.
-    ("kernel.shm_rmid_forced", "1"),
-    // The kernel's own default, which engines take down to 0.
-    ("net.ipv4.ip_unprivileged_port_start", "1024"),
-];
+fn sysctls(network: NetworkMode) -> HashMap<String, String> {
+    // The kernel's own default, which engines take down to 0; the guest, who has no
+    // capability for that, takes the port of names for the egress door.
+    let first_port = match network {
+        NetworkMode::Allow => NAMES_PORT,
+        _ => 1024,
+    };
+    [
+        // A System V segment goes with the last process that maps it.
+        ("kernel.shm_rmid_forced", "1".to_owned()),
+        ("net.ipv4.ip_unprivileged_port_start", first_port.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
 
 /// The guest and its wardens, which are counted with the commands.
 const SUPERVISORS: u64 = 16;
@@ -167,7 +176,7 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, volumes: Vec<String>, moun
         runtime: parts.runtime.map(str::to_owned),
         masked_paths: Some(MASKED.map(|name| format!("/proc/{name}")).to_vec()),
         readonly_paths: Some(READ_ONLY.map(|name| format!("/proc/{name}")).to_vec()),
-        sysctls: Some(SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+        sysctls: Some(sysctls(plan.network)),
         ..HostConfig::default()
     }
 }

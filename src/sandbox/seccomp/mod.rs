@@ -7,6 +7,7 @@
 //! loaded, and caches the verdict of calls that are decided by number alone.
 
 mod container;
+mod decide;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +17,9 @@ use std::{
 use syscalls::Sysno;
 
 pub use container::profile;
+pub use decide::{
+    Action, Case, Condition, Test, Through, decide, decided_at, engine_lets_through, is_unfiltered, named,
+};
 
 const ALLOWED: &str = include_str!("allow.txt");
 

@@ -67,14 +67,16 @@ impl Parser<'_> {
         let mut pipelines = vec![self.pipeline()?];
         loop {
             self.blanks();
-            if !(self.eat("&&") || self.eat("||")) {
+            let after_or = self.eat("||");
+            if !(after_or || self.eat("&&")) {
                 return Ok(Item {
                     pipelines,
                     background: false,
                 });
             }
             self.newlines()?;
-            pipelines.push(self.pipeline()?);
+            let pipeline = self.pipeline()?;
+            pipelines.push(Pipeline { after_or, ..pipeline });
         }
     }
 
@@ -99,13 +101,19 @@ impl Parser<'_> {
         if prefixed && ends && !self.starts("&>") {
             // `!` and `time` alone are commands that do nothing.
             commands.push(nothing(self.at));
-            return Ok(Pipeline { commands });
+            return Ok(Pipeline {
+                commands,
+                after_or: false,
+            });
         }
         loop {
             commands.push(self.deeper(Self::command)?);
             self.blanks();
             if self.starts("||") || !self.eat("|") {
-                return Ok(Pipeline { commands });
+                return Ok(Pipeline {
+                    commands,
+                    after_or: false,
+                });
             }
             self.eat("&");
             self.newlines()?;
