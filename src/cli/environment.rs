@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Subcommand};
 
-use super::{args::TargetArgs, invocation::Invocation, model, settings, show, target_options, warn};
+use super::{args::TargetArgs, invocation::Invocation, model, reports, settings, show, target_options, warn};
 use crate::{
     engine::{EngineError, Stop, TargetOptions},
     env::{
@@ -145,6 +145,7 @@ pub(super) async fn evaluate(
     };
     let evaluated = evaluated.map_err(engine_error)?;
     reporter.print(&show::verification(&evaluated.outcome));
+    reports::tell_ci(args.target.ci, &evaluated.outcome.artifacts, reporter);
     let metrics = evaluated.evaluation.metrics.unwrap_or_default();
     if !metrics.is_null() {
         // Whatever else is said: the last line is the metrics, for a program that reads it.
