@@ -15,6 +15,7 @@ pub mod guest;
 pub mod image;
 pub mod names;
 pub mod policy;
+pub mod probe;
 pub mod record;
 pub mod report;
 pub mod sandbox;

@@ -45,6 +45,7 @@ pub fn main() -> ExitCode {
         Some(verb) if verb == "guest-bare" => return crate::sandbox::bare::guest_main(),
         Some(verb) if verb == "engine-reaper" => return crate::sandbox::docker::reaper_main(),
         Some(verb) if verb == "guest" => return crate::guest::guest_main(),
+        Some(verb) if verb == "escape-probe" => return crate::probe::main(),
         _ => {}
     }
     let argv: Vec<OsString> = std::env::args_os().collect();

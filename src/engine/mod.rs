@@ -42,7 +42,9 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use error::EngineError;
-pub use options::{BackendChoice, Caps, ModelChoice, OutsideAgent, RunOptions, TargetOptions, Unattended, WallOptions};
+pub use options::{
+    BackendChoice, Caps, ModelChoice, OutsideAgent, RunOptions, TargetOptions, Trial, Unattended, WallOptions,
+};
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
 pub use scratch::{DeadScratch, collect_scratch};

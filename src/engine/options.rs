@@ -8,6 +8,7 @@ use crate::{
     names::RelPath,
     policy::Tier,
     record::Secret,
+    sandbox::Layer,
 };
 
 /// Caps on time from the user's side. Nothing that a repository, its contract or an
@@ -58,6 +59,18 @@ pub struct WallOptions {
     pub docker_runtime: Option<String>,
     /// The weakest acceptable ones.
     pub min_tier: Tier,
+    /// For tests that show what a wall is worth.
+    pub trial: Option<Trial>,
+}
+
+/// A jail with layers left off, which a test sees fail. Only who calls this library can ask
+/// for it: no flag, variable or file does, and the report on the walls says `absent`.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The program that is launcher and guest.
+    pub program: PathBuf,
+    /// What is left off.
+    pub without: Vec<Layer>,
 }
 
 /// Where model calls go.

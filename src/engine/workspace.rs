@@ -1,6 +1,6 @@
 //! The run's tree: pristine copy, checkpoints, and the sandboxes stacked on them.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::{Desk, Server},
@@ -8,7 +8,7 @@ use crate::{
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
     policy::{Inside, Limits, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{Backend, Sandbox},
+    sandbox::{Backend, Sandbox, WitnessReport},
     tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Place, Pristine, Survey, TreeEdits},
 };
 
@@ -64,6 +64,8 @@ pub(super) struct Workspace {
     walls: Walls,
     serial: u64,
     agent: Option<Seat>,
+    /// What a witness found in the first sandbox of each kind.
+    witnessed: HashMap<Role, WitnessReport>,
     /// The user's server, where the agent is not to run inside.
     server: Option<Server>,
 }
@@ -89,6 +91,7 @@ impl Workspace {
             walls,
             serial: 0,
             agent: None,
+            witnessed: HashMap::new(),
             server: None,
         })
     }
@@ -192,11 +195,26 @@ impl Workspace {
             }
             None => {
                 let plan = self.plan(Role::Agent, "agent", lowers);
-                Seat::inside(backend.create(&plan).await?, self.current.clone())
+                Seat::inside(self.create(backend, &plan).await?, self.current.clone())
             }
         };
         self.agent = Some(seat);
         Ok(())
+    }
+
+    /// Builds a sandbox. In the first of its kind a witness tries the walls before anything
+    /// else runs there; what it found is told of those after it as well, which are built alike.
+    async fn create(&mut self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
+        let mut sandbox = backend.create(plan).await?;
+        match self.witnessed.get(&plan.role) {
+            Some(report) => sandbox.set_witness(report.clone()),
+            None => {
+                sandbox.witness().await?;
+                self.witnessed
+                    .extend(sandbox.walls().witness.clone().map(|report| (plan.role, report)));
+            }
+        }
+        Ok(sandbox)
     }
 
     /// Ends the agent's sandbox, or removes its copy.
@@ -363,7 +381,7 @@ impl Workspace {
 
     async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, Place), EngineError> {
         let plan = self.plan(Role::Judge, name, self.lowers());
-        let sandbox = backend.create(&plan).await?;
+        let sandbox = self.create(backend, &plan).await?;
         let place = sandbox.place().clone();
         Ok((sandbox, place))
     }

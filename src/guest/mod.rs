@@ -25,7 +25,7 @@ mod warden;
 
 pub use door::{DOOR, guest_main};
 pub(crate) use nested::nest;
-pub(crate) use payload::{BEHIND, drop_capabilities, landlock_abi};
+pub(crate) use payload::{BEHIND, drop_bounding, drop_capabilities, landlock_abi};
 
 use std::{os::fd::OwnedFd, time::Instant};
 

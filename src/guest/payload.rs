@@ -12,12 +12,13 @@
 //!  9. `chdir(2)`
 //! 10. landlock(7)
 //! 11. seccomp(2)
-//! 12. `execve(2)`
+//! 12. `execve(2)`; or, for a witness, what is forbidden tried in this process
 #![allow(unsafe_code)]
 
 use std::{
     convert::Infallible,
     ffi::CString,
+    io::Write,
     os::fd::{AsRawFd, BorrowedFd},
 };
 
@@ -33,7 +34,10 @@ use nix::{
 };
 
 use super::Failure;
-use crate::wire::{Argv, Confinement, Identity, LandlockRules, PathAccess, Reach};
+use crate::{
+    probe::{self, Marks},
+    wire::{Argv, Confinement, Identity, LandlockRules, PathAccess, Reach},
+};
 
 /// How far a command's nice value is behind that of its supervisors, who would else
 /// have to share the processor evenly with every process that they are to end.
@@ -41,10 +45,18 @@ pub(crate) const BEHIND: i32 = 10;
 
 /// A command with all that allocates done beforehand.
 pub(super) struct Payload {
-    programs: Vec<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
+    deed: Deed,
     cwd: CString,
+}
+
+/// What is done past the walls.
+enum Deed {
+    Execute {
+        programs: Vec<CString>,
+        argv: Vec<CString>,
+        env: Vec<CString>,
+    },
+    Testify(Marks),
 }
 
 impl Payload {
@@ -54,6 +66,12 @@ impl Payload {
         let words: Vec<&str> = match argv {
             Argv::Shell(script) => vec!["/bin/sh", "-c", script],
             Argv::Direct(words) => words.iter().map(String::as_str).collect(),
+            Argv::Witness(marks) => {
+                return Ok(Self {
+                    deed: Deed::Testify(Marks::clone(marks)),
+                    cwd: c(cwd)?,
+                });
+            }
         };
         let program = *words
             .first()
@@ -71,12 +89,14 @@ impl Payload {
                 .collect::<Result<_, _>>()?
         };
         Ok(Self {
-            programs,
-            argv: words.into_iter().map(c).collect::<Result<_, _>>()?,
-            env: env
-                .iter()
-                .map(|(k, v)| c(&format!("{k}={v}")))
-                .collect::<Result<_, _>>()?,
+            deed: Deed::Execute {
+                programs,
+                argv: words.into_iter().map(c).collect::<Result<_, _>>()?,
+                env: env
+                    .iter()
+                    .map(|(k, v)| c(&format!("{k}={v}")))
+                    .collect::<Result<_, _>>()?,
+            },
             cwd: c(cwd)?,
         })
     }
@@ -120,17 +140,36 @@ impl Payload {
         if let Some(program) = &confinement.seccomp {
             install_filter(program)?;
         }
-        let mut last = Errno::ENOENT;
-        for program in &self.programs {
-            match execve(program.as_c_str(), &self.argv, &self.env) {
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(errno) => last = errno,
-                Ok(never) => return Ok(never),
-            }
+        match self.deed {
+            Deed::Execute { programs, argv, env } => execute(&programs, &argv, &env),
+            Deed::Testify(marks) => testify(&marks),
         }
-        let name = self.argv.first().map(|c| c.as_c_str()).unwrap_or(c"");
-        Err(Failure::new(&format!("execve {name:?}"), last))
     }
+}
+
+fn execute(programs: &[CString], argv: &[CString], env: &[CString]) -> Result<Infallible, Failure> {
+    let mut last = Errno::ENOENT;
+    for program in programs {
+        match execve(program.as_c_str(), argv, env) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(errno) => last = errno,
+            Ok(never) => return Ok(never),
+        }
+    }
+    let name = argv.first().map(|c| c.as_c_str()).unwrap_or(c"");
+    Err(Failure::new(&format!("execve {name:?}"), last))
+}
+
+/// Tries what is forbidden, in this very process.
+fn testify(marks: &Marks) -> Result<Infallible, Failure> {
+    // SAFETY: plain numbers (close_range(2)). As an execution would; the end of the pipe for
+    // failures says that the walls were passed.
+    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    let text = serde_json::to_vec(&probe::testify(marks)).unwrap_or_default();
+    let mut out = std::io::stdout();
+    let said = out.write_all(&text).and_then(|()| out.flush());
+    // SAFETY: leaves without running anything of the supervisor's, or closing what is closed (_exit(2)).
+    unsafe { libc::_exit(i32::from(said.is_err())) }
 }
 
 /// Gives every signal its default action: what is ignored stays so over `execve(2)`, and this
@@ -264,7 +303,7 @@ const DAC_OVERRIDE: u32 = 1 << 1;
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 /// Empties the bounding set (PR_CAPBSET_DROP(2const)).
-fn drop_bounding() -> Result<(), Failure> {
+pub(crate) fn drop_bounding() -> Result<(), Failure> {
     for cap in 0..64 {
         // SAFETY: numbers only; EINVAL says that the last capability is passed.
         match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap, 0, 0, 0) }) {

@@ -368,7 +368,7 @@ fn hello(confinement: &Confinement) -> Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         landlock_abi: payload::landlock_abi(),
-        witness: (confinement.identity == Identity::Changed).then(door::witness),
+        found: (confinement.identity == Identity::Changed).then(door::found),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     names::RelPath,
     policy::Inside,
     sandbox::{
-        ExecSpec, Running, SandboxError, WallReport,
+        ExecSpec, Running, SandboxError, WallReport, WitnessReport,
         exec::{Kept, OomCount},
         output::{async_fd, nonblocking},
         owner,
@@ -181,6 +181,11 @@ impl Sandbox {
     /// What became of the walls, where that was seen only after the guest came.
     pub(super) fn set_walls(&mut self, walls: WallReport) {
         self.premises.walls = walls;
+    }
+
+    /// Adds what a witness found to the report on the walls.
+    pub fn set_witness(&mut self, report: WitnessReport) {
+        self.premises.walls.witness = Some(report);
     }
 
     /// The walls that stand.

@@ -18,9 +18,10 @@ mod output;
 mod owner;
 pub mod seccomp;
 mod wall;
+mod witness;
 
+pub use crate::probe::Layer;
 pub use backend::Backend;
-pub use confine::Layer;
 pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
 pub use found::Found;
@@ -29,3 +30,4 @@ use inherited::inherited_socket;
 pub use output::{Captured, OutputCaps, OutputSink};
 pub use owner::{SANDBOX_UID, owner};
 pub use wall::{Wall, WallReport, WallState};
+pub use witness::{Attribution, Denial, WitnessReport};

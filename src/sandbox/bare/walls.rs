@@ -104,5 +104,6 @@ pub(super) fn report(limits: &Limits, refusal: &str, others: u64) -> WallReport 
                 state,
             })
             .collect(),
+        witness: None,
     }
 }

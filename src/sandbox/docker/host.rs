@@ -316,6 +316,7 @@ impl Docker {
             walls: crate::sandbox::WallReport {
                 tier: Tier::NamespacesCgroup,
                 walls: Vec::new(),
+                witness: None,
             },
             inside: Inside::private(),
             place: Place::Overlay(plan.workspace.scratch.join("upper")),

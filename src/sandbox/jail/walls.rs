@@ -67,6 +67,7 @@ pub(super) fn report(spec: &JailSpec, cgroups: &[String], landlock_abi: u32) -> 
             Tier::Namespaces
         },
         walls,
+        witness: None,
     }
 }
 
