@@ -11,7 +11,7 @@ use crate::{
     policy::Refusal,
     record::RunDir,
     report::escape,
-    sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox},
+    sandbox::{Denied, ExecOutcome, ExecSpec, Layer, OutputCaps, OutputSink, Sandbox},
     wire::{Argv, LeakedProcess, Leftovers, Reach, ResourceUse, Termination},
 };
 
@@ -61,6 +61,10 @@ pub(super) struct CommandResult {
     /// `max_run_seconds`, `max_silence_seconds`, `memory` or `disk`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
+    /// What was refused to it and what ended it, and by which layer, as far as that was seen
+    /// from outside of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Denied>,
     /// Who failed, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blame: Option<Blame>,
@@ -127,6 +131,11 @@ impl CommandResult {
         } else {
             outcome.cap_hit
         };
+        let mut denied = outcome.denied;
+        for time in denied.iter_mut().filter(|denied| denied.what == "time") {
+            // The rule that the cap came of.
+            time.what = wall_rule.to_owned();
+        }
         let timed_out = cap.as_ref().is_some_and(|cap| cap.ends_with("_seconds"));
         let (rc, signal) = match outcome.end {
             _ if timed_out => (TIMED_OUT, None),
@@ -145,6 +154,7 @@ impl CommandResult {
             signal,
             timed_out,
             cap,
+            denied,
             blame,
             usage: outcome.usage,
             leaked: outcome.leaked,
@@ -171,7 +181,11 @@ impl CommandResult {
 
     /// A command that policy refuses.
     pub fn refused(refusal: &Refusal) -> Self {
-        Self::never_run(REFUSED, Blame::Policy, &refusal.to_string())
+        let why = refusal.to_string();
+        Self {
+            denied: vec![Denied::by(Layer::Policy, escape(why.as_bytes(), 300))],
+            ..Self::never_run(REFUSED, Blame::Policy, &why)
+        }
     }
 
     /// A command whose stage or run was over before it began.
@@ -179,6 +193,7 @@ impl CommandResult {
         Self {
             timed_out: true,
             cap: Some(rule.to_owned()),
+            denied: vec![Denied::by(Layer::Supervisor, rule)],
             ..Self::never_run(TIMED_OUT, Blame::Budget, &format!("{rule}_exceeded"))
         }
     }

@@ -49,6 +49,8 @@ pub enum Layer {
     Supervisor,
     /// The reader of what comes out: names, kinds, sizes.
     Reader,
+    /// What the host's policy says of commands.
+    Policy,
     /// The guard, which judges changes by path.
     Guard,
     /// The record: bounded, escaped, redacted, written by the host alone.
@@ -102,6 +104,7 @@ impl fmt::Display for Layer {
             Self::Disk => "disk",
             Self::Supervisor => "supervisor",
             Self::Reader => "reader",
+            Self::Policy => "policy",
             Self::Guard => "guard",
             Self::Record => "record",
         })

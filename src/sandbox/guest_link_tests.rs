@@ -49,6 +49,7 @@ async fn what_a_command_said_is_kept_when_its_guest_dies_before_it_answers() {
         place: Place::Overlay(dir.path().to_path_buf()),
         disk: None,
         oom_events: None,
+        fork_events: None,
     };
     let (sandbox, _) = Sandbox::connect(ours, premises, Box::new(Nothing))
         .await

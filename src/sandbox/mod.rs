@@ -7,6 +7,7 @@
 mod backend;
 pub mod bare;
 mod confine;
+mod denied;
 pub mod docker;
 mod error;
 mod exec;
@@ -22,6 +23,7 @@ mod witness;
 
 pub use crate::probe::Layer;
 pub use backend::Backend;
+pub use denied::{Attribution, Denied};
 pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
 pub use found::Found;
@@ -30,4 +32,4 @@ use inherited::inherited_socket;
 pub use output::{Captured, OutputCaps, OutputSink};
 pub use owner::{SANDBOX_UID, owner};
 pub use wall::{Wall, WallReport, WallState};
-pub use witness::{Attribution, Denial, WitnessReport};
+pub use witness::{Denial, WitnessReport};

@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    probe::{Answer, Layer, Marks, Testimony, WITNESS},
-    sandbox::{ExecSpec, OutputCaps, Sandbox, SandboxError},
+    probe::{Answer, Marks, Testimony, WITNESS},
+    sandbox::{Attribution, ExecSpec, OutputCaps, Sandbox, SandboxError},
     wire::{Argv, Leftovers, Reach, Termination},
 };
 
@@ -43,23 +43,6 @@ pub struct Denial {
     pub errno: i32,
     /// Who refused it.
     pub by: Attribution,
-}
-
-/// Who refused something: a layer, where the refusal itself tells it from every other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Attribution {
-    /// Several would have, and nothing tells which did.
-    Unattributed,
-    /// This one.
-    #[serde(untagged)]
-    Layer(Layer),
-}
-
-impl From<Option<Layer>> for Attribution {
-    fn from(layer: Option<Layer>) -> Self {
-        layer.map_or(Self::Unattributed, Self::Layer)
-    }
 }
 
 /// What of the host's the witness is after. Whoever is reached shows it.
@@ -213,6 +196,7 @@ fn denied(testimony: Testimony) -> Option<Denial> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::Layer;
 
     #[test]
     fn a_report_that_leaves_an_act_out_is_none() {

@@ -129,6 +129,7 @@ impl Bare {
             inside,
             disk: Some(disk),
             oom_events: None,
+            fork_events: None,
         };
         let (sandbox, _) = Sandbox::connect(socket, premises, Box::new(guest)).await?;
         Ok(sandbox)

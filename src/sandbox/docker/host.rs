@@ -326,6 +326,7 @@ impl Docker {
                 max_inodes: plan.workspace.max_inodes,
             }),
             oom_events: cgroups.oom_events.clone(),
+            fork_events: cgroups.fork_events.clone(),
         };
         let (mut sandbox, hello) = Sandbox::connect(socket, premises, Box::new(teardown)).await?;
         sent.map_err(|why| SandboxError::Gone(why.to_string()))?;

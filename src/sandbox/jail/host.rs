@@ -130,6 +130,7 @@ impl Jail {
             place: Place::Overlay(scratch.join("upper")),
             disk: Some(disk),
             oom_events: built.bounds.oom_events,
+            fork_events: built.bounds.fork_events,
         };
         let (sandbox, _) = Sandbox::connect(guest, premises, Box::new(teardown)).await?;
         let landlock = spec.confinement.landlock.as_ref();

@@ -59,6 +59,8 @@ pub(super) struct Bounds {
     pub controllers: Vec<String>,
     /// The file that counts the kernel's kills for memory, where memory is bounded.
     pub oom_events: Option<PathBuf>,
+    /// The file that counts processes which were not started, where they are bounded.
+    pub fork_events: Option<PathBuf>,
 }
 
 /// A step of building a jail that failed.

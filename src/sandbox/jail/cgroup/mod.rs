@@ -182,6 +182,9 @@ impl Cgroups {
                 let names = ["memory.events", "memory.oom_control"].map(|name| cgroup.dir.join(name));
                 bounds.oom_events = names.into_iter().find(|file| file.exists());
             }
+            if limit.controller == "pids" {
+                bounds.fork_events = Some(cgroup.dir.join("pids.events")).filter(|file| file.exists());
+            }
             bounds.controllers.push(limit.controller.to_owned());
         }
         bounds
