@@ -9,6 +9,7 @@ pub mod broker;
 pub mod cli;
 pub mod contract;
 pub mod engine;
+pub mod escape;
 pub mod fsm;
 pub mod guard;
 pub mod guest;

@@ -12,6 +12,7 @@ use clap::{
 
 use super::{
     containers::{GcArgs, ImageVerb},
+    escape_test::EscapeArgs,
     retired::{LaterArgs, RetiredArgs},
 };
 use crate::{
@@ -95,6 +96,8 @@ pub(super) enum Verb {
     Image(ImageVerb),
     /// Remove what dead runs left behind: containers, volumes, scratch directories.
     Gc(GcArgs),
+    /// Try to get out of a sandbox on this host, in every way of a list, each with its control.
+    EscapeTest(EscapeArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }

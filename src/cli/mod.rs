@@ -3,6 +3,7 @@
 
 mod args;
 mod containers;
+mod escape_test;
 mod invocation;
 mod model;
 mod options;
@@ -137,6 +138,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Schema(args) => print_schema(args, reporter),
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
+        Verb::EscapeTest(args) => escape_test::escape_test(args, cli.json, reporter).await,
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));

@@ -2,17 +2,17 @@
 
 use std::{
     fs,
-    io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, symlink},
 };
 
 use super::{
     Act, Answer, Layer, Marks,
-    call::{at, at_mut, c, call, errno_of, file_refusal},
+    call::{at, c, call, errno_of, file_refusal},
 };
 
 /// What came of an attempt on a path, with the refusal's layer.
-fn told(path: &str, mode: libc::c_int, got: io::Result<String>) -> Answer {
+pub(super) fn told(path: &str, mode: libc::c_int, got: io::Result<String>) -> Answer {
     match got {
         Ok(how) => Answer::Done(how),
         Err(e) => file_refusal(path, errno_of(&e), mode),
@@ -20,7 +20,7 @@ fn told(path: &str, mode: libc::c_int, got: io::Result<String>) -> Answer {
 }
 
 /// The first of several ways that leads somewhere; else the refusal of the first.
-fn any(answers: impl IntoIterator<Item = Answer>) -> Answer {
+pub(super) fn any(answers: impl IntoIterator<Item = Answer>) -> Answer {
     let mut first = None;
     for answer in answers {
         match answer {
@@ -238,7 +238,7 @@ pub(super) const MAKE_IN_READ_ONLY: Act = Act {
     },
 };
 
-fn open_to_write(path: &str) -> Answer {
+pub(super) fn open_to_write(path: &str) -> Answer {
     let opened = fs::OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -258,66 +258,6 @@ pub(super) const OPEN_SETTINGS: Act = Act {
             "/sys/kernel/uevent_helper",
         ]
         .map(open_to_write))
-    },
-};
-
-/// Makes device files in a directory of its own.
-pub(super) const MAKE_DEVICE: Act = Act {
-    name: "make-device",
-    run: |marks| {
-        // The null device, and a disk that is nowhere.
-        any(
-            [(libc::S_IFCHR, 1, 3), (libc::S_IFBLK, 240, 0)].map(|(kind, major, minor)| {
-                let path = format!("{}/node-{}", marks.own, std::process::id());
-                let name = c(&path);
-                let number = libc::makedev(major, minor) as usize;
-                let made = call(
-                    libc::SYS_mknodat,
-                    &[
-                        libc::AT_FDCWD as usize,
-                        name.as_ptr() as usize,
-                        (kind | 0o600) as usize,
-                        number,
-                    ],
-                );
-                let _ = fs::remove_file(&path);
-                match made {
-                    Ok(_) => Answer::Done("made a device file".to_owned()),
-                    // The kernel's own answer to who lacks CAP_MKNOD is EPERM (mknod(2)).
-                    Err(libc::EACCES) => Answer::by(libc::EACCES, Layer::Landlock),
-                    Err(libc::EPERM) => Answer::by(libc::EPERM, Layer::Capabilities),
-                    Err(errno) => Answer::refused(errno),
-                }
-            }),
-        )
-    },
-};
-
-/// Opens devices of the host's.
-pub(super) const OPEN_DEVICES: Act = Act {
-    name: "open-devices",
-    run: |_| {
-        any([
-            "kmsg",
-            "fuse",
-            "kvm",
-            "mem",
-            "port",
-            "net/tun",
-            "vda",
-            "sda",
-            "nvme0n1",
-            "loop-control",
-            "console",
-        ]
-        .map(|name| {
-            let path = format!("/dev/{name}");
-            let opened = fs::OpenOptions::new()
-                .read(true)
-                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-                .open(&path);
-            told(&path, libc::R_OK, opened.map(|_| format!("opened {path}")))
-        }))
     },
 };
 
@@ -385,162 +325,4 @@ pub(super) const WATCH: Act = Act {
 pub(super) const SHARED_FILE: Act = Act {
     name: "read-shared-memory-file",
     run: |marks| read(marks, format!("/dev/shm/{}", marks.token)),
-};
-
-/// Gives a file attributes that mean something to the kernel or to an overlay.
-pub(super) const SET_TRUSTED: Act = Act {
-    name: "set-trusted-attributes",
-    run: |marks| {
-        let path = format!("{}/attributes-{}", marks.own, std::process::id());
-        if let Err(e) = fs::write(&path, "") {
-            return file_refusal(&path, errno_of(&e), libc::W_OK);
-        }
-        let name = c(&path);
-        // A whole `struct vfs_cap_data` of revision 2 that grants CAP_SYS_ADMIN (capabilities(7)).
-        let mut caps = [0u8; 20];
-        caps[..4].copy_from_slice(&0x0200_0001u32.to_le_bytes());
-        caps[4..8].copy_from_slice(&(1u32 << 21).to_le_bytes());
-        let answers = [("trusted.overlay.opaque", &b"y"[..]), ("security.capability", &caps)].map(|(key, value)| {
-            let key = c(key);
-            let args = [name.as_ptr() as usize, key.as_ptr() as usize, at(value), value.len(), 0];
-            match call(libc::SYS_setxattr, &args) {
-                Ok(_) => Answer::Done(format!("set {key:?}")),
-                Err(libc::EPERM) => Answer::by(libc::EPERM, Layer::Capabilities),
-                Err(errno) => Answer::refused(errno),
-            }
-        });
-        let _ = fs::remove_file(&path);
-        any(answers)
-    },
-};
-
-/// Writes to a program that it had started, by the link to it (the way of CVE-2019-5736).
-pub(super) const OVERWRITE_PROGRAM: Act = Act {
-    name: "overwrite-program",
-    run: |marks| {
-        let program = format!("{}/program", marks.piece);
-        let Ok(mut child) = std::process::Command::new(&program).spawn() else {
-            return file_refusal(&program, libc::ENOENT, libc::X_OK);
-        };
-        let link = c(&format!("/proc/{}/exe", child.id()));
-        let held = call(
-            libc::SYS_openat,
-            &[libc::AT_FDCWD as usize, link.as_ptr() as usize, libc::O_PATH as usize],
-        );
-        let _ = child.kill();
-        let _ = child.wait();
-        match held {
-            Ok(fd) => open_to_write(&format!("/proc/self/fd/{fd}")),
-            Err(_) => open_to_write(&program),
-        }
-    },
-};
-
-/// Opens a file of the host's by its handle (the way of "shocker").
-pub(super) const OPEN_BY_HANDLE: Act = Act {
-    name: "open-by-handle",
-    run: |marks| {
-        // `struct file_handle` with room for 128 bytes (open_by_handle_at(2)).
-        let mut handle = [0u32; 34];
-        handle[0] = 128;
-        let mut mount = 0i32;
-        let target = if fs::metadata(&marks.file).is_ok() {
-            &marks.file
-        } else {
-            "/"
-        };
-        let name = c(target);
-        let here = libc::AT_FDCWD as usize;
-        let (handle_at, mount_at) = (at_mut(&mut handle), at_mut(&mut mount));
-        let got = call(
-            libc::SYS_name_to_handle_at,
-            &[here, name.as_ptr() as usize, handle_at, mount_at, 0],
-        );
-        let Ok(root) = fs::File::open(if target == "/" { "/" } else { &marks.dir }) else {
-            return Answer::refused(libc::ENOENT);
-        };
-        use std::os::fd::AsRawFd;
-        let opened = got.and_then(|_| {
-            call(
-                libc::SYS_open_by_handle_at,
-                &[root.as_raw_fd() as usize, handle_at, libc::O_RDONLY as usize],
-            )
-        });
-        match opened {
-            Ok(_) => Answer::Done("opened by handle".to_owned()),
-            Err(errno) => {
-                // The kernel answers EFAULT or EBADF where it gets to look at arguments.
-                let wrong = call(libc::SYS_open_by_handle_at, &[usize::MAX, super::call::NOWHERE, 0]);
-                let by = (wrong == Err(errno)).then_some(Layer::Seccomp);
-                Answer::Refused { errno, by }
-            }
-        }
-    },
-};
-
-/// Runs a program that belongs to root and says so by its set-id bit; whose it became is its
-/// exit code.
-pub(super) const RUN_SET_ID: Act = Act {
-    name: "run-set-id-program",
-    run: |marks| {
-        let mut command = std::process::Command::new(format!("{}/set-id", marks.piece));
-        if super::call::own_uid() == 0 {
-            // Who is root already gains nothing: the control is somebody else.
-            std::os::unix::process::CommandExt::uid(&mut command, 65_534);
-        }
-        match command.status() {
-            Ok(status) if status.code() == Some(0) => Answer::Done("became root".to_owned()),
-            Ok(_) => Answer::in_vain(None),
-            Err(e) => file_refusal(&marks.piece, errno_of(&e), libc::X_OK),
-        }
-    },
-};
-
-/// Makes a sparse file that is larger than any disk.
-pub(super) const SPARSE: Act = Act {
-    name: "sparse-file",
-    run: |marks| {
-        let path = format!("{}/sparse-{}", marks.own, std::process::id());
-        let grown = fs::File::create(&path).and_then(|mut file| {
-            ignore_file_size_signal();
-            file.seek(SeekFrom::Start(marks.amount))?;
-            io::Write::write_all(&mut file, b"x")
-        });
-        let _ = fs::remove_file(&path);
-        match grown {
-            Ok(()) => Answer::Done(format!("a file of {} bytes", marks.amount)),
-            Err(e) if e.raw_os_error() == Some(libc::EFBIG) => Answer::by(libc::EFBIG, Layer::Rlimits),
-            Err(e) => Answer::refused(errno_of(&e)),
-        }
-    },
-};
-
-/// What is too large is to be an error and no signal (setrlimit(2)).
-fn ignore_file_size_signal() {
-    let mut ignore = [0usize; 4];
-    ignore[0] = libc::SIG_IGN;
-    // `struct kernel_sigaction`: handler, flags, restorer, mask (rt_sigaction(2)).
-    let _ = call(libc::SYS_rt_sigaction, &[libc::SIGXFSZ as usize, at(&ignore), 0, 8]);
-}
-
-/// Sets a file's bits so that others would become its owner, and gives it to root.
-pub(super) const GIVE_TO_ROOT: Act = Act {
-    name: "give-file-to-root",
-    run: |marks| {
-        let path = format!("{}/given-{}", marks.own, std::process::id());
-        let made = fs::write(&path, "").and_then(|()| {
-            std::os::unix::fs::chown(&path, Some(0), Some(0))?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o4755))
-        });
-        let _ = fs::remove_file(&path);
-        match made {
-            Ok(()) => Answer::Done("a set-id file of root's".to_owned()),
-            Err(e) => match e.raw_os_error() {
-                // The id does not exist in a user namespace that does not map it (chown(2)).
-                Some(libc::EINVAL) => Answer::by(libc::EINVAL, Layer::UserNamespace),
-                Some(libc::EPERM) => Answer::by(libc::EPERM, Layer::Capabilities),
-                _ => Answer::refused(errno_of(&e)),
-            },
-        }
-    },
 };

@@ -7,7 +7,7 @@
 //!
 //! - `act`: what an act is told and answers; `layer`: the names of walls;
 //! - `call`: raw system calls, and who refused one;
-//! - `files`, `privileges`, `kernel`, `processes`, `network`, `resources`: the acts;
+//! - `files`, `nodes`, `privileges`, `kernel`, `processes`, `lives`, `network`, `resources`: the acts;
 //! - `witness`: the dozen; `role`: the program's role as a probe.
 //!
 //! Nothing here knows of sandboxes.
@@ -17,7 +17,9 @@ mod call;
 mod files;
 mod kernel;
 mod layer;
+mod lives;
 mod network;
+mod nodes;
 mod privileges;
 mod processes;
 mod resources;

@@ -37,6 +37,11 @@ pub(super) const TAKE_MEMORY: Act = Act {
     },
 };
 
+/// Stays as it is for longer than whoever looks now and then takes between two looks.
+fn linger() {
+    std::thread::sleep(Duration::from_millis(900));
+}
+
 /// Fills a directory's file system up to an amount.
 fn fill(dir: &str, amount: u64) -> Answer {
     let path = format!("{dir}/fill-{}", std::process::id());
@@ -47,6 +52,7 @@ fn fill(dir: &str, amount: u64) -> Answer {
         }
         Ok(())
     });
+    linger();
     let _ = fs::remove_file(&path);
     match filled {
         Ok(()) => Answer::Done(format!("{} MB", amount >> 20)),
@@ -73,8 +79,7 @@ pub(super) const FILL_WORKSPACE: Act = Act {
                 return Answer::refused(errno_of(&e));
             }
         }
-        // Longer than whoever looks takes between two looks.
-        std::thread::sleep(Duration::from_millis(1500));
+        linger();
         Answer::Done(format!("{} MB", marks.amount >> 20))
     },
 };
@@ -94,6 +99,7 @@ pub(super) const TAKE_INODES: Act = Act {
                 break;
             }
         }
+        linger();
         let _ = fs::remove_dir_all(&dir);
         match refused {
             None => Answer::Done(format!("{} files", marks.amount)),

@@ -15,7 +15,9 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Act, Answer, Marks, files, kernel, network, privileges, processes, resources, witness::WITNESS};
+use super::{
+    Act, Answer, Marks, files, kernel, lives, network, nodes, privileges, processes, resources, witness::WITNESS,
+};
 
 /// Where an act is tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,16 +61,16 @@ pub fn acts() -> Vec<Act> {
         files::READ_OTHERS_PIECE,
         files::TRUNCATE,
         files::WRITE_HOST,
-        files::OPEN_DEVICES,
+        nodes::OPEN_DEVICES,
         files::READ_KERNEL,
         files::WATCH,
         files::SHARED_FILE,
-        files::SET_TRUSTED,
-        files::OVERWRITE_PROGRAM,
-        files::OPEN_BY_HANDLE,
-        files::RUN_SET_ID,
-        files::SPARSE,
-        files::GIVE_TO_ROOT,
+        nodes::SET_TRUSTED,
+        nodes::OVERWRITE_PROGRAM,
+        nodes::OPEN_BY_HANDLE,
+        nodes::RUN_SET_ID,
+        nodes::SPARSE,
+        nodes::GIVE_TO_ROOT,
         privileges::BOUNDING_SET,
         privileges::OPEN_TOO_MANY,
         privileges::CHANGE_GROUPS,
@@ -123,16 +125,18 @@ pub fn acts() -> Vec<Act> {
         processes::INHERITED,
         processes::ENVIRONMENT,
         processes::SHARED_MEMORY,
-        processes::STOP_UNDER_TRACE,
-        processes::STOP,
-        processes::DEAF,
-        processes::DAEMON,
-        processes::HOLD_OUTPUT,
-        processes::STORM,
-        processes::ZOMBIES,
-        processes::FORK_BOMB,
-        processes::FILTER_ALL,
-        processes::PRETEND,
+        lives::STOP_UNDER_TRACE,
+        lives::STOP,
+        lives::WAIT,
+        nodes::WORK,
+        lives::DEAF,
+        lives::DAEMON,
+        lives::HOLD_OUTPUT,
+        lives::STORM,
+        lives::ZOMBIES,
+        lives::FORK_BOMB,
+        lives::FILTER_ALL,
+        lives::PRETEND,
         processes::IS_ROOT,
         network::CONNECT_HOST_6,
         network::CONNECT_HOST_SPELLED,

@@ -1,6 +1,6 @@
 //! The dozen acts with which a guest shows that its walls stand.
 
-use super::{Act, Answer, Marks, files, kernel, network, privileges, processes};
+use super::{Act, Answer, Marks, files, kernel, network, nodes, privileges, processes};
 use serde::{Deserialize, Serialize};
 
 /// They are tried in this order: what would change the acting process comes last.
@@ -8,7 +8,7 @@ pub const WITNESS: [Act; 25] = [
     files::READ_HOST_FILE,
     files::MAKE_IN_READ_ONLY,
     files::OPEN_SETTINGS,
-    files::MAKE_DEVICE,
+    nodes::MAKE_DEVICE,
     processes::SIGNAL_HOST,
     processes::SIGNAL_SUPERVISOR,
     processes::TRACE_SUPERVISOR,

@@ -1,0 +1,19 @@
+//! What the tier without namespaces lets through, which its report on walls says as well.
+
+/// Attempts by name, and why.
+pub(super) const LANDLOCK: &[(&str, &str)] = &[
+    ("see-host-process", "the host's processes can be seen"),
+    ("see-host-name", "no namespace of names"),
+    ("see-host-cgroup", "no namespace of control groups"),
+    ("see-interfaces", "the host's interfaces can be listed"),
+    (
+        "watch-host-file",
+        "landlock mediates no stat: sizes and times can be asked for",
+    ),
+    ("read-kernel-secrets", "the host's /proc is not covered"),
+    ("spin", "no control group bounds the processor"),
+    (
+        "be-reached",
+        "a port that the kernel picks can be listened at, on every address",
+    ),
+];
