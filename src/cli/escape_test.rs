@@ -71,7 +71,7 @@ pub(super) async fn escape_test(args: &EscapeArgs, json: bool, reporter: &Report
     let [blocked, escaped, unsupported, failed] = counts;
     if !json {
         reporter.print(&format!(
-            "{} attempts on {}: {blocked} blocked, {escaped} escaped, {unsupported} unsupported, {failed} controls failed\n",
+            "{} attempts on {}: {blocked} blocked, {escaped} escaped, {unsupported} unsupported, {failed} controls failed",
             attempts.len(),
             args.sandbox
         ));
@@ -155,7 +155,7 @@ fn line(verdict: &Verdict) -> String {
         Outcome::Blocked | Outcome::Unsupported => verdict.detail.clone(),
     };
     format!(
-        "{:<10} {:>3}  {:<34} {:<14} {layer:<18} {why}\n",
+        "{:<10} {:>3}  {:<34} {:<14} {layer:<18} {why}",
         verdict.section.to_string(),
         verdict.number,
         verdict.attempt,

@@ -89,7 +89,7 @@ pub enum Place {
     Usual,
     /// One with small caps ([`super::field::small`]).
     Small,
-    /// One with a tenth of a processor.
+    /// One with a twentieth of a processor.
     Slow,
 }
 

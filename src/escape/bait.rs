@@ -179,7 +179,7 @@ impl Bait {
         }
         state.note("mounts", mounts());
         state.note("control groups", cgroups());
-        state.note("keys", keys());
+        state.note("keys", keys(&self.token));
         Ok(state)
     }
 }
@@ -312,10 +312,10 @@ fn cgroups() -> String {
 }
 
 /// Keys under the name that an act gives.
-fn keys() -> String {
+fn keys(token: &str) -> String {
     let text = fs::read_to_string("/proc/keys").unwrap_or_default();
     text.lines()
-        .filter(|line| line.contains("opencode-fsm"))
+        .filter(|line| line.contains(token))
         .collect::<Vec<_>>()
         .join("; ")
 }
@@ -326,10 +326,10 @@ fn pausing() -> Vec<u8> {
     elf(b"\xb8\x22\0\0\0\x0f\x05\xeb\xf7")
 }
 
-/// A static program that exits with the low byte of its effective user id.
+/// A static program that exits with 0 where its effective user id is root's, else with 1.
 fn tells_its_id() -> Vec<u8> {
-    // mov eax, 107; syscall; mov edi, eax; mov eax, 60; syscall
-    elf(b"\xb8\x6b\0\0\0\x0f\x05\x89\xc7\xb8\x3c\0\0\0\x0f\x05")
+    // mov eax, 107; syscall; test eax, eax; setne al; movzx edi, al; mov eax, 60; syscall
+    elf(b"\xb8\x6b\0\0\0\x0f\x05\x85\xc0\x0f\x95\xc0\x0f\xb6\xf8\xb8\x3c\0\0\0\x0f\x05")
 }
 
 /// The smallest program of some machine code (elf(5)): one segment, which is also the entry.
@@ -387,7 +387,7 @@ mod tests {
         let path = dir.path().join("id");
         write(&path, &tells_its_id(), 0o755).expect("write");
         let code = Command::new(&path).status().expect("runs").code();
-        assert_eq!(code, Some(nix::unistd::geteuid().as_raw().cast_signed() & 0xff));
+        assert_eq!(code, Some(i32::from(!nix::unistd::geteuid().is_root())));
         let path = dir.path().join("pause");
         write(&path, &pausing(), 0o755).expect("write");
         let mut child = Command::new(&path).spawn().expect("runs");

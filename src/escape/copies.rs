@@ -240,7 +240,8 @@ async fn carelessly(field: &Field, make: fn(&Path) -> Vec<Block>) -> Result<Answ
     let bytes = whole(make(&outside));
     let mut archive = tar::Archive::new(bytes.as_slice());
     for entry in archive.entries().map_err(io_error)? {
-        let mut entry = entry.map_err(io_error)?;
+        // Whoever does not look at it takes what there is.
+        let Ok(mut entry) = entry else { break };
         let name = entry.path().map_err(io_error)?.into_owned();
         let path = into.join(&name);
         let target = entry.link_name().ok().flatten().map(|target| target.into_owned());
@@ -252,7 +253,6 @@ async fn carelessly(field: &Field, make: fn(&Path) -> Vec<Block>) -> Result<Answ
             }
             _ => {
                 let mut content = Vec::new();
-                // Whoever does not look at it takes what there is.
                 let _ = entry.read_to_end(&mut content);
                 fs::write(&path, content).map_err(io_error)?;
                 let mode = entry.header().mode().unwrap_or(0o644);
@@ -285,7 +285,7 @@ async fn named_outside(field: &Field) -> Result<Answer, SandboxError> {
 
 /// Names are checked before anything is done with them, and shown escaped.
 async fn named_inside(_: &Field) -> Result<Answer, SandboxError> {
-    let climbs = [&b"a/../b"[..], b"/a", b"", b"a//b", b"a\0b", b"./a"];
+    let climbs = [&b"a/../b"[..], b"../a", b"/a", b"", b"a\0b"];
     if let Some(taken) = climbs.iter().find(|name| RelPath::new(name).is_ok()) {
         return Ok(Answer::Done(format!("{taken:?} is taken for a path")));
     }

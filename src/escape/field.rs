@@ -29,7 +29,7 @@ const PIECE: &str = "/opt/opencode-fsm/piece";
 /// Longest time of one act.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Longest time of a control outside.
-const OUTSIDE: Duration = Duration::from_secs(20);
+const OUTSIDE: Duration = Duration::from_secs(60);
 /// Bytes of an act's output that are kept.
 const OUTPUT: usize = 16 << 10;
 
@@ -120,7 +120,11 @@ impl Field {
         };
         let tight = Limits {
             memory_bytes: small::MEMORY,
-            processes: small::PROCESSES,
+            // Without namespaces all that the id runs on this host counts, others' included.
+            processes: match tried {
+                Tried::Landlock => 8 * small::PROCESSES,
+                Tried::Jail | Tried::Docker => small::PROCESSES,
+            },
             open_files: small::OPEN_FILES,
             file_bytes: small::FILE,
             scratch_bytes: small::SCRATCH,
@@ -128,7 +132,7 @@ impl Field {
             ..Limits::default()
         };
         let starved = Limits {
-            cpu: Some(100),
+            cpu: Some(50),
             ..usual.clone()
         };
         let [usual, small, slow] = [

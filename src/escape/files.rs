@@ -87,7 +87,7 @@ const PARENT: Work = Work {
     seen: ".aider_fsm/stages/tests.sh",
 };
 const LINK: Work = Work::at(".opencode", "link /tmp");
-const GITFILE: Work = Work::at(".git", "write");
+const GITFILE: Work = Work::at("other/.git", "write");
 const ALIAS: Work = Work::at("sub/.git/config", "write");
 const CONTRACT: Work = Work::at("pipeline.yml", "write");
 const ORDINARY: Work = Work::at("made.txt", "write");

@@ -2,6 +2,14 @@
 
 /// Attempts by name, and why.
 pub(super) const LANDLOCK: &[(&str, &str)] = &[
+    (
+        "change-host-file",
+        "landlock mediates no utimes: whoever may write to a file by its mode may change its times",
+    ),
+    (
+        "change-read-only-piece",
+        "landlock mediates no chmod: an owner's file can be changed though it cannot be written",
+    ),
     ("see-host-process", "the host's processes can be seen"),
     ("see-host-name", "no namespace of names"),
     ("see-host-cgroup", "no namespace of control groups"),

@@ -96,9 +96,13 @@ pub(super) fn attempts() -> Vec<Attempt> {
             |field| filtered_inside(field).boxed(),
         ),
         Attempt::act(54, Kernel, "enter-namespace").lacking(&[Lack::Root]),
-        Attempt::act(54, Kernel, "inherited-descriptors")
-            .lacking(&[])
-            .of(Place::Usual, 0),
+        Attempt::host(
+            54,
+            Kernel,
+            "inherited-descriptors",
+            |field| inherited(field, true).boxed(),
+            |field| inherited(field, false).boxed(),
+        ),
         Attempt::act(45, Kernel, "set-host-name")
             .apart()
             .lacking(&[NO_USER_NAMESPACES]),
@@ -106,9 +110,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
         Attempt::act(23, Kernel, "have-capabilities").lacking(&[Lack::Root]),
         Attempt::act(23, Kernel, "have-bounding-set"),
         Attempt::act(23, Kernel, "run-without-no-new-privs"),
-        Attempt::act(10, Kernel, "become-root")
-            .apart()
-            .lacking(&[NO_USER_NAMESPACES]),
+        Attempt::act(10, Kernel, "become-root").lacking(&[Lack::Root]),
         Attempt::act(10, Kernel, "be-root-of-the-sandbox")
             .apart()
             .lacking(&[NO_USER_NAMESPACES]),
@@ -122,6 +124,36 @@ async fn outside(field: &Field, act: &str) -> Result<Answer, SandboxError> {
         what: format!("try `{act}` outside"),
         source,
     })
+}
+
+/// While this program holds a descriptor open that its children would inherit.
+async fn inherited(field: &Field, control: bool) -> Result<Answer, SandboxError> {
+    use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+    let io = |errno: nix::Error| SandboxError::Io {
+        what: "hold a descriptor".to_owned(),
+        source: errno.into(),
+    };
+    let null = std::fs::File::open("/dev/null").map_err(|source| SandboxError::Io {
+        what: "open /dev/null".to_owned(),
+        source,
+    })?;
+    let raw = nix::fcntl::fcntl(null.as_fd(), nix::fcntl::FcntlArg::F_DUPFD(3)).map_err(io)?;
+    let held = hold(raw);
+    let act = "inherited-descriptors";
+    let answer = if control {
+        outside(field, act).await
+    } else {
+        let outcome = field.inside(Place::Usual, act, field.marks(Place::Usual, 0)).await?;
+        field::outcome_of(&outcome).map_err(SandboxError::Gone)
+    };
+    drop(held);
+    return answer;
+
+    #[allow(unsafe_code)]
+    fn hold(raw: i32) -> OwnedFd {
+        // SAFETY: the kernel has just made this descriptor for us.
+        unsafe { OwnedFd::from_raw_fd(raw) }
+    }
 }
 
 /// A stop is no end: who waits as a shell does is told of it, and the process is there.

@@ -12,7 +12,8 @@ use futures_util::FutureExt;
 use super::{
     Field,
     attempt::{Attempt, Lack, Place, Section::Lifecycle},
-    field, kernel,
+    field::{self, small},
+    kernel,
 };
 use crate::{
     probe::{Answer, Ground, Layer},
@@ -43,7 +44,11 @@ pub(super) fn attempts() -> Vec<Attempt> {
             "stop-itself"
         )),
         host!(59, "storm", |f| kept(f, "storm"), |f| ended(f, "storm")),
-        Attempt::act(60, Lifecycle, "fork-bomb").of(Place::Small, 400),
+        host!(59, "storm-of-sessions", |f| kept(f, "storm"), |f| ended(
+            f,
+            "storm-of-sessions"
+        )),
+        Attempt::act(60, Lifecycle, "fork-bomb").of(Place::Small, 16 * small::PROCESSES),
         host!(61, "hold-output", held_outside, held_inside),
         host!(62, "outlive-who-asked", unasked_outside, unasked_inside),
         host!(64, "zombies", zombies_outside, zombies_inside),
@@ -87,12 +92,17 @@ async fn kept(field: &Field, act: &str) -> Result<Answer, SandboxError> {
 
 async fn ended(field: &Field, act: &str) -> Result<Answer, SandboxError> {
     let sandbox = field.sandbox(Place::Usual);
-    let outcome = field.inside(Place::Usual, act, field.marks(Place::Usual, 0)).await?;
-    let left = sandbox.sweep(&[]).await?;
-    Ok(match left.len() {
-        0 if outcome.leaked_total > 0 => supervised(),
-        0 => Answer::Refused { errno: 0, by: None },
-        some => Answer::Done(format!("{some} lived on")),
+    let mut marks = field.marks(Place::Usual, 0);
+    marks.token = format!("ended-{}", &marks.token[..6]);
+    let token = marks.token.clone();
+    let outcome = field.inside(Place::Usual, act, marks).await?;
+    let left = sandbox.sweep(&[]).await?.len();
+    // As the host sees it, by the name that they give themselves.
+    let seen = named(&token);
+    Ok(match (left, seen.len()) {
+        (0, 0) if outcome.leaked_total > 0 => supervised(),
+        (0, 0) => Answer::Refused { errno: 0, by: None },
+        (left, seen) => Answer::Done(format!("{left} were swept, {seen} seen")),
     })
 }
 
@@ -172,14 +182,18 @@ async fn held_inside(field: &Field) -> Result<Answer, SandboxError> {
     })
 }
 
-/// Processes of this machine with a name, as the host sees them.
+/// Processes of this machine that live and have a name, as the host sees them.
 fn named(token: &str) -> Vec<i32> {
-    let wanted = &token[..token.len().min(15)];
+    let wanted = format!("({}) ", &token[..token.len().min(15)]);
+    let alive = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.split_once(&wanted).map(|(_, rest)| rest);
+        // What is dead and not yet asked after has its name still (proc_pid_stat(5)).
+        state.is_some_and(|rest| !rest.starts_with(['Z', 'X']))
+    };
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == wanted)
-        })
+        .filter(alive)
         .collect()
 }
 

@@ -40,8 +40,8 @@ pub(super) fn attempts() -> Vec<Attempt> {
         small(74, "sparse-file", 1 << 40),
         small(75, "open-too-many-files", small::OPEN_FILES),
         small(75, "raise-limits", 0).lacking(&[Lack::Root, Lack::Errno(libc::EPERM, "this root may not raise limits")]),
-        // In percent of a processor, of which it has ten.
-        Attempt::act(76, Resources, "spin").of(Place::Slow, 25),
+        // In percent of a processor, of which it has five.
+        Attempt::act(76, Resources, "spin").of(Place::Slow, 12),
         host!(77, "flood-output", flood_outside, |f| flood_inside(f, "flood-output")),
         host!(78, "endless-line", flood_outside, |f| flood_inside(f, "endless-line")),
         host!(80, "archive-bomb", bomb_outside, bomb_inside),

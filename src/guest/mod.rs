@@ -10,11 +10,13 @@
 //! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
+//! - `kin`: proof that nobody is left, and that all stand still;
 //! - `doors`: sockets of the inside's network;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod door;
 mod doors;
+mod kin;
 mod memory;
 mod nested;
 mod payload;

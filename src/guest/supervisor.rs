@@ -21,7 +21,7 @@ use nix::{
 };
 
 use super::{
-    Failure, GuestStart, door, doors, payload,
+    Failure, GuestStart, door, doors, kin, payload,
     process::{self, Passes, Process},
     tree,
     warden::{self, Stage},
@@ -274,13 +274,11 @@ impl Supervisor {
         let mut passes = Passes::begin();
         loop {
             let victims = self.victims(keep, mains_only);
-            for victim in &victims {
-                for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
-                    let _ = nix::sys::signal::kill(Pid::from_raw(victim.pid), signal);
-                }
+            process::kill_all(&victims);
+            let done = victims.is_empty() && self.swept(keep, mains_only);
+            if !victims.is_empty() {
+                first.get_or_insert(victims);
             }
-            let done = victims.is_empty();
-            first.get_or_insert(victims);
             if done || !passes.again() {
                 break;
             }
@@ -288,6 +286,16 @@ impl Supervisor {
         Reply::Swept {
             leaked: first.unwrap_or_default().iter().take(32).map(Process::leaked).collect(),
         }
+    }
+
+    /// Whether nobody is left whom no pass has met.
+    fn swept(&self, keep: &[u64], mains_only: bool) -> bool {
+        let others = self.wardens.iter().all(|(warden, watched)| {
+            let kept = keep.contains(&watched.stage);
+            let spare = kept.then_some(watched.main).into_iter().collect();
+            (kept && !mains_only) || kin::childless(*warden, &spare)
+        });
+        others && kin::childless(getpid().as_raw(), &self.supervisors())
     }
 
     fn victims(&self, keep: &[u64], mains_only: bool) -> Vec<Process> {

@@ -11,8 +11,8 @@ use super::{
 /// Stores a key, where what is stored is not divided by namespaces (keyrings(7)).
 pub(super) const KEYRING: Act = Act {
     name: "keyring",
-    run: |_| {
-        let (kind, name, value) = (c("user"), c("opencode-fsm"), [b'x']);
+    run: |marks| {
+        let (kind, name, value) = (c("user"), c(&format!("opencode-fsm-{}", marks.token)), [b'x']);
         let process = libc::KEY_SPEC_PROCESS_KEYRING as usize;
         let args = [kind.as_ptr() as usize, name.as_ptr() as usize, at(&value), 1, process];
         match filtered(libc::SYS_add_key, &args, &[NOWHERE, NOWHERE, NOWHERE, 1, process]) {

@@ -103,24 +103,35 @@ pub(super) const HOLD_OUTPUT: Act = Act {
 /// Processes that fork and leave, for ever: none lives long enough to be found.
 pub(super) const STORM: Act = Act {
     name: "storm",
-    run: |marks| {
-        for _ in 0..8 {
-            // SAFETY: this process is single-threaded (fork(2)).
-            if unsafe { libc::fork() } == 0 {
-                let _ = call(libc::SYS_setsid, &[]);
-                name_itself(marks);
-                loop {
-                    // SAFETY: as above; the parent leaves at once (_exit(2)).
-                    match unsafe { libc::fork() } {
-                        0 | -1 => {}
-                        _ => unsafe { libc::_exit(0) },
+    run: |marks| storm(marks, false),
+};
+
+/// The same, each in a session of its own, so that no group has them all.
+pub(super) const STORM_OF_SESSIONS: Act = Act {
+    name: "storm-of-sessions",
+    run: |marks| storm(marks, true),
+};
+
+fn storm(marks: &Marks, sessions: bool) -> Answer {
+    for _ in 0..8 {
+        // SAFETY: this process is single-threaded (fork(2)).
+        if unsafe { libc::fork() } == 0 {
+            let _ = call(libc::SYS_setsid, &[]);
+            name_itself(marks);
+            loop {
+                // SAFETY: as above; the parent leaves at once (_exit(2)).
+                match unsafe { libc::fork() } {
+                    0 if sessions => {
+                        let _ = call(libc::SYS_setsid, &[]);
                     }
+                    0 | -1 => {}
+                    _ => unsafe { libc::_exit(0) },
                 }
             }
         }
-        Answer::Done("a storm".to_owned())
-    },
-};
+    }
+    Answer::Done("a storm".to_owned())
+}
 
 /// Tells whoever looks whose process this is: 15 bytes of the token.
 fn name_itself(marks: &Marks) {

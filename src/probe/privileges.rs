@@ -112,11 +112,13 @@ pub(super) const OPEN_TOO_MANY: Act = Act {
     },
 };
 
-/// Becomes root. Who has that id already, as the only one that there is, gains nothing by it.
+/// Becomes root. Who has that id already gives it up for another first; where that is the only
+/// id that there is, nothing is gained by it.
 pub(super) const BECOME_ROOT: Act = Act {
     name: "become-root",
     run: |_| {
-        if own_uid() == 0 {
+        let somebody = 65_534;
+        if own_uid() == 0 && call(libc::SYS_setresuid, &[somebody, somebody, 0]).is_err() {
             return Answer::in_vain(None);
         }
         for (number, args) in [
@@ -187,12 +189,14 @@ pub(super) const BIND: Act = Act {
 pub(super) const REMOUNT: Act = Act {
     name: "remount-read-write",
     run: |marks| {
-        let place = if marks.piece.is_empty() { "/usr" } else { &marks.piece };
-        let place = c(place);
+        let own = c(&marks.own);
+        let place = own.as_ptr() as usize;
+        // Where it may mount it has something of its own to change.
+        let _ = call(libc::SYS_mount, &[place, place, 0, libc::MS_BIND as usize, 0]);
         let flags = (libc::MS_BIND | libc::MS_REMOUNT) as usize;
         filtered(
             libc::SYS_mount,
-            &[0, place.as_ptr() as usize, 0, flags, 0],
+            &[0, place, 0, flags, 0],
             &[NOWHERE, NOWHERE, NOWHERE, 0, 0],
         )
     },

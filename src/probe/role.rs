@@ -133,6 +133,7 @@ pub fn acts() -> Vec<Act> {
         lives::DAEMON,
         lives::HOLD_OUTPUT,
         lives::STORM,
+        lives::STORM_OF_SESSIONS,
         lives::ZOMBIES,
         lives::FORK_BOMB,
         lives::FILTER_ALL,
