@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     names::RunId,
-    probe::{Answer, Ground, Layer},
+    probe::{Answer, Ground, Layer, Marks},
     record::RunDir,
     report::escape,
     sandbox::SandboxError,
@@ -50,6 +50,9 @@ pub(super) fn attempts() -> Vec<Attempt> {
         Attempt::act(134, Control, "type-into-terminal")
             .lacking(&[Lack::Errno(libc::EIO, "this host has typing switched off"), Lack::Root]),
         host!(135, "oversized-frame", |f| frame(f, 100), |f| frame(f, MAX_FRAME + 1)),
+        host!(137, "leave-something-for-the-judge", |f| left(f, Place::Usual), |f| {
+            left(f, Place::Small)
+        }),
         host!(139, "tamper-with-record", |f| tampered(f, false), |f| tampered(f, true)),
     ]
 }
@@ -140,12 +143,42 @@ async fn frame(_: &Field, length: usize) -> Result<Answer, SandboxError> {
     })
 }
 
+/// A program where interpreters look for some, left in one sandbox and looked for in another.
+async fn left(field: &Field, judge: Place) -> Result<Answer, SandboxError> {
+    let agent = field.sandbox(Place::Usual).inside().clone();
+    let token = field.marks(Place::Usual, 0).token;
+    for home in [&agent.home, &agent.tmp] {
+        let marks = Marks {
+            file: format!("{home}/sitecustomize.py"),
+            own: "write".to_owned(),
+            token: token.clone(),
+            ..Marks::default()
+        };
+        field.inside(Place::Usual, "work", marks).await?;
+    }
+    let there = field.sandbox(judge).inside().clone();
+    let mut last = Answer::Refused { errno: 0, by: None };
+    for home in [&there.home, &there.tmp] {
+        let marks = Marks {
+            file: format!("{home}/sitecustomize.py"),
+            token: token.clone(),
+            ..Marks::default()
+        };
+        let outcome = field.inside(judge, "read-host-file", marks).await?;
+        last = field::outcome_of(&outcome).map_err(SandboxError::Gone)?;
+        if matches!(last, Answer::Done(_)) {
+            break;
+        }
+    }
+    Ok(last)
+}
+
 /// Changes the record of a run, where that lies.
 async fn tampered(field: &Field, within: bool) -> Result<Answer, SandboxError> {
     let failed = |why: crate::record::RecordError| SandboxError::Gone(why.to_string());
     let run = RunDir::create(&field.fresh("runs"), &RunId::fresh(), &[]).map_err(failed)?;
     run.journal("canary", &serde_json::json!({})).map_err(failed)?;
-    let place = |marks: &mut crate::probe::Marks| {
+    let place = |marks: &mut Marks| {
         marks.file = run.path().join("journal.jsonl").to_string_lossy().into_owned();
         marks.dir = run.path().to_string_lossy().into_owned();
     };

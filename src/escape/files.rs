@@ -24,7 +24,6 @@ pub(super) fn attempts() -> Vec<Attempt> {
     let mut all = vec![
         act(1, "read-host-file"),
         act(1, "list-host-directory"),
-        act(1, "read-home"),
         root(1, "read-closed-piece"),
         act(2, "follow-link-out"),
         act(3, "magic-links"),
@@ -89,6 +88,7 @@ const PARENT: Work = Work {
 const LINK: Work = Work::at(".opencode", "link /tmp");
 const GITFILE: Work = Work::at("other/.git", "write");
 const ALIAS: Work = Work::at("sub/.git/config", "write");
+const AGENT: Work = Work::at("opencode.json", "write");
 const CONTRACT: Work = Work::at("pipeline.yml", "write");
 const ORDINARY: Work = Work::at("made.txt", "write");
 
@@ -113,6 +113,7 @@ fn protected() -> Vec<Attempt> {
         guarded!(16, "link-in-place-of-agent-settings", LINK),
         guarded!(17, "git-file-to-another-directory", GITFILE),
         guarded!(18, "git-settings-below", ALIAS),
+        guarded!(110, "make-agent-settings", AGENT),
         guarded!(136, "change-contract", CONTRACT),
     ]
 }

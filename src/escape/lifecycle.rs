@@ -21,6 +21,7 @@ use crate::{
     wire::{Leftovers, Termination},
 };
 
+const NO_FUSE: Lack = Lack::Errno(libc::ENOENT, "this host has no such device");
 /// Longest time until something that was ended is gone.
 const GONE: Duration = Duration::from_secs(5);
 
@@ -59,6 +60,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
         Attempt::act(65, Lifecycle, "limit-supervisor"),
         Attempt::act(65, Lifecycle, "offer-supervisor-to-oom-killer"),
         Attempt::act(66, Lifecycle, "set-clock").lacking(&[Lack::Root]),
+        Attempt::act(70, Lifecycle, "open-fuse-device").lacking(&[Lack::Root, NO_FUSE]),
         host!(67, "pretend-an-end", pretended_outside, pretended_inside),
     ]
 }

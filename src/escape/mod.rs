@@ -9,10 +9,11 @@
 //! - `attempt`: what an attempt is, and its verdict; `suite`: all of them, made and judged;
 //! - `field`: the sandboxes of one back end, and where probes are run;
 //! - `bait`, `segment`: canaries and bait;
-//! - `files`, `kernel`, `lifecycle`, `resources`, `network`, `secrets`, `copies`, `control`:
+//! - `files`, `kernel`, `lifecycle`, `resources`, `network`, `secrets`, `copies` with `archives`, `control`:
 //!   the sections I to VIII;
 //! - `gaps`: what the tier without namespaces lets through.
 
+mod archives;
 mod attempt;
 mod bait;
 mod control;

@@ -37,6 +37,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
         act(84, "connect-to-host-over-ipv6").lacking(&[NO_IPV6]),
         act(84, "connect-outside-over-ipv6").lacking(&[NO_WAY, NO_IPV6]),
         act(85, "ask-name-servers").lacking(&[NO_WAY]),
+        act(86, "ask-names-over-https").lacking(&[NO_WAY]),
         act(87, "tunnel-by-names"),
         act(88, "ask-cloud-metadata").lacking(&[NO_WAY]),
         act(89, "connect-to-host-spelled-otherwise"),

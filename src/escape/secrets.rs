@@ -18,6 +18,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
     vec![
         act(106, "look-into-supervisor"),
         act(107, "inherited-environment"),
+        act(108, "read-home"),
         act(112, "look-into-host-process"),
         act(65, "see-host-process").lacking(&[Lack::Errno(libc::EACCES, "this host hides processes itself")]),
         Attempt::host(

@@ -35,7 +35,7 @@ use nix::{
 
 use super::Failure;
 use crate::{
-    probe::{self, Marks},
+    probe::{self, Layer, Marks},
     wire::{Argv, Confinement, Identity, LandlockRules, PathAccess, Reach},
 };
 
@@ -114,7 +114,8 @@ impl Payload {
         fall_behind()?;
         offer_to_the_oom_killer();
         place(stdio)?;
-        if confinement.identity == Identity::Changed {
+        let off = |layer| confinement.off.contains(&layer);
+        if confinement.identity == Identity::Changed && !off(Layer::Capabilities) {
             // Giving root's id up takes the capability that this needs.
             drop_bounding()?;
         }
@@ -129,13 +130,20 @@ impl Payload {
                 .map_err(|e| Failure::new(&format!("setrlimit {}", limit.resource), e))?;
         }
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
-        drop_capabilities()?;
-        set_no_new_privs()?;
+        match (off(Layer::Capabilities), off(Layer::NoNewPrivs)) {
+            (true, _) => {}
+            // A filter asks for a capability then, which the execution itself takes away.
+            (_, true) => drop_bounding()?,
+            _ => drop_capabilities()?,
+        }
+        if !off(Layer::NoNewPrivs) {
+            set_no_new_privs()?;
+        }
         chdir(self.cwd.as_c_str()).map_err(|e| Failure::new(&format!("chdir {:?}", self.cwd), e))?;
         if let Some(rules) = &confinement.landlock {
             // Without a pid namespace there are others than ours to signal.
             let scoped = reach == Reach::Own || !confinement.pid1;
-            restrict(rules, scoped)?;
+            restrict(rules, scoped, !off(Layer::NoNewPrivs))?;
         }
         if let Some(program) = &confinement.seccomp {
             install_filter(program)?;
@@ -356,7 +364,7 @@ fn set_capabilities(sets: [CapSet; 2]) -> Result<(), Failure> {
 }
 
 /// Landlock with the best ABI that kernel and crate share; `min_abi` is hard.
-pub(super) fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failure> {
+pub(super) fn restrict(rules: &LandlockRules, scoped: bool, no_new_privs: bool) -> Result<(), Failure> {
     let failed = |why: landlock::RulesetError| Failure::plain("landlock", why);
     let found = landlock_abi();
     if found < rules.min_abi {
@@ -402,7 +410,7 @@ pub(super) fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failur
                 .map_err(failed)?;
         }
     }
-    let status = created.restrict_self().map_err(failed)?;
+    let status = created.no_new_privs(no_new_privs).restrict_self().map_err(failed)?;
     if status.ruleset == RulesetStatus::NotEnforced {
         return Err(Failure::plain("landlock", "the kernel enforces none of it"));
     }

@@ -357,7 +357,7 @@ impl Supervisor {
             return Ok(());
         };
         payload::set_no_new_privs()?;
-        payload::restrict(rules, true)
+        payload::restrict(rules, true, true)
     }
 
     /// Everything inside dies.

@@ -220,7 +220,7 @@ pub(super) const UNLOAD_MODULE: Act = Act {
 /// Swaps to a file (swapon(2)).
 pub(super) const SWAP: Act = Act {
     name: "swap-on",
-    run: |_| administrative(libc::SYS_swapon, &[NOWHERE, 0x7fff_ffff], &[libc::EINVAL, libc::EFAULT]),
+    run: |_| administrative(libc::SYS_swapon, &[NOWHERE, 0], &[libc::EFAULT]),
 };
 
 /// Stops the machine (reboot(2)); the number that means it is another.

@@ -7,13 +7,15 @@
 //!
 //! - `act`: what an act is told and answers; `layer`: the names of walls;
 //! - `call`: raw system calls, and who refused one;
-//! - `files`, `nodes`, `privileges`, `kernel`, `processes`, `lives`, `network`, `resources`: the acts;
+//! - `files`, `nodes`, `privileges`, `kernel`, `processes`, `lives`, `network`,
+//!   `families`, `resources`: the acts;
 //! - `witness`: the dozen; `role`: the program's role as a probe.
 //!
 //! Nothing here knows of sandboxes.
 
 mod act;
 mod call;
+mod families;
 mod files;
 mod kernel;
 mod layer;

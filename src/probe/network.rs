@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Act, Answer, Layer,
-    call::{call, errno_of, filtered},
+    call::{call, errno_of},
 };
 
 /// Longest wait for a connection: nothing is far away.
@@ -172,6 +172,28 @@ pub(super) const ASK_NAMES: Act = Act {
     },
 };
 
+/// Asks for names over HTTPS, which no rule about port 53 sees.
+pub(super) const ASK_NAMES_OVER_HTTPS: Act = Act {
+    name: "ask-names-over-https",
+    run: |_| {
+        let servers = [
+            Ipv4Addr::new(1, 1, 1, 1),
+            Ipv4Addr::new(8, 8, 8, 8),
+            Ipv4Addr::new(9, 9, 9, 9),
+        ];
+        let mut first = None;
+        for server in servers {
+            match begin((server, 443).into()) {
+                done @ Answer::Done(_) => return done,
+                refused => {
+                    first.get_or_insert(refused);
+                }
+            }
+        }
+        first.unwrap_or(Answer::in_vain(None))
+    },
+};
+
 /// Has a resolver ask for a name that says something.
 pub(super) const TUNNEL_NAMES: Act = Act {
     name: "tunnel-by-names",
@@ -306,95 +328,6 @@ pub(super) const ENGINE_SOCKETS: Act = Act {
     },
 };
 
-/// A socket of a family. The type has a bit that the kernel does not know, in the second try.
-fn family(family: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> Answer {
-    let kind = kind as usize;
-    filtered(
-        libc::SYS_socket,
-        &[family as usize, kind, protocol as usize],
-        &[family as usize, kind | 0x10_0000, protocol as usize],
-    )
-}
-
-fn first_family(wanted: &[(libc::c_int, libc::c_int, libc::c_int)]) -> Answer {
-    let mut first = None;
-    for (number, kind, protocol) in wanted {
-        match family(*number, *kind, *protocol) {
-            Answer::Done(_) => return Answer::Done(format!("family {number}, protocol {protocol}")),
-            refused => {
-                first.get_or_insert(refused);
-            }
-        }
-    }
-    first.unwrap_or(Answer::in_vain(None))
-}
-
-/// A socket to the machine that this one is a guest of (vsock(7)).
-pub(super) const VSOCK: Act = Act {
-    name: "vsock",
-    run: |_| family(libc::AF_VSOCK, libc::SOCK_STREAM, 0),
-};
-
-/// A socket to the kernel's ciphers.
-pub(super) const ALG: Act = Act {
-    name: "kernel-ciphers",
-    run: |_| family(libc::AF_ALG, libc::SOCK_SEQPACKET, 0),
-};
-
-/// A socket that sees all that passes (packet(7)).
-pub(super) const PACKET: Act = Act {
-    name: "packet-socket",
-    run: |_| family(libc::AF_PACKET, libc::SOCK_RAW, 0x300),
-};
-
-/// A socket for packets of one's own making (raw(7)).
-pub(super) const RAW: Act = Act {
-    name: "raw-socket",
-    run: |_| family(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),
-};
-
-/// A socket that only pings, for which kernels ask less.
-pub(super) const PING: Act = Act {
-    name: "ping-socket",
-    run: |_| family(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
-};
-
-/// Sockets to further parts of the kernel.
-pub(super) const NETLINK: Act = Act {
-    name: "netlink",
-    run: |_| {
-        let kind = libc::SOCK_RAW;
-        first_family(&[
-            (libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG),
-            (libc::AF_NETLINK, kind, libc::NETLINK_KOBJECT_UEVENT),
-            (libc::AF_NETLINK, kind, libc::NETLINK_GENERIC),
-            (libc::AF_NETLINK, kind, libc::NETLINK_NETFILTER),
-        ])
-    },
-};
-
-/// Families of sockets that few programs ever need.
-pub(super) const RARE_FAMILIES: Act = Act {
-    name: "rare-families",
-    run: |_| {
-        let kind = libc::SOCK_SEQPACKET;
-        first_family(&[
-            (libc::AF_KEY, libc::SOCK_RAW, 2),
-            (libc::AF_RDS, kind, 0),
-            (libc::AF_TIPC, kind, 0),
-            (libc::AF_CAN, libc::SOCK_RAW, 1),
-            (libc::AF_BLUETOOTH, libc::SOCK_RAW, 1),
-            (libc::AF_XDP, libc::SOCK_RAW, 0),
-        ])
-    },
-};
-
-/// Connections of many ways, which landlock does not see (mptcp).
-pub(super) const MPTCP: Act = Act {
-    name: "multipath-connection",
-    run: |_| family(libc::AF_INET, libc::SOCK_STREAM, 262),
-};
-
 /// Sees interfaces other than a loopback.
 pub(super) const INTERFACES: Act = Act {
     name: "see-interfaces",
@@ -424,11 +357,22 @@ pub(super) const SEND_TO_HOST: Act = Act {
     },
 };
 
+/// Listens at a port that the kernel picks for who asked for none (listen(2)).
+fn listen_unbound() -> io::Result<TcpListener> {
+    use std::os::fd::FromRawFd;
+    let kind = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC) as usize;
+    let fd = call(libc::SYS_socket, &[libc::AF_INET as usize, kind, 0]).map_err(io::Error::from_raw_os_error)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let listener = unsafe { TcpListener::from_raw_fd(fd as i32) };
+    call(libc::SYS_listen, &[fd, 1]).map_err(io::Error::from_raw_os_error)?;
+    Ok(listener)
+}
+
 /// Listens on every address, says where, and waits to be reached.
 pub(super) const LISTEN: Act = Act {
     name: "be-reached",
     run: |marks| {
-        let listener = match TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)) {
+        let listener = match TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).or_else(|_| listen_unbound()) {
             Ok(listener) => listener,
             Err(e) => return refusal(&e),
         };

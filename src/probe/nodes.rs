@@ -72,6 +72,15 @@ pub(super) const OPEN_DEVICES: Act = Act {
     },
 };
 
+/// Opens the device by which a process would be a file system, and could hold others for ever.
+pub(super) const OPEN_FUSE: Act = Act {
+    name: "open-fuse-device",
+    run: |_| {
+        let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
+        told("/dev/fuse", libc::W_OK, opened.map(|_| "opened".to_owned()))
+    },
+};
+
 /// Gives a file attributes that mean something to the kernel or to an overlay.
 pub(super) const SET_TRUSTED: Act = Act {
     name: "set-trusted-attributes",

@@ -16,7 +16,8 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Act, Answer, Marks, files, kernel, lives, network, nodes, privileges, processes, resources, witness::WITNESS,
+    Act, Answer, Marks, families, files, kernel, lives, network, nodes, privileges, processes, resources,
+    witness::WITNESS,
 };
 
 /// Where an act is tried.
@@ -66,6 +67,7 @@ pub fn acts() -> Vec<Act> {
         files::WATCH,
         files::SHARED_FILE,
         nodes::SET_TRUSTED,
+        nodes::OPEN_FUSE,
         nodes::OVERWRITE_PROGRAM,
         nodes::OPEN_BY_HANDLE,
         nodes::RUN_SET_ID,
@@ -143,16 +145,17 @@ pub fn acts() -> Vec<Act> {
         network::CONNECT_HOST_SPELLED,
         network::CONNECT_OUTSIDE_6,
         network::ASK_NAMES,
+        network::ASK_NAMES_OVER_HTTPS,
         network::TUNNEL_NAMES,
         network::METADATA,
         network::PATH_SOCKET,
         network::ENGINE_SOCKETS,
-        network::ALG,
-        network::PACKET,
-        network::PING,
-        network::NETLINK,
-        network::RARE_FAMILIES,
-        network::MPTCP,
+        families::ALG,
+        families::PACKET,
+        families::PING,
+        families::NETLINK,
+        families::RARE_FAMILIES,
+        families::MPTCP,
         network::INTERFACES,
         network::SEND_TO_HOST,
         network::LISTEN,

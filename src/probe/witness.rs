@@ -1,6 +1,6 @@
 //! The dozen acts with which a guest shows that its walls stand.
 
-use super::{Act, Answer, Marks, files, kernel, network, nodes, privileges, processes};
+use super::{Act, Answer, Marks, families, files, kernel, network, nodes, privileges, processes};
 use serde::{Deserialize, Serialize};
 
 /// They are tried in this order: what would change the acting process comes last.
@@ -18,8 +18,8 @@ pub const WITNESS: [Act; 25] = [
     network::CONNECT_OUTSIDE,
     network::SEND_OUTSIDE,
     network::ABSTRACT_SOCKET,
-    network::VSOCK,
-    network::RAW,
+    families::VSOCK,
+    families::RAW,
     privileges::CHANGE_CGROUP,
     kernel::KEYRING,
     kernel::BPF,

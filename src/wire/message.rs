@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::probe;
-use crate::{names::RelPath, probe::Marks};
+use crate::{
+    names::RelPath,
+    probe::{Layer, Marks},
+};
 
 /// Version of this protocol; both ends are the same binary, so only equality is accepted.
 pub const PROTOCOL: u32 = 1;
@@ -269,6 +272,9 @@ pub struct Confinement {
     pub pid1: bool,
     /// Private memory of one stage, bytes, watched by its warden where no cgroup does it.
     pub memory_bytes: Option<u64>,
+    /// Further layers that are left off (tests of the other layers only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub off: Vec<Layer>,
 }
 
 /// How a command comes to the ids that it runs as.

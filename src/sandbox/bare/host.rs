@@ -119,6 +119,7 @@ impl Bare {
                 seccomp: Some(seccomp::compile(Network::Shared)),
                 pid1: false,
                 memory_bytes: Some(limits.memory_bytes),
+                off: Vec::new(),
             },
             owner: owner(),
         };

@@ -3,6 +3,7 @@
 use super::{connection::About, container::CAPABILITIES};
 use crate::{
     policy::Tier,
+    probe::Layer,
     sandbox::{Wall, WallReport, WallState},
     wire::{FoundWalls, Hello},
 };
@@ -110,6 +111,17 @@ pub(super) fn report(hello: &Hello, about: &About, image: &str, cpu: bool, count
         walls,
         witness: None,
     }
+}
+
+/// Says of layers that they are left off, by their names.
+pub(super) fn leave_off(report: &mut WallReport, off: &[Layer]) {
+    let absent = |layer: &Layer| {
+        wall(
+            &format!("left off by the caller: {layer}"),
+            WallState::Absent("it was not asked for, or is not what it is in a run".to_owned()),
+        )
+    };
+    report.walls.splice(0..0, off.iter().map(absent));
 }
 
 fn wall(name: &str, state: WallState) -> Wall {

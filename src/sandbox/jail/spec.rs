@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Confinement;
+use crate::{probe::Layer, wire::Confinement};
 
 /// One jail, for the launcher. The guest's end of the socket travels with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub(super) struct JailSpec {
     pub processes: u64,
     pub cpu_millis: Option<u32>,
     pub confinement: Confinement,
+    /// Layers that are left off (tests of the other layers only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub off: Vec<Layer>,
 }
 
 /// A plan for a jail that waits for one. The host's reply socket, the guest's socket

@@ -236,6 +236,7 @@ mod tests {
             memory_bytes: 1 << 30,
             processes: 100,
             cpu_millis,
+            off: Vec::new(),
             confinement: crate::wire::Confinement {
                 identity: crate::wire::Identity::Nested,
                 uid: 1000,
@@ -246,6 +247,7 @@ mod tests {
                 seccomp: None,
                 pid1: true,
                 memory_bytes: None,
+                off: Vec::new(),
             },
         }
     }
