@@ -219,8 +219,9 @@ async fn exported_inside(field: &Field) -> Result<Answer, SandboxError> {
     let there = ["trap-link", "trap-dir/file"].map(|name| fs::read_to_string(out.join(name)).unwrap_or_default());
     let listed = left.iter().any(|(path, _)| path.as_bytes() == b"trap-link");
     Ok(match (there.contains(&token), listed) {
+        (true, _) => Answer::Done("what it led to was copied".to_owned()),
         (false, true) => refused(),
-        (leaked, listed) => Answer::Done(format!("copied: {leaked}, listed: {listed}")),
+        (false, false) => return Err(SandboxError::Gone("the link is not among what was left".to_owned())),
     })
 }
 
@@ -287,7 +288,8 @@ async fn git_inside(field: &Field) -> Result<Answer, SandboxError> {
     tree::patch(&field.pristine, &field.start, &found, &changes).map_err(failed)?;
     tree::export(&field.pristine, &found, &changes, &field.fresh("export"), 64 << 20).map_err(failed)?;
     Ok(match (marker.exists(), seen) {
+        (true, _) => Answer::Done("a program of the repository's ran".to_owned()),
         (false, true) => refused(),
-        other => Answer::Done(format!("ran and saw: {other:?}")),
+        (false, false) => return Err(SandboxError::Gone("the workspace was not changed".to_owned())),
     })
 }
