@@ -126,6 +126,8 @@ pub enum Lack {
     Errno(i32, &'static str),
     /// This program is not root.
     Root,
+    /// What is inside has no id of its own here, but this program's.
+    OwnId,
 }
 
 /// One attempt.

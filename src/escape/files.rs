@@ -24,7 +24,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
     let mut all = vec![
         act(1, "read-host-file"),
         act(1, "list-host-directory"),
-        root(1, "read-closed-piece"),
+        act(1, "read-closed-piece").lacking(&[Lack::OwnId]),
         act(2, "follow-link-out"),
         act(3, "magic-links"),
         act(4, "hard-link-in"),

@@ -1,6 +1,10 @@
-//! What the tier without namespaces lets through, which its report on walls says as well.
+//! What is let through, which the report on the walls says as well.
 
-/// Attempts by name, and why.
+/// What an ordinary user's jail lets through where no control group is delegated to it.
+pub(super) const UNPRIVILEGED_JAIL: &[(&str, &str)] =
+    &[("spin", "no control group bounds the processor, and nothing stands in")];
+
+/// What the tier without namespaces lets through: attempts by name, and why.
 pub(super) const LANDLOCK: &[(&str, &str)] = &[
     (
         "change-host-file",
@@ -11,6 +15,10 @@ pub(super) const LANDLOCK: &[(&str, &str)] = &[
         "landlock mediates no chmod: an owner's file can be changed though it cannot be written",
     ),
     ("see-host-process", "the host's processes can be seen"),
+    (
+        "have-bounding-set",
+        "an ordinary user cannot empty it; no_new_privs makes it void",
+    ),
     ("see-host-name", "no namespace of names"),
     ("see-host-cgroup", "no namespace of control groups"),
     ("see-interfaces", "the host's interfaces can be listed"),

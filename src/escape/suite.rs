@@ -10,7 +10,7 @@ use super::{
 use crate::{
     probe::Answer,
     report::escape,
-    sandbox::{Attribution, SandboxError},
+    sandbox::{Attribution, SandboxError, owner},
 };
 
 /// Characters of a detail.
@@ -84,6 +84,10 @@ pub async fn make(field: &Field, controls: &mut Controls, attempt: &Attempt) -> 
         micros,
     };
     match tried {
+        Ok(Answer::Done(_)) if attempt.lacks.contains(&Lack::OwnId) && owner().is_none() => {
+            verdict.outcome = Outcome::Unsupported;
+            "what is inside has this user's own id, who may".clone_into(&mut verdict.detail);
+        }
         Ok(Answer::Done(how)) => (verdict.outcome, verdict.detail) = (Outcome::Escaped, shown(&how)),
         _ if !changed.is_empty() => {
             (verdict.outcome, verdict.detail) = (Outcome::Escaped, shown(&changed.join("; ")));
@@ -130,10 +134,11 @@ fn named(errno: i32) -> String {
     }
 }
 
-/// What is known to be let through by the tier without namespaces, and why.
+/// What is known to be let through, which the report on the walls says as well, and why.
 pub fn known_gap(tried: Tried, attempt: &str) -> Option<&'static str> {
     let gaps: &[(&str, &str)] = match tried {
         Tried::Landlock => super::gaps::LANDLOCK,
+        Tried::Jail if owner().is_none() => super::gaps::UNPRIVILEGED_JAIL,
         Tried::Jail | Tried::Docker => &[],
     };
     gaps.iter().find(|(name, _)| *name == attempt).map(|(_, why)| *why)
