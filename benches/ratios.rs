@@ -8,6 +8,7 @@ mod support;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
     time::Instant,
@@ -48,8 +49,16 @@ fn main() {
     });
 }
 
-/// A jail made, used once and removed, against bubblewrap and against no walls at all.
+/// A jail made, used once and removed, against bubblewrap and against no walls at all:
+/// with its layer in memory, as bubblewrap has none on a disk, and with its layer there.
 async fn jails(jail: &Jail, dir: &Path) {
+    let memory = tempfile::tempdir_in("/dev/shm").expect("tempdir");
+    fs::set_permissions(memory.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
+    jails_on(jail, memory.path(), "in memory").await;
+    jails_on(jail, dir, "on disk").await;
+}
+
+async fn jails_on(jail: &Jail, dir: &Path, medium: &str) {
     let lower = dir.join("lower");
     fs::create_dir_all(&lower).expect("mkdir");
     own(&lower);
@@ -67,18 +76,9 @@ async fn jails(jail: &Jail, dir: &Path) {
         plain.push(quietly("/bin/true", &[]));
     }
     let ours = median(ours);
-    row(
-        "jail: create, run `true`, destroy",
-        ours,
-        "`bwrap --unshare-all true`",
-        median(bwrap),
-    );
-    row(
-        "jail: create, run `true`, destroy",
-        ours,
-        "fork and exec of `true`",
-        median(plain),
-    );
+    let what = format!("jail, its layer {medium}: create, run `true`, destroy");
+    row(&what, ours, "`bwrap --unshare-all true`", median(bwrap));
+    row(&what, ours, "fork and exec of `true`", median(plain));
 }
 
 /// One more command in a live jail.

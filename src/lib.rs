@@ -8,6 +8,7 @@ pub mod agent;
 pub mod broker;
 pub mod cli;
 pub mod contract;
+pub mod document;
 pub mod engine;
 pub mod escape;
 pub mod fsm;

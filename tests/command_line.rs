@@ -184,7 +184,7 @@ fn what_cannot_be_meant_is_refused_in_one_line() {
             &["run", "--clone-dir", "d", "--model", "a/b"],
             "--clone-dir is not taken",
         ),
-        (&["verify", "--clone-dir", "d"], "later version"),
+        (&["verify", "--clone-dir", "d"], "in the cache"),
         (&["run", "--kind-config", "k.yml"], "bootstrap.yml"),
         (&["run", "--scaffold-contract", "opencode"], "later version"),
         (&["run"], "AIDER_FSM_MODEL"),

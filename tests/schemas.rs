@@ -91,7 +91,10 @@ fn schema_of(path: &str) -> Option<&'static str> {
         "journal.jsonl" => "journal",
         "changes.json" => "changes",
         "walls.json" => "walls",
+        "policy.json" => "policy",
+        "policy_origins.json" => "policy_origins",
         "model.jsonl" => "model",
+        "egress.jsonl" => "egress",
         _ if path.starts_with("logs/") => "log",
         _ if path.starts_with("guard/") => "guard",
         // OpenCode's own events.
@@ -196,7 +199,7 @@ fn records_of_real_runs_hold_to_their_schemas() {
     }
 
     // The control: what is missing, of another type or unknown is found.
-    let state = json!({"seq": 0, "ts": "t", "event": "e", "fields": {}});
+    let state = json!({"v": 1, "seq": 0, "prev": "0".repeat(64), "ts": "t", "event": "e", "fields": {}});
     assert_eq!(checker.findings("journal", &state), "");
     for (field, value) in [("seq", json!("0")), ("ts", Value::Null), ("more", json!(1))] {
         let mut wrong = state.clone();
@@ -220,6 +223,11 @@ fn the_examples_hold_to_the_schemas_and_mistakes_do_not() {
         ("pipeline", include_str!("../examples/demo/pipeline.yml")),
         ("bootstrap", include_str!("../examples/bootstrap.yml")),
         ("actions", include_str!("../examples/actions.yml")),
+        ("policy", include_str!("../policies/default.yml")),
+        ("policy", include_str!("../policies/strict.yml")),
+        ("policy", include_str!("../policies/ci.yml")),
+        ("policy", include_str!("../policies/benchmark.yml")),
+        ("policy", include_str!("../policies/system.yml")),
         (
             "config",
             "model: local/qwen3\nmax_iters: 9\nunattended: strict\nmemory: 2G\n",
@@ -250,6 +258,19 @@ fn the_examples_hold_to_the_schemas_and_mistakes_do_not() {
         ("hints_used", "{ok: true, used_anchors: [], commands: []}"),
         ("config", "{unattended: sometimes}"),
         ("config", "{goal: x}"),
+        ("policy", "{}"),
+        ("policy", "{version: 2}"),
+        ("policy", "{version: 1, sandbx: {}}"),
+        ("policy", "{version: 1, sandbox: {limits: {memory: 4GB}}}"),
+        ("policy", "{version: 1, sandbox: {limits: {memory: null}}}"),
+        ("policy", "{version: 1, sandbox: {limits: {processes: 1}}}"),
+        ("policy", "{version: 1, time: {run: 0}}"),
+        ("policy", "{version: 1, guards: {protected: [{because: x}]}}"),
+        (
+            "policy",
+            "{version: 1, guards: {protected: [{path: x, phases: [plan]}]}}",
+        ),
+        ("policy", "{version: 1, environment: {stages: [{because: x}]}}"),
     ] {
         assert!(!checker.findings(name, &yaml(mistake)).is_empty(), "{name}: {mistake}");
     }

@@ -2,14 +2,18 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use opencode_fsm::{
-    engine::{self, BackendChoice, Caps, EngineError, Stop, TargetOptions, Trial, Unattended, WallOptions},
-    policy::Tier,
+    engine::{self, Caps, EngineError, NetworkOptions, Stop, TargetOptions, Trial, Unattended, WallOptions},
+    policy::{BackendChoice, Limits, Policy, Tier},
     probe::WITNESS,
     report::{Face, Reporter},
     sandbox::{Attribution, Backend, Layer, Sandbox, SandboxError, bare::Bare},
+    source::{Endpoints, FetchOptions, Target},
 };
 use support::{PROGRAM, Scratch, backend, in_docker, plan};
 
@@ -121,7 +125,12 @@ async fn verify(without: &[Layer]) -> (tempfile::TempDir, Result<engine::Outcome
     std::fs::create_dir(&target).expect("mkdir");
     std::fs::write(target.join("pipeline.yml"), "version: 1\ntests: {cmd: echo it ran}\n").expect("write");
     let options = TargetOptions {
-        target,
+        target: Target::Directory(target),
+        fetch: FetchOptions::default(),
+        endpoints: Endpoints::of(|_| None).expect("the defaults"),
+        network: NetworkOptions::default(),
+        policy: Arc::new(Policy::shipped().expect("the shipped policy")),
+        signer: None,
         test_cmd: None,
         pipeline: opencode_fsm::contract::default_path(),
         require_pipeline: true,
@@ -137,8 +146,11 @@ async fn verify(without: &[Layer]) -> (tempfile::TempDir, Result<engine::Outcome
             }),
         },
         jobs: 0,
-        memory_bytes: 1 << 30,
-        processes: 256,
+        limits: Limits {
+            memory_bytes: 1 << 30,
+            processes: 256,
+            ..Limits::default()
+        },
         disk_bytes: 1 << 28,
         caps: Caps {
             max_run: Some(Duration::from_secs(120)),

@@ -107,6 +107,7 @@ pub fn plan(lower: &Path, scratch: &Path) -> SandboxPlan {
             max_inodes: 1_000_000,
         },
         read_only: Vec::new(),
+        network: opencode_fsm::policy::NetworkMode::None,
         limits: Limits::default(),
         min_tier: Tier::Namespaces,
         lease: LEASE,

@@ -3,8 +3,12 @@
 
 use serde_json::{Value, json};
 
-use super::{BashMode, Desk};
-use crate::{guard::Phase, names::RelPath, policy::Inside};
+use super::Desk;
+use crate::{
+    guard::Phase,
+    names::RelPath,
+    policy::{BashMode, Inside, Proxy},
+};
 
 /// Where the executable appears inside.
 pub const GUEST_BINARY: &str = "/opt/opencode/opencode";
@@ -109,6 +113,7 @@ pub(super) fn environment(
             .above()
             .map(|above| ("GIT_CEILING_DIRECTORIES".to_owned(), above.to_owned())),
     );
+    env.extend(inside.proxy.iter().flat_map(Proxy::variables));
     env.extend(SWITCHES.map(|name| (name.to_owned(), "1".to_owned())));
     for (name, value) in more.iter().filter(|(name, _)| !is_own(name)) {
         match env.iter_mut().find(|(known, _)| known == name) {

@@ -25,9 +25,7 @@ mod turn;
 
 use std::{path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
-use crate::{names::RelPath, record::Secret};
+use crate::{names::RelPath, policy::BashMode, record::Secret};
 
 pub use binary::{find_binary, install, reachable, version_of};
 pub use desk::{Desk, Server};
@@ -36,16 +34,6 @@ pub use turn::{Turn, TurnEnd, TurnReport};
 
 /// The OpenCode release that this version is verified against.
 pub const OPENCODE_VERSION: &str = "1.18.33";
-
-/// Shell permission of the agent (`--opencode-bash`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum BashMode {
-    /// Commands that look and do not touch.
-    Restricted,
-    /// Any command; the sandbox and the guard hold all the same.
-    Full,
-}
 
 /// How the server runs and what a turn may do.
 #[derive(Clone, Debug)]

@@ -84,6 +84,7 @@ impl Agent {
             stderr: log("stderr"),
         };
         let running = sandbox.exec(spec).await?;
+        sandbox.name_stage(running.stage(), "agent");
         let process = Process {
             stage: running.stage(),
             ended: tokio::spawn(running.wait()),

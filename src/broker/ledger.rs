@@ -53,14 +53,14 @@ impl Lines {
         line.push(b'\n');
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(why) = file.write_all(&line) {
-            tracing::warn!("a record of the model door is incomplete: {why}");
+            tracing::warn!("a record of a door is incomplete: {why}");
         }
     }
 
     pub fn finish(&self) -> Result<(), BrokerError> {
         let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         file.sync_all().map_err(|source| BrokerError::Io {
-            what: "keep the model door's record".to_owned(),
+            what: "keep a door's record".to_owned(),
             source,
         })
     }

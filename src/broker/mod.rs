@@ -1,4 +1,6 @@
-//! The model door: keys, budgets, cassettes.
+//! The doors of the inside: to the model (keys, budgets, cassettes), and out (`egress`).
+//!
+//! # The model door
 //!
 //! The inside speaks plain HTTP to its own loopback; the listening socket is
 //! held here. Calls are counted and bounded before they cost anything, the real
@@ -15,6 +17,7 @@
 mod answer;
 mod cassette;
 mod door;
+mod egress;
 mod forward;
 mod ledger;
 mod meter;
@@ -24,6 +27,7 @@ mod upstream;
 use std::path::PathBuf;
 
 pub use door::ModelDoor;
+pub use egress::{EgressConfig, EgressCount, EgressDoor, ledger_schema as egress_schema};
 pub use meter::{Budget, Exhausted, Usage};
 pub use reach::api_base;
 

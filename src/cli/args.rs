@@ -1,6 +1,7 @@
 //! The command line's grammar (clap).
 
 use std::{
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,20 +12,25 @@ use clap::{
 };
 
 use super::{
+    audit::{AuditVerb, BundleArgs},
     containers::{GcArgs, ImageVerb},
     escape_test::EscapeArgs,
-    retired::{LaterArgs, RetiredArgs},
+    fetch::FetchArgs,
+    paper::{CompletionsArgs, ManArgs},
+    policy::PolicyVerb,
+    reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
+    retired::RetiredArgs,
+    runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
 };
 use crate::{
-    agent::BashMode,
-    engine::{BackendChoice, Unattended},
+    engine::Unattended,
     names::RelPath,
-    policy::Tier,
+    policy::{BackendChoice, BashMode, HostRule, NAMES_PORT, NetworkMode, Tier, parse_size},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 26] = [
+pub(super) const CONFIG_KEYS: [&str; 33] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -36,6 +42,8 @@ pub(super) const CONFIG_KEYS: [&str; 26] = [
     "docker_runtime",
     "jobs",
     "min_tier",
+    "network",
+    "resolver",
     "memory",
     "processes",
     "disk",
@@ -51,6 +59,11 @@ pub(super) const CONFIG_KEYS: [&str; 26] = [
     "max_tokens",
     "turn_max_calls",
     "turn_max_tokens",
+    "fetch_timeout",
+    "fetch_max_bytes",
+    "fetch_max_unpacked",
+    "hf_max_total",
+    "hf_max_file",
 ];
 /// Those of them that are paths; relative ones would mean another place in every directory.
 pub(super) const PATH_KEYS: [&str; 2] = ["opencode_bin", "artifacts_dir"];
@@ -85,12 +98,33 @@ pub(super) enum Verb {
     Demo(DemoArgs),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Check the record of a run, show it, or compare two.
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Pack a finished run into one file that can be checked anywhere.
+    Bundle(BundleArgs),
+    /// List, show or remove the runs of this host.
+    #[command(subcommand)]
+    Runs(RunsVerb),
+    /// Print what differs between two steps of a run, as a git patch.
+    Diff(DiffArgs),
+    /// Lay out the tree of a step of a run.
+    Checkout(CheckoutArgs),
+    /// Show what a run did: a page to read, or a file for another program.
+    Report(ReportArgs),
+    /// Bring out what the agent saw and did, for programs that learn from it.
+    Export(ExportArgs),
+    /// Show a run in the browser: its page and its files, on the loopback only.
+    View(ViewArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
     Doctor,
     /// Print the JSON Schema of a contract or a record; without a name, the names.
     Schema(SchemaArgs),
+    /// Ask what this host allows, and why.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// Build, list or prune the images that containers begin with.
     #[command(subcommand)]
     Image(ImageVerb),
@@ -98,6 +132,10 @@ pub(super) enum Verb {
     Gc(GcArgs),
     /// Try to get out of a sandbox on this host, in every way of a list, each with its control.
     EscapeTest(EscapeArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory; without one, print the first.
+    Man(ManArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }
@@ -121,7 +159,7 @@ pub(super) struct WallArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The repository: a local directory. It is copied; nothing in it is ever written.
+    /// A directory, an archive, a URL of either, a git URL, OWNER/REPO of GitHub, or hf:NAME; copied, and never written.
     #[arg(default_value = ".")]
     target: PathBuf,
     /// The same as TARGET.
@@ -151,16 +189,31 @@ pub(super) struct TargetArgs {
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
+    /// Sign the receipt with this key (PEM, ed25519: `openssl genpkey -algorithm ed25519`).
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: Option<PathBuf>,
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
+    /// What this host allows, on top of its own files: a policy's name or path (`policy list`).
+    #[arg(long, value_name = "NAME|FILE")]
+    pub policy: Option<String>,
     #[command(flatten)]
     pub walls: WallArgs,
+    /// What programs inside reach: nothing; the model, which is the agent's server's alone; or that and the hosts of --allow-host [default: model for a model at an endpoint, else none].
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub network: Option<NetworkMode>,
+    /// A host that programs inside may reach, for instance pypi.org or *.example.org:443; the blocks are the addresses that the name may lead to, where they are private; may be repeated.
+    #[arg(long = "allow-host", value_name = "HOST[:PORT,…][@BLOCK,…]")]
+    pub allow_hosts: Vec<HostRule>,
+    /// A name server for the names of --allow-host [default: those of this host].
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub resolver: Option<SocketAddr>,
     /// Runs of this host that go on side by side; further ones wait; 0 for any number [env: OPENCODE_FSM_JOBS; default: two a processor, at least 4].
     #[arg(long, value_name = "N")]
     pub jobs: Option<u32>,
     /// Memory of one sandbox.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub memory: u64,
     /// Processes of one sandbox.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
@@ -178,10 +231,13 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub max_silence: Option<Duration>,
     /// What one sandbox may write to its workspace.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = size)]
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
     pub disk: u64,
+    /// Whether a job of a CI service is told at the end: annotations on standard error, a summary in its file.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub ci: Ci,
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub fetch: FetchArgs,
 }
 
 #[derive(Debug, Args)]
@@ -251,6 +307,9 @@ pub(super) struct RunArgs {
     /// Bring the changes to the target when the run ends as DONE.
     #[arg(long)]
     pub apply: bool,
+    /// Go on from a step of an earlier run, on its target as it was then: `RUN:3`; without a number from the last.
+    #[arg(long, value_name = "RUN[:STEP]", conflicts_with_all = ["target", "repo", "preflight_only"])]
+    pub from: Option<String>,
     #[command(flatten)]
     pub retired: RetiredArgs,
 }
@@ -278,9 +337,8 @@ pub(super) struct ApplyArgs {
     /// The tree to change [default: the run's target].
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// Directory that holds run directories [default: the XDG state directory].
-    #[arg(long, value_name = "DIR")]
-    pub artifacts_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub runs: RunsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -303,13 +361,21 @@ pub(super) struct SchemaArgs {
 }
 
 impl TargetArgs {
-    /// The repository.
+    /// The target, as it was written.
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
 }
 
 impl Verb {
+    /// What the verb runs by: the host's policy, and the one that is named on top of it.
+    pub fn policy(&self) -> Option<Option<&str>> {
+        match self {
+            Verb::Demo(_) => Some(None),
+            verb => verb.target().map(|target| target.policy.as_deref()),
+        }
+    }
+
     /// The flags about a target, where the verb has them.
     pub fn target(&self) -> Option<&TargetArgs> {
         match self {
@@ -321,30 +387,22 @@ impl Verb {
 }
 
 /// Seconds, at least one.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<u64>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a whole number of seconds above 0 is expected".to_owned()),
     }
 }
 
-/// Bytes, as a number with an optional K, M, G or T (powers of 1024).
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("expected a number of bytes, or one with K, M, G or T".to_owned()),
+/// An address, at the port of names unless it says another.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || {
+        text.parse::<IpAddr>()
+            .map(|address| SocketAddr::new(address, NAMES_PORT))
     };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| *bytes >= 1 << 20)
-        .ok_or_else(|| "expected at least 1M and at most what 64 bits hold".to_owned())
+    text.parse().or_else(|_| alone()).map_err(|_| {
+        "an address, or one with a port, is expected: 192.0.2.1, 192.0.2.1:5353, [2001:db8::1]:53".to_owned()
+    })
 }
 
 #[cfg(test)]

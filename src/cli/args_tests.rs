@@ -11,10 +11,10 @@ fn the_grammar_is_sound() {
 
 #[test]
 fn sizes_are_powers_of_1024_and_bounded() {
-    assert_eq!(size("4G"), Ok(4 << 30));
-    assert_eq!(size("1048576"), Ok(1 << 20));
+    assert_eq!(parse_size("4G"), Ok(4 << 30));
+    assert_eq!(parse_size("1048576"), Ok(1 << 20));
     for bad in ["", "G", "1", "-1G", "4GB", "99999999999T", "1.5G", "é"] {
-        assert!(size(bad).is_err(), "{bad}");
+        assert!(parse_size(bad).is_err(), "{bad}");
     }
 }
 

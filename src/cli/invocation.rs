@@ -5,15 +5,18 @@ use std::{collections::BTreeMap, ffi::OsString};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
 
 use super::{
-    args::{CONFIG_KEYS, Cli, PATH_KEYS},
+    args::{CONFIG_KEYS, Cli, PATH_KEYS, RunArgs, TargetArgs},
     surroundings::{Origin, Setting, Surroundings},
 };
-use crate::engine::EngineError;
+use crate::{
+    engine::EngineError,
+    policy::{Layer, Policy, SettingValue},
+};
 
 /// Keys whose variables say more than one value, and are read by [`super::model`].
 const RESOLVED: [&str; 2] = ["model", "base_url"];
 /// Flags that a variable gives as well, and its name.
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("max_cmd", "AIDER_FSM_MAX_CMD_SECONDS"),
     ("max_total", "AIDER_FSM_MAX_TOTAL_SECONDS"),
     ("max_run", "AIDER_FSM_MAX_RUN_SECONDS"),
@@ -21,7 +24,14 @@ const VARIABLES: [(&str, &str); 7] = [
     ("sandbox", "OPENCODE_FSM_SANDBOX"),
     ("image", "OPENCODE_FSM_IMAGE"),
     ("jobs", "OPENCODE_FSM_JOBS"),
+    ("fetch_timeout", "AIDER_FSM_GIT_CLONE_TIMEOUT_SECONDS"),
+    ("hf_max_total", "AIDER_FSM_HF_MAX_TOTAL_BYTES"),
+    ("hf_max_file", "AIDER_FSM_HF_MAX_FILE_BYTES"),
 ];
+
+/// What a contract says something about, too: a policy's word is no flag's
+/// ([`crate::engine::StageTime`]).
+const BY_CONTRACT: [&str; 2] = ["max_cmd", "max_total"];
 
 /// A command line whose gaps variables and the host's configuration have filled.
 pub(super) struct Invocation {
@@ -64,6 +74,47 @@ impl Invocation {
         })
     }
 
+    /// What holds: the policies, and what the user gives in place of their values.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for hosts that are allowed where the network is not.
+    pub fn policy(&self, target: &TargetArgs, run: Option<&RunArgs>) -> Result<Policy, EngineError> {
+        let mut policy = match &self.around.policy {
+            Some(policy) => policy.clone(),
+            None => Policy::shipped()?,
+        };
+        for (name, value) in target
+            .settings()
+            .into_iter()
+            .chain(run.into_iter().flat_map(RunArgs::settings))
+        {
+            let Some(long) = name.flag().map(|key| key.replace('_', "-")) else {
+                continue;
+            };
+            let origin = self
+                .arguments()
+                .find(|(known, _)| *known == long)
+                .map(|(_, setting)| setting.origin);
+            match origin {
+                Some(Origin::Flag) => policy.overrule(name, value, format!("--{long}")),
+                Some(origin @ (Origin::Variable { .. } | Origin::Config { .. })) => {
+                    policy.overrule(name, value, origin.to_string());
+                }
+                _ => {}
+            }
+        }
+        // The first that is given is the first that is asked.
+        for rule in target.allow_hosts.iter().rev() {
+            policy.allow_host(rule.clone(), format!("--allow-host {rule}"));
+        }
+        if let (false, Some(first)) = (policy.network().opens_door(), target.allow_hosts.first()) {
+            return Err(EngineError::Usage(format!(
+                "--allow-host {first}: programs inside reach hosts with --network allow alone, which is not given"
+            )));
+        }
+        Ok(policy)
+    }
+
     /// Every argument of the verb that a user can give, by its long name: the values as
     /// spelled (none where there is no value) and where they come from.
     pub fn arguments(&self) -> impl Iterator<Item = (String, Setting<Vec<String>>)> {
@@ -86,11 +137,13 @@ impl Invocation {
 /// What stands in for the defaults of flags: variables, else the configuration.
 fn fillings(around: &Surroundings) -> Result<BTreeMap<&'static str, Setting<String>>, EngineError> {
     let mut found = BTreeMap::new();
+    from_policy(around, Layer::Host, &mut found);
     for key in CONFIG_KEYS.into_iter().filter(|key| !RESOLVED.contains(key)) {
         if let Some(setting) = around.configured(key) {
             found.insert(key, setting);
         }
     }
+    from_policy(around, Layer::Named, &mut found);
     for (key, name) in VARIABLES {
         if let Some(setting) = around.bound(name) {
             let value = setting.value.trim().to_owned();
@@ -103,6 +156,28 @@ fn fillings(around: &Surroundings) -> Result<BTreeMap<&'static str, Setting<Stri
     Ok(found)
 }
 
+/// What one layer of the policy says in place of flags. The shipped default says what the
+/// flags do by themselves.
+fn from_policy(around: &Surroundings, layer: Layer, found: &mut BTreeMap<&'static str, Setting<String>>) {
+    let settings = around.policy.iter().flat_map(Policy::settings);
+    for (name, said) in settings.filter(|(_, said)| said.origin.layer() == layer) {
+        let Some(key) = name.flag().filter(|key| !BY_CONTRACT.contains(key)) else {
+            continue;
+        };
+        match said.value {
+            // A flag that is not given sets no cap.
+            SettingValue::Unlimited => drop(found.remove(key)),
+            value => {
+                let setting = Setting {
+                    value: value.to_string(),
+                    origin: Origin::Policy(said.origin.to_string()),
+                };
+                found.insert(key, setting);
+            }
+        }
+    }
+}
+
 /// A verb's grammar with those values for defaults.
 fn filled(mut verb: Command, fillings: &BTreeMap<&'static str, Setting<String>>) -> Command {
     for (key, setting) in fillings {
@@ -110,6 +185,10 @@ fn filled(mut verb: Command, fillings: &BTreeMap<&'static str, Setting<String>>)
             let value = setting.value.clone();
             verb = verb.mut_arg(key, |arg| arg.default_value(value));
         }
+    }
+    let further: Vec<String> = verb.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    for name in further {
+        verb = verb.mut_subcommand(name, |verb| filled(verb, fillings));
     }
     verb
 }

@@ -2,12 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod containers;
 mod escape_test;
+mod fetch;
 mod invocation;
 mod model;
 mod options;
+mod paper;
+mod policy;
+mod reports;
 mod retired;
+mod runs;
 mod schema;
 mod settings;
 mod show;
@@ -26,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     agent::{self, AgentError},
     engine::{self, EngineError, ModelChoice, Outcome, Stop, Stopper},
-    policy::Tier,
+    policy::{Policy, Tier},
     record::{self, Secret},
     report::{Face, Happening, Reporter, escape},
     sandbox::jail::{Jail, Probe},
@@ -125,7 +131,7 @@ fn watch_signals(stopper: Stopper) -> std::io::Result<()> {
 }
 
 async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
-    let around = Surroundings::read(cli.verb.target())?;
+    let around = Surroundings::read(&cli.verb)?;
     warn(&around.warnings, reporter);
     let invocation = Invocation::complete(argv, around)?;
     match &invocation.cli.verb {
@@ -133,12 +139,23 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
+        Verb::Audit(verb) => audit::perform(verb, reporter),
+        Verb::Bundle(args) => audit::bundle(args, reporter),
+        Verb::Runs(verb) => runs::perform(verb, reporter),
+        Verb::Diff(args) => runs::diff(args, reporter),
+        Verb::Checkout(args) => runs::checkout(args, reporter),
+        Verb::Report(args) => reports::report(args, reporter),
+        Verb::Export(args) => reports::export(args, reporter),
+        Verb::View(args) => reports::view(args, reporter, stop).await,
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
+        Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
         Verb::EscapeTest(args) => escape_test::escape_test(args, cli.json, reporter).await,
+        Verb::Completions(args) => paper::completions(args, reporter),
+        Verb::Man(args) => paper::man(args, reporter),
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));
@@ -155,7 +172,6 @@ fn warn(texts: &[String], reporter: &Reporter) {
 
 async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
     args.retired.refuse()?;
-    args.target.later.refuse()?;
     if args.preflight_only && !args.target.print_config {
         return verify(&args.target, "preflight", invocation, reporter, stop).await;
     }
@@ -167,9 +183,12 @@ async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop:
         reporter.result(&value, &table);
         return Ok(0);
     }
-    let grants = granted(grants, &invocation.around, reporter);
-    let outcome = engine::run(&args.options(grants, model, &invocation.around)?, reporter, stop).await?;
+    let policy = invocation.policy(&args.target, Some(args))?;
+    let target = target_options(&args.target, grants, policy, &invocation.around, reporter)?;
+    let options = args.options(target, model, &invocation.around)?;
+    let outcome = engine::run(&options, reporter, stop).await?;
     reporter.print(&show::run(&outcome));
+    reports::tell_ci(args.target.ci, &outcome.artifacts, reporter);
     Ok(outcome.summary.exit_code)
 }
 
@@ -181,30 +200,38 @@ async fn verify(
     reporter: &Reporter,
     stop: Stop,
 ) -> Result<u8, EngineError> {
-    args.later.refuse()?;
     let grants = invocation.around.grants(&args.env)?;
     if args.print_config {
         let (value, table) = settings::shown(invocation, &grants, None)?;
         reporter.result(&value, &table);
         return Ok(0);
     }
-    let grants = granted(grants, &invocation.around, reporter);
-    let outcome = engine::verify(&args.options(grants), name, reporter, stop).await?;
+    let policy = invocation.policy(args, None)?;
+    let options = target_options(args, grants, policy, &invocation.around, reporter)?;
+    let outcome = engine::verify(&options, name, reporter, stop).await?;
     reporter.print(&show::verification(&outcome));
+    reports::tell_ci(args.ci, &outcome.artifacts, reporter);
     Ok(outcome.summary.exit_code)
 }
 
-/// The grants without their origins; from here on nothing shows their values, nor the host's own secrets.
-fn granted(
+/// What is asked for about a target; what is a secret is not shown from here on.
+fn target_options(
+    args: &TargetArgs,
     grants: Vec<(Setting<String>, Secret)>,
+    policy: Policy,
     around: &Surroundings,
     reporter: &Reporter,
-) -> Vec<(String, Secret)> {
-    let secrets: Vec<Secret> = grants
-        .iter()
-        .map(|(_, value)| value.clone())
-        .chain(around.secrets())
-        .collect();
+) -> Result<engine::TargetOptions, EngineError> {
+    let (named, endpoints) = args.named(around)?;
+    let own = named.target.secrets().into_iter().chain(endpoints.secrets());
+    let grants = granted(grants, own.chain(around.secrets()).collect(), reporter);
+    warn(&Vec::from_iter(named.note), reporter);
+    args.options(grants, named.target, endpoints, policy, around)
+}
+
+/// The grants without their origins; from here on nothing shows their values, nor the host's own secrets.
+fn granted(grants: Vec<(Setting<String>, Secret)>, secrets: Vec<Secret>, reporter: &Reporter) -> Vec<(String, Secret)> {
+    let secrets: Vec<Secret> = grants.iter().map(|(_, value)| value.clone()).chain(secrets).collect();
     reporter.hide(&secrets);
     for (name, _) in grants.iter().filter(|(_, value)| !value.is_redacted()) {
         let text = format!(
@@ -308,12 +335,17 @@ fn demo_options(
     let goal = "Make the word counter count words, whatever stands between them.";
     let argv = ["opencode-fsm", "run", "--require-pipeline", "--goal", goal, "--"];
     let argv: Vec<OsString> = argv.map(OsString::from).into_iter().chain([dir.into()]).collect();
-    let invocation = Invocation::complete(&argv, around.only_config())?;
+    let invocation = Invocation::complete(&argv, around.only_hosts())?;
     let Verb::Run(run) = &invocation.cli.verb else {
         return Err(EngineError::Usage("the demonstration is a run".to_owned()));
     };
     let model = model::Resolved::of(ModelChoice::Bundled(DEMO));
-    let mut options = run.options(Vec::new(), model, &invocation.around)?;
+    let policy = invocation.policy(&run.target, Some(run))?;
+    let (named, endpoints) = run.target.named(&invocation.around)?;
+    let target = run
+        .target
+        .options(Vec::new(), named.target, endpoints, policy, &invocation.around)?;
+    let mut options = run.options(target, model, &invocation.around)?;
     options.target.artifacts_dir.clone_from(&args.artifacts_dir);
     options.opencode_bin = Some(opencode);
     options.target.walls = args.walls.options();
@@ -336,11 +368,7 @@ fn demo_ending(outcome: &Outcome, dir: &Path) -> String {
 }
 
 fn apply(args: &ApplyArgs, reporter: &Reporter) -> Result<u8, EngineError> {
-    let runs = match &args.artifacts_dir {
-        Some(dir) => dir.clone(),
-        None => record::default_runs_dir()?,
-    };
-    let run = record::find_run(&runs, &args.run).map_err(|why| EngineError::Usage(why.to_string()))?;
+    let run = args.runs.find(&args.run)?;
     let target = match &args.to {
         Some(dir) => dir.clone(),
         None => engine::target_of(&run)?,

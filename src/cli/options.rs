@@ -1,23 +1,67 @@
 //! From the command line to the engine's options.
 
+use std::{sync::Arc, time::Duration};
+
 use super::{
     args::{RunArgs, TargetArgs, WallArgs},
     model::Resolved,
+    runs::RunsArgs,
     surroundings::Surroundings,
 };
 use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, OutsideAgent, RunOptions, TargetOptions, WallOptions},
-    record::Secret,
+    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
+    policy::{Limits, Policy, SettingName, SettingValue},
+    record::{Secret, audit::Signer},
+    source::{Endpoints, Target},
 };
 
 impl TargetArgs {
+    /// What the flags say of the policy's single values.
+    pub fn settings(&self) -> Vec<(SettingName, SettingValue)> {
+        let seconds = |name, time: Option<Duration>| Some((name, SettingValue::Number(time?.as_secs())));
+        [
+            Some((SettingName::MinTier, SettingValue::Tier(self.walls.min_tier))),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
+            Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
+            Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
+            Some((SettingName::Processes, SettingValue::Number(self.processes))),
+            Some((SettingName::Disk, SettingValue::Bytes(self.disk))),
+            seconds(SettingName::Command, self.max_cmd),
+            seconds(SettingName::Stage, self.max_total),
+            seconds(SettingName::Run, self.max_run),
+            seconds(SettingName::Silence, self.max_silence),
+            self.network
+                .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// `grants`: the variables that stages get.
-    pub fn options(&self, grants: Vec<(String, Secret)>) -> TargetOptions {
-        TargetOptions {
-            target: self.target().to_path_buf(),
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for a flag that is not taken.
+    pub fn options(
+        &self,
+        grants: Vec<(String, Secret)>,
+        target: Target,
+        endpoints: Endpoints,
+        policy: Policy,
+        around: &Surroundings,
+    ) -> Result<TargetOptions, EngineError> {
+        let number = |name| policy.number(name);
+        let seconds = |name| number(name).map(Duration::from_secs);
+        let (limits, time) = (Limits::default(), StageTime::default());
+        Ok(TargetOptions {
+            network: self.network(&policy, around),
+            target,
+            fetch: self.fetch.options()?,
+            endpoints,
             test_cmd: self.test_cmd.clone().filter(|command| !command.trim().is_empty()),
             pipeline: self.pipeline.clone().unwrap_or_else(contract::default_path),
             // Who names a file means it.
@@ -27,15 +71,53 @@ impl TargetArgs {
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),
             jobs: self.jobs.unwrap_or_else(default_jobs),
-            memory_bytes: self.memory,
-            processes: self.processes,
+            limits: Limits {
+                memory_bytes: self.memory,
+                processes: self.processes,
+                cpu: number(SettingName::Cpu).and_then(|millis| u32::try_from(millis).ok()),
+                file_bytes: number(SettingName::FileSize).unwrap_or(limits.file_bytes),
+                open_files: number(SettingName::OpenFiles).unwrap_or(limits.open_files),
+                ..limits
+            },
             disk_bytes: self.disk,
             caps: Caps {
                 max_cmd: self.max_cmd,
                 max_total: self.max_total,
                 max_run: self.max_run,
                 max_silence: self.max_silence,
+                policy: StageTime {
+                    command: seconds(SettingName::Command).unwrap_or(time.command),
+                    stage: seconds(SettingName::Stage).unwrap_or(time.stage),
+                    contract_may_raise: policy.is_on(SettingName::ContractMayRaise),
+                },
             },
+            policy: Arc::new(policy),
+            signer: self.signer()?,
+        })
+    }
+
+    /// The key that signs the receipt.
+    fn signer(&self) -> Result<Option<Arc<Signer>>, EngineError> {
+        let read = self.sign_key.as_deref().map(Signer::read).transpose();
+        read.map(|signer| signer.map(Arc::new))
+            .map_err(|why| EngineError::Usage(format!("--sign-key {why}")))
+    }
+
+    /// What of the network is allowed. The secrets of rules are the host's variables, none
+    /// of a file that lies in the target.
+    fn network(&self, policy: &Policy, around: &Surroundings) -> NetworkOptions {
+        let rules = policy.network();
+        let names = rules
+            .rules
+            .iter()
+            .filter_map(|rule| Some(&rule.header.as_ref()?.secret));
+        let secrets = names
+            .filter_map(|name| Some((name.clone(), Secret::new(around.bound(name)?.value))))
+            .collect();
+        NetworkOptions {
+            rules,
+            resolver: self.resolver,
+            secrets,
         }
     }
 }
@@ -60,17 +142,35 @@ impl WallArgs {
 }
 
 impl RunArgs {
+    /// What the flags say of the policy's single values, besides those of the target.
+    pub fn settings(&self) -> Vec<(SettingName, SettingValue)> {
+        let cap = |name, most: Option<u64>| (name, most.map_or(SettingValue::Unlimited, SettingValue::Number));
+        vec![
+            (SettingName::Turn, SettingValue::Number(self.turn_timeout.as_secs())),
+            (SettingName::Bash, SettingValue::Bash(self.opencode_bash)),
+            (SettingName::Calls, SettingValue::Number(self.max_calls)),
+            (SettingName::TurnCalls, SettingValue::Number(self.turn_max_calls)),
+            cap(SettingName::Tokens, self.max_tokens),
+            cap(SettingName::TurnTokens, self.turn_max_tokens),
+        ]
+    }
+
     /// # Errors
     /// [`EngineError::Usage`] where there is no model, and for an agent outside that
     /// was not allowed, or cannot be there.
     pub fn options(
         &self,
-        grants: Vec<(String, Secret)>,
+        mut target: TargetOptions,
         model: Resolved,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
+        let runs = RunsArgs::at(self.target.artifacts_dir.clone());
+        let from = self.from.as_deref().map(|name| runs.step(name)).transpose()?;
+        if let Some(from) = &from {
+            target.target = from.target(&target.endpoints)?;
+        }
         Ok(RunOptions {
-            target: self.target.options(grants),
+            target,
             goal: self.goal.clone(),
             plan: self.plan.clone(),
             model: model.choice.map_err(EngineError::Usage)?,
@@ -96,6 +196,7 @@ impl RunArgs {
                 wall: Some(self.turn_timeout),
             },
             apply: self.apply,
+            from,
         })
     }
 

@@ -1,7 +1,5 @@
 //! Flags of the predecessor that this program does not take, or not yet: each is known, and refused with its reason.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use crate::engine::EngineError;
@@ -13,28 +11,6 @@ const NO_TOOLS: &str = "the runner installs nothing on the host; \
 /// What stands in for `--scaffold-contract` and its like.
 const NO_SCAFFOLD: &str = "contracts written by the agent come with a later version; \
                            write one with `opencode-fsm init`";
-
-/// What stands in for `--clone-dir`.
-const NO_CLONES: &str = "targets from git, archives and data sets come with a later version; \
-                         fetch it yourself, and name the directory";
-
-/// Future flags about a target.
-#[derive(Debug, Args)]
-pub(super) struct LaterArgs {
-    #[arg(long, hide = true, value_name = "DIR")]
-    clone_dir: Option<PathBuf>,
-}
-
-impl LaterArgs {
-    /// # Errors
-    /// The flag that was given, with its reason and what to do instead.
-    pub fn refuse(&self) -> Result<(), EngineError> {
-        match &self.clone_dir {
-            Some(_) => Err(EngineError::Usage(format!("--clone-dir is not taken: {NO_CLONES}"))),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Removed and future flags of the main loop.
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use serde_json::{Map, Value, json};
 
 use super::args::{CONFIG_KEYS, Cli};
-use crate::{contract, engine};
+use crate::{contract, engine, policy};
 
 /// The version of every schema: it rises when a file changes so that an older reader would misread it.
 const VERSION: u32 = 1;
@@ -16,6 +16,8 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         .chain(engine::schemas())
         .map(|(name, file, schema)| (name, named(name, file, schema.to_value())))
         .collect();
+    let file = "a policy file, and policy.json of a run";
+    all.push(("policy", named("policy", file, policy::schema().to_value())));
     all.push((
         "config",
         named("config", "$XDG_CONFIG_HOME/opencode-fsm/config.yml", config()),

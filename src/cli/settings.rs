@@ -75,6 +75,11 @@ pub(super) fn shown(
             origin: repo.origin,
         });
     }
+    for row in rows.iter_mut().filter(|row| row.name == "target") {
+        if let Value::String(text) = &row.value {
+            row.value = json!(without_password(text));
+        }
+    }
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     let redactor = Redactor::new(&secrets);
     for row in &mut rows {

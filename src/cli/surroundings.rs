@@ -8,10 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::args::{CONFIG_KEYS, TargetArgs};
+use super::args::{CONFIG_KEYS, TargetArgs, Verb};
 use crate::{
     contract::{self, ConfigEntry},
     engine::EngineError,
+    policy::Policy,
     record::{self, Secret},
 };
 
@@ -22,12 +23,14 @@ const CAPS: &str = "AIDER_FSM_MAX_";
 /// Never granted by a file: only `--env` takes the model's key into a sandbox.
 const KEY: &str = "OPENAI_API_KEY";
 /// Variables whose values are secrets of the host, whatever they are used for.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 7] = [
     KEY,
     "OPENCODE_SERVER_PASSWORD",
     "HF_TOKEN",
     "HUGGINGFACE_TOKEN",
     "HUGGINGFACEHUB_API_TOKEN",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
 ];
 
 /// Where a value comes from; the first of these that gives one wins.
@@ -39,6 +42,8 @@ pub(super) enum Origin {
     Variable { name: String, file: Option<PathBuf> },
     /// The host's configuration.
     Config { file: PathBuf, line: usize },
+    /// A policy, by its place.
+    Policy(String),
     /// The program.
     Default,
 }
@@ -50,6 +55,7 @@ impl fmt::Display for Origin {
             Origin::Variable { name, file: None } => write!(f, "env {name}"),
             Origin::Variable { name, file: Some(file) } => write!(f, "env {name} ({})", file.display()),
             Origin::Config { file, line } => write!(f, "config {}:{line}", file.display()),
+            Origin::Policy(place) => write!(f, "policy {place}"),
             Origin::Default => f.write_str("default"),
         }
     }
@@ -87,16 +93,19 @@ pub(super) struct Surroundings {
     file: Option<EnvFile>,
     file_wins: bool,
     pub config: Option<Config>,
+    /// What the host and `--policy` allow; flags are not in it yet.
+    pub policy: Option<Policy>,
     /// What the user should know of how it was read.
     pub warnings: Vec<String>,
 }
 
 impl Surroundings {
-    /// Reads what is around; `target` are the flags of `run` and `verify`.
+    /// Reads what is around a verb.
     ///
     /// # Errors
-    /// [`EngineError::Usage`] for a file that is named and cannot be read, and for a malformed one.
-    pub fn read(target: Option<&TargetArgs>) -> Result<Self, EngineError> {
+    /// [`EngineError::Usage`] for a file that is named and cannot be read, and for a malformed
+    /// one; [`EngineError::Policy`] for a policy.
+    pub fn read(verb: &Verb) -> Result<Self, EngineError> {
         let mut found = Self {
             // What is not UTF-8 configures nothing: every value here is a name, a URL or a key.
             process: std::env::vars_os()
@@ -105,7 +114,10 @@ impl Surroundings {
             config: read_config()?,
             ..Self::default()
         };
-        if let Some(target) = target {
+        if let Some(named) = verb.policy() {
+            found.policy = Some(Policy::of_host(&record::policy_places(), named)?);
+        }
+        if let Some(target) = verb.target() {
             found.file_wins = target.env_override;
             found.file = found.read_env_file(target)?;
         }
@@ -124,10 +136,11 @@ impl Surroundings {
         }
     }
 
-    /// The host's configuration alone.
-    pub fn only_config(&self) -> Self {
+    /// The host's configuration and policy alone.
+    pub fn only_hosts(&self) -> Self {
         Self {
             config: self.config.clone(),
+            policy: self.policy.clone(),
             ..Self::default()
         }
     }

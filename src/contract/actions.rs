@@ -4,13 +4,13 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     ContractError,
-    error::{Fault, shown},
-    fields::Fields,
     pipeline::read_version,
     stage::{check_command, read_retries},
-    yaml::{self, Value},
 };
-use crate::names::RelPath;
+use crate::{
+    document::{self, Fault, Fields, Value, shown},
+    names::RelPath,
+};
 
 /// Most actions in one file.
 const ACTIONS_MAX: usize = 50;
@@ -73,11 +73,11 @@ impl Action {
 /// One [`ContractError`]: bad YAML, an unknown or duplicate key, a wrong type, a
 /// value out of range, an id given twice, or an action without what its kind needs.
 pub fn parse_actions(path: &RelPath, text: &[u8]) -> Result<Vec<Action>, ContractError> {
-    read(text).map_err(|fault| fault.of(path))
+    read(text).map_err(|fault| ContractError::of(fault, path))
 }
 
 fn read(text: &[u8]) -> Result<Vec<Action>, Fault> {
-    let mut root = Fields::root(yaml::parse(text)?)?;
+    let mut root = Fields::root(document::parse(text)?)?;
     read_version(&mut root)?;
     let list = root.sections("actions", ACTIONS_MAX)?;
     let start = root.at;

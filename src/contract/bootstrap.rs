@@ -6,14 +6,14 @@ use indexmap::IndexMap;
 
 use super::{
     ContractError,
-    error::{Fault, Position},
     expand::expand,
-    fields::Fields,
     pipeline::read_version,
     stage::{ARGUMENT_MAX, check_variable, read_commands, read_retries},
-    yaml::{self, Node, Value},
 };
-use crate::names::RelPath;
+use crate::{
+    document::{self, Fault, Fields, Node, Position, Value},
+    names::RelPath,
+};
 
 /// Most bytes of all variables together: half of what execve(2) takes by default,
 /// and a bound on values that repeat each other.
@@ -55,7 +55,7 @@ impl Bootstrap {
     /// One [`ContractError`]: bad YAML, an unknown or duplicate key, a wrong type,
     /// a value out of range, or a path that leaves the repository.
     pub fn parse(path: &RelPath, text: &[u8]) -> Result<Bootstrap, ContractError> {
-        read(path, text).map_err(|fault| fault.of(path))
+        read(path, text).map_err(|fault| ContractError::of(fault, path))
     }
 
     /// What `env` comes to, in file order: values may name variables of `fixed` and
@@ -76,7 +76,7 @@ impl Bootstrap {
                 let fault = entry
                     .at
                     .fault(format!("{what} longer than {most} bytes once it is expanded"));
-                fault.of(&self.source)
+                ContractError::of(fault, &self.source)
             };
             let expanded = expand(&entry.value, most, |name| known.get(name).map(String::as_str));
             let mut value = expanded.ok_or_else(|| too_long(&format!("`env.{}` is", entry.name), most))?;
@@ -141,12 +141,12 @@ fn absolute(list: &str, root: &str) -> String {
 }
 
 fn read(path: &RelPath, text: &[u8]) -> Result<Bootstrap, Fault> {
-    let document = yaml::parse(text)?;
+    let document = document::parse(text)?;
     let mut keys = Vec::new();
     key_places(&document, &mut keys);
     let mut root = Fields::root(document)?;
     let mut warnings = Vec::new();
-    let mut warn = |at: Position, text: String| warnings.push(at.fault(text).of(path));
+    let mut warn = |at: Position, text: String| warnings.push(ContractError::of(at.fault(text), path));
     read_version(&mut root)?;
     let boot = root.section("boot")?;
     let mut fields = match boot {

@@ -1,6 +1,6 @@
 //! `config.yml`: what the user of a host wants where no flag and no variable says otherwise.
 
-use super::{error::Fault, fields::Fields, yaml};
+use crate::document::{self, Fault, Fields};
 
 /// One default of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub fn parse_config(text: &[u8], keys: &[&'static str]) -> Result<Vec<ConfigEntr
 }
 
 fn read(text: &[u8], keys: &[&'static str]) -> Result<Vec<ConfigEntry>, Fault> {
-    let mut root = Fields::root(yaml::parse(text)?)?;
+    let mut root = Fields::root(document::parse(text)?)?;
     let mut entries = Vec::new();
     for key in keys {
         if let Some((value, at)) = root.scalar(key)? {

@@ -1,6 +1,6 @@
-//! The one error of declared files, and how hostile text is shown in it.
+//! The one error of declared files.
 
-use crate::names::RelPath;
+use crate::{document::Fault, names::RelPath};
 
 /// Why a declared file cannot be used. Displays as exactly one line,
 /// ``pipeline.yml:4:1: unknown key `evalution`, did you mean `evaluation`?``.
@@ -17,76 +17,14 @@ pub struct ContractError {
     pub message: String,
 }
 
-/// A place in a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    /// Line, counted from 1.
-    pub line: usize,
-    /// Column in characters, counted from 1.
-    pub column: usize,
-}
-
-impl Position {
-    /// The first character of a document.
-    pub const START: Position = Position { line: 1, column: 1 };
-
-    /// What is wrong here; [`Fault::of`] adds the file.
-    pub fn fault(self, message: impl Into<String>) -> Fault {
-        Fault {
-            at: self,
-            message: message.into(),
-        }
-    }
-}
-
-/// A [`ContractError`] that does not know its file yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// Where.
-    pub at: Position,
-    /// What, in one line.
-    pub message: String,
-}
-
-impl Fault {
-    /// The fault as an error in `path`.
-    pub fn of(self, path: &RelPath) -> ContractError {
-        ContractError {
+impl ContractError {
+    /// What is wrong in the file `path`.
+    pub(super) fn of(fault: Fault, path: &RelPath) -> Self {
+        Self {
             path: path.clone(),
-            line: self.at.line,
-            column: self.at.column,
-            message: self.message,
+            line: fault.at.line,
+            column: fault.at.column,
+            message: fault.message,
         }
-    }
-}
-
-/// Longest excerpt of hostile text in a message, in characters.
-const SHOWN_MAX: usize = 80;
-
-/// Hostile text made fit for one line of a message: bounded, everything that is not printable escaped.
-pub(super) fn shown(text: &str) -> String {
-    let mut out = String::new();
-    for (index, c) in text.chars().enumerate() {
-        if index == SHOWN_MAX {
-            out.push('…');
-            break;
-        }
-        match c {
-            '\'' | '"' | '\\' => out.push(c),
-            _ => out.extend(c.escape_debug()),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hostile_text_stays_on_one_line_and_is_bounded() {
-        assert_eq!(shown("a\nb\u{1b}[31m\u{202e}"), "a\\nb\\u{1b}[31m\\u{202e}");
-        assert_eq!(shown("say \"it's\" \\d"), "say \"it's\" \\d");
-        assert_eq!(shown(&"x".repeat(1000)).chars().count(), SHOWN_MAX + 1);
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{MAX_DOCUMENT, error::shown, stage::StageName};
-use crate::names::RelPath;
+use super::{MAX_DOCUMENT, stage::StageName};
+use crate::{document::shown, names::RelPath};
 
 /// Metrics that passed every check.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,9 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `error` | [`ContractError`], and how hostile text is shown |
-//! | `yaml` | YAML text to a tree of located nodes |
-//! | `fields` | typed reading of one mapping; unknown keys and near misses |
+//! | `error` | [`ContractError`] |
 //! | `stage` | [`Stage`], [`StageName`] and the fields that all stages share |
 //! | `pipeline`, `sections` | [`Pipeline`]: `pipeline.yml` version 1, and its sections |
 //! | `bootstrap`, `expand` | [`Bootstrap`]: `bootstrap.yml` version 1, and variables in its values |
@@ -29,7 +27,6 @@ mod config;
 mod dotenv;
 mod error;
 mod expand;
-mod fields;
 mod metrics;
 mod outputs;
 mod pipeline;
@@ -40,7 +37,6 @@ mod rollout;
 mod sections;
 mod shape;
 mod stage;
-mod yaml;
 
 pub use actions::{Action, ActionKind, parse_actions};
 pub use bootstrap::Bootstrap;
@@ -56,5 +52,4 @@ pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPol
 pub use shape::schemas;
 pub use stage::{Stage, StageName};
 
-/// Longest document that any reader of this room takes, in bytes.
-pub const MAX_DOCUMENT: usize = 1 << 20;
+pub use crate::document::MAX_DOCUMENT;

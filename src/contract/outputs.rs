@@ -4,7 +4,8 @@
 use schemars::{Schema, json_schema};
 use serde_json::{Map, Value, json};
 
-use super::{MAX_DOCUMENT, error::shown, metrics::parse_json};
+use super::{MAX_DOCUMENT, metrics::parse_json};
+use crate::document::shown;
 
 /// What a value must be where it is present.
 #[derive(Clone, Copy)]

@@ -2,13 +2,13 @@
 
 use super::{
     ContractError,
-    error::{Fault, Position, shown},
-    fields::Fields,
     sections::{self, Auth, Deploy, Measurement, Security},
     stage::{Stage, StageName},
-    yaml,
 };
-use crate::names::RelPath;
+use crate::{
+    document::{self, Fault, Fields, Position, shown},
+    names::RelPath,
+};
 
 /// A parsed contract: what one verification runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +45,11 @@ impl Pipeline {
     /// path that leaves the repository, a pattern that does not compile.
     pub fn parse(path: &RelPath, text: &[u8]) -> Result<Pipeline, ContractError> {
         let mut warnings = Vec::new();
-        let mut pipeline = read(path, text, &mut warnings).map_err(|fault| fault.of(path))?;
-        pipeline.warnings = warnings.into_iter().map(|fault| fault.of(path)).collect();
+        let mut pipeline = read(path, text, &mut warnings).map_err(|fault| ContractError::of(fault, path))?;
+        pipeline.warnings = warnings
+            .into_iter()
+            .map(|fault| ContractError::of(fault, path))
+            .collect();
         Ok(pipeline)
     }
 
@@ -103,7 +106,7 @@ pub fn default_path() -> RelPath {
 }
 
 fn read(path: &RelPath, text: &[u8], warnings: &mut Vec<Fault>) -> Result<Pipeline, Fault> {
-    let mut root = Fields::root(yaml::parse(text)?)?;
+    let mut root = Fields::root(document::parse(text)?)?;
     read_version(&mut root)?;
     let mut pipeline = Pipeline::empty(path.clone());
     if let Some(fields) = root.section("security")? {
@@ -152,8 +155,8 @@ pub(super) fn read_version(root: &mut Fields) -> Result<(), Fault> {
         return Ok(());
     };
     match &node.value {
-        yaml::Value::Scalar { text, plain: true } if text == "1" => Ok(()),
-        yaml::Value::Scalar { text, .. } if !node.is_null() => Err(node
+        document::Value::Scalar { text, plain: true } if text == "1" => Ok(()),
+        document::Value::Scalar { text, .. } if !node.is_null() => Err(node
             .at
             .fault(format!("`version` must be the integer 1, found `{}`", shown(text)))),
         _ => Err(node

@@ -41,6 +41,7 @@ fn a_whole_contract_is_read() {
         pipeline.security,
         Security {
             max_cmd: Some(Duration::from_secs(60)),
+            places: [18, 41, 64].map(|column| Some(Position { line: 2, column })),
             ..Security::default()
         }
     );

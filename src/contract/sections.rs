@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{
-    error::{Fault, shown},
-    fields::Fields,
-    stage::{Stage, StageName, read_commands},
-};
+use super::stage::{Stage, StageName, read_commands};
 use crate::{
+    document::{Fault, Fields, Located, Position, shown},
     names::RelPath,
-    policy::{CommandPolicy, PatternError, SecurityMode, check_pattern},
+    policy::{CommandPolicy, PatternError, SecurityMode, SettingValue, check_pattern, shell::Judge},
 };
 
 /// Most patterns in one list; each may take a quarter of a megabyte once compiled.
@@ -103,21 +100,45 @@ pub struct Security {
     pub max_cmd: Option<Duration>,
     /// Longest time for one whole stage, retries included.
     pub max_total: Option<Duration>,
+    /// Where `mode`, `max_cmd_seconds` and `max_total_seconds` are said.
+    pub places: [Option<Position>; 3],
 }
 
 impl Security {
-    /// The rules that commands are checked by.
+    /// The mode that is asked for, where one is.
+    pub fn asked_mode(&self) -> Option<Located<SettingValue>> {
+        self.asked(0, Some(SettingValue::Mode(self.mode)))
+    }
+
+    /// The seconds of a command that are asked for, where some are.
+    pub fn asked_command(&self) -> Option<Located<SettingValue>> {
+        self.asked(1, self.max_cmd.map(|time| SettingValue::Number(time.as_secs())))
+    }
+
+    /// The seconds of a stage that are asked for, where some are.
+    pub fn asked_stage(&self) -> Option<Located<SettingValue>> {
+        self.asked(2, self.max_total.map(|time| SettingValue::Number(time.as_secs())))
+    }
+
+    fn asked(&self, place: usize, value: Option<SettingValue>) -> Option<Located<SettingValue>> {
+        let (value, at) = (value?, self.places[place]?);
+        Some(Located { value, at })
+    }
+
+    /// The rules that commands are checked by: the host's, and these.
     ///
     /// # Errors
     /// Never for a section that was read from a contract, whose patterns were compiled then.
-    pub fn policy(&self) -> Result<CommandPolicy, PatternError> {
-        CommandPolicy::new(self.mode, &self.allow, &self.deny)
+    pub fn policy(&self, judge: Judge) -> Result<CommandPolicy, PatternError> {
+        CommandPolicy::new(judge, self.mode, &self.allow, &self.deny)
     }
 }
 
 pub(super) fn security(mut fields: Fields) -> Result<Security, Fault> {
     let modes = [("safe", SecurityMode::Safe), ("system", SecurityMode::System)];
+    let places = ["mode", "max_cmd_seconds", "max_total_seconds"].map(|name| fields.place_of(name));
     let security = Security {
+        places,
         mode: fields.choice("mode", &modes)?.unwrap_or_default(),
         allow: patterns(&mut fields, "allowlist")?,
         deny: patterns(&mut fields, "denylist")?,
@@ -134,7 +155,7 @@ fn patterns(fields: &mut Fields, name: &'static str) -> Result<Vec<String>, Faul
     if let Some((_, at)) = listed.get(PATTERNS_MAX) {
         return Err(at.fault(format!("`{place}` has more than {PATTERNS_MAX} patterns")));
     }
-    let checked = |(index, (pattern, at)): (usize, (String, super::error::Position))| match check_pattern(&pattern) {
+    let checked = |(index, (pattern, at)): (usize, (String, Position))| match check_pattern(&pattern) {
         Ok(()) => Ok(pattern),
         Err(error) => Err(at.fault(format!(
             "`{place}[{index}]`: `{}` is no pattern: {}",

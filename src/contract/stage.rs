@@ -4,11 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    error::{Fault, Position, shown},
-    fields::Fields,
+use crate::{
+    document::{Fault, Fields, Position, shown},
+    names::RelPath,
 };
-use crate::names::RelPath;
 
 /// Longest command or `NAME=value` that the kernel passes to a program, in bytes
 /// (`MAX_ARG_STRLEN` is 131 072 with its NUL, execve(2)).

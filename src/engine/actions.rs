@@ -14,11 +14,12 @@ use crate::{
         command::{Command, CommandResult},
         environment::Environment,
         judge::Judge,
+        lint,
         workspace::Workspace,
     },
     fsm::Blame,
     guard,
-    policy::CommandPolicy,
+    policy::{CommandPolicy, shell},
     report::{Happening, escape},
     sandbox::{Found, Sandbox, SandboxError},
     tree::{TreeEdits, TreeError},
@@ -124,7 +125,7 @@ impl Stand<'_> {
 
     async fn each(&self, workspace: &Workspace, actions: &[Action], done: &mut Performed) -> Result<(), EngineError> {
         let judge = self.judge;
-        let policy = judge.pipeline.security.policy();
+        let policy = judge.pipeline.security.policy(shell::Judge::new(&judge.options.policy));
         let policy = policy.map_err(|why| EngineError::Contract(why.to_string()))?;
         let began = Instant::now();
         for (index, action) in actions.iter().enumerate() {
@@ -202,11 +203,12 @@ impl Stand<'_> {
     ) -> Result<CommandResult, EngineError> {
         let judge = self.judge;
         let strict = judge.options.unattended == Unattended::Strict;
-        let refused = policy.check(cmd).err();
-        if let Some(refusal) = refused.or_else(|| strict.then(|| policy.interactive(cmd)).flatten()) {
-            return CommandResult::refused(&refusal).keep(judge.run, prefix, cmd);
-        }
         let sandbox = agent(workspace)?;
+        let root = &sandbox.inside().workspace;
+        let undecided = match lint::check(policy, cmd, root, strict, sandbox).await {
+            Ok(undecided) => undecided,
+            Err(refusal) => return CommandResult::refused(&refusal).keep(judge.run, prefix, cmd),
+        };
         let inside = sandbox.inside();
         let mut env = Environment::new(inside);
         if let Some(bootstrap) = judge.bootstrap {
@@ -233,6 +235,7 @@ impl Stand<'_> {
             reach: Reach::Own,
             terminal: None,
             author: Blame::Agent,
+            undecided,
         };
         match command.run(sandbox, judge.run).await {
             // What the agent runs inside may take every process; that is its own doing.

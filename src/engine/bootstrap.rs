@@ -14,7 +14,7 @@ use crate::{
         workspace::{Walls, Workspace},
     },
     names::{RelPath, RunId},
-    policy::{Inside, Limits, Tier},
+    policy::{Inside, Limits, NetworkRules, Tier},
     record::{RunDir, Secret},
     sandbox::{self, Backend},
     tree::{Content, EntryKind},
@@ -143,9 +143,11 @@ impl Bootstrap {
         &self,
         workspace: &Workspace,
         pipeline: &contract::Pipeline,
-        unattended: Unattended,
+        options: &TargetOptions,
         places: &Places,
     ) -> Result<Content, EngineError> {
+        let unattended = options.unattended;
+        let network = Some(&options.network.rules).filter(|rules| rules.opens_door());
         let Walls {
             limits,
             min_tier,
@@ -169,6 +171,7 @@ impl Bootstrap {
                 &pipeline.security.allow,
                 &pipeline.security.deny,
             ),
+            network,
             strict: unattended == Unattended::Strict,
             limits,
             disk: (*disk_bytes, *disk_inodes),
@@ -243,6 +246,7 @@ struct Key<'a> {
     env: &'a [(String, String)],
     places: &'a Places,
     security: (String, &'a [String], &'a [String]),
+    network: Option<&'a NetworkRules>,
     strict: bool,
     limits: &'a Limits,
     disk: (u64, u64),

@@ -4,11 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::{contract::Security, engine::Caps};
 
-/// Longest command where nobody says otherwise.
-const COMMAND: Duration = Duration::from_secs(1800);
-/// Longest stage where nobody says otherwise.
-const STAGE: Duration = Duration::from_secs(7200);
-
 /// A wall cap and the name of the rule that gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WallCap {
@@ -56,21 +51,28 @@ pub(super) struct StageCaps {
 
 impl StageCaps {
     /// The caps of a stage that begins now and declares `timeout` for each command.
-    /// What the user gives takes the place of what the contract gives; the run ends
-    /// at `deadline` whatever either says.
+    /// What the user gives takes the place of what the contract gives; what neither gives,
+    /// or a contract may not raise, is the policy's. The run ends at `deadline` whatever
+    /// they say.
     pub fn new(timeout: Option<Duration>, security: &Security, caps: &Caps, deadline: Instant) -> Self {
-        let max_cmd = caps.max_cmd.or(security.max_cmd);
+        let policy = &caps.policy;
+        let bounded = |asked: Option<Duration>, most: Duration| match policy.contract_may_raise {
+            true => asked,
+            false => Some(asked.unwrap_or(most).min(most)),
+        };
+        let max_cmd = caps.max_cmd.or_else(|| bounded(security.max_cmd, policy.command));
+        let max_total = caps.max_total.or_else(|| bounded(security.max_total, policy.stage));
         let command = match (timeout, max_cmd) {
             (Some(wall), Some(max)) if max < wall => (max, "max_cmd_seconds"),
             (None, Some(max)) => (max, "max_cmd_seconds"),
-            (wall, _) => (wall.unwrap_or(COMMAND), "timeout_seconds"),
+            (wall, _) => (wall.unwrap_or(policy.command), "timeout_seconds"),
         };
         Self {
             command: WallCap {
                 wall: command.0,
                 rule: command.1,
             },
-            total: caps.max_total.or(security.max_total).unwrap_or(STAGE),
+            total: max_total.unwrap_or(policy.stage),
             began: Instant::now(),
             deadline,
         }
@@ -106,6 +108,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::StageTime;
+
+    const COMMAND: Duration = Duration::from_secs(1800);
+    const STAGE: Duration = Duration::from_secs(7200);
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -166,6 +172,51 @@ mod tests {
             ..none
         };
         assert_eq!(first(None, &security, &only_total).rule, "max_run_seconds");
+    }
+
+    #[test]
+    fn a_policy_that_lets_no_contract_raise_its_time_is_the_most_that_there_is() {
+        let security = |cmd, total| Security {
+            max_cmd: Some(seconds(cmd)),
+            max_total: Some(seconds(total)),
+            ..Security::default()
+        };
+        let firm = |contract_may_raise| Caps {
+            policy: StageTime {
+                command: seconds(60),
+                stage: seconds(100),
+                contract_may_raise,
+            },
+            ..Caps::default()
+        };
+        let deadline = Caps::default().deadline(Instant::now());
+        let caps = |timeout, security: &Security, caps: &Caps| StageCaps::new(timeout, security, caps, deadline);
+        let first = |caps: StageCaps| caps.next(caps.began);
+        let stated = caps(Some(seconds(500)), &Security::default(), &firm(false));
+        assert_eq!(first(stated), cap(seconds(60), "max_cmd_seconds"));
+        assert_eq!(stated.total, seconds(100));
+        let wider = caps(Some(seconds(500)), &security(400, 900), &firm(false));
+        assert_eq!((first(wider).wall, wider.total), (seconds(60), seconds(100)));
+        let narrower = caps(None, &security(40, 50), &firm(false));
+        assert_eq!((first(narrower).wall, narrower.total), (seconds(40), seconds(50)));
+        let raised = caps(Some(seconds(500)), &security(400, 900), &firm(true));
+        assert_eq!((first(raised).wall, raised.total), (seconds(400), seconds(900)));
+        let nobody = caps(None, &Security::default(), &firm(true));
+        assert_eq!(
+            (first(nobody), nobody.total),
+            (cap(seconds(60), "timeout_seconds"), seconds(100))
+        );
+        let user = Caps {
+            max_cmd: Some(seconds(90)),
+            max_total: Some(seconds(95)),
+            ..firm(false)
+        };
+        let user = caps(None, &Security::default(), &user);
+        assert_eq!(
+            (first(user).wall, user.total),
+            (seconds(90), seconds(95)),
+            "the user's flag is about this run"
+        );
     }
 
     proptest! {

@@ -6,9 +6,9 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    engine::{EngineError, caps::WallCap},
+    engine::{EngineError, caps::WallCap, evidence::Executed},
     fsm::Blame,
-    policy::Refusal,
+    policy::{Refusal, shell::Verdict},
     record::RunDir,
     report::escape,
     sandbox::{Denied, ExecOutcome, ExecSpec, Layer, OutputCaps, OutputSink, Sandbox},
@@ -46,6 +46,8 @@ pub(super) struct Command<'a> {
     pub terminal: Option<Arc<OwnedFd>>,
     /// Whose command it is: who is to blame when it fails by itself.
     pub author: Blame,
+    /// What policy says of it, where it could not decide.
+    pub undecided: Option<Verdict>,
 }
 
 /// What became of it, as `<prefix>_result.json`.
@@ -65,6 +67,9 @@ pub(super) struct CommandResult {
     /// from outside of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<Denied>,
+    /// What policy said of it, where its text did not tell what it would do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<Verdict>,
     /// Who failed, when it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blame: Option<Blame>,
@@ -75,6 +80,9 @@ pub(super) struct CommandResult {
     pub stderr_bytes: u64,
     pub stdout_truncated: bool,
     pub stderr_truncated: bool,
+    /// The rule that refused it.
+    #[serde(skip)]
+    pub rule: Option<String>,
     /// The last of both streams.
     #[serde(skip)]
     pub tails: [Vec<u8>; 2],
@@ -109,12 +117,15 @@ impl Command<'_> {
             stdout: sink("stdout"),
             stderr: sink("stderr"),
         };
-        let outcome = sandbox.exec(spec).await?.wait().await?;
-        let result = CommandResult::new(outcome, self.cap.rule, self.author);
+        let running = sandbox.exec(spec).await?;
+        sandbox.name_stage(running.stage(), &prefix);
+        let outcome = running.wait().await?;
+        let mut result = CommandResult::new(outcome, self.cap.rule, self.author);
+        result.undecided = self.undecided;
         for stream in ["stdout", "stderr"] {
             run.adopt(&format!("{prefix}_{stream}.txt"))?;
         }
-        run.keep_json(&format!("{prefix}_result.json"), &result)?;
+        result.record(run, &prefix, self.script)?;
         Ok(result)
     }
 }
@@ -156,6 +167,7 @@ impl CommandResult {
             cap,
             denied,
             blame,
+            undecided: None,
             usage: outcome.usage,
             leaked: outcome.leaked,
             leaked_total: outcome.leaked_total,
@@ -163,6 +175,7 @@ impl CommandResult {
             stderr_bytes: outcome.stderr.total_bytes,
             stdout_truncated: outcome.stdout.truncated,
             stderr_truncated: outcome.stderr.truncated,
+            rule: None,
             tails: [outcome.stdout.tail, outcome.stderr.tail],
         }
     }
@@ -181,10 +194,11 @@ impl CommandResult {
 
     /// A command that policy refuses.
     pub fn refused(refusal: &Refusal) -> Self {
-        let why = refusal.to_string();
+        let rule = refusal.to_string();
         Self {
-            denied: vec![Denied::by(Layer::Policy, escape(why.as_bytes(), 300))],
-            ..Self::never_run(REFUSED, Blame::Policy, &why)
+            rule: Some(rule.clone()),
+            denied: vec![Denied::by(Layer::Policy, escape(rule.as_bytes(), 300))],
+            ..Self::never_run(REFUSED, Blame::Policy, &rule)
         }
     }
 
@@ -204,8 +218,22 @@ impl CommandResult {
         for (stream, bytes) in ["stdout", "stderr"].iter().zip(&self.tails) {
             run.keep(&format!("{prefix}_{stream}.txt"), bytes)?;
         }
-        run.keep_json(&format!("{prefix}_result.json"), &self)?;
+        self.record(run, prefix, script)?;
         Ok(self)
+    }
+
+    fn record(&self, run: &RunDir, prefix: &str, script: &str) -> Result<(), EngineError> {
+        run.keep_json(&format!("{prefix}_result.json"), self)?;
+        let executed = Executed {
+            prefix,
+            script,
+            refused: self.rule.as_deref(),
+            rc: self.rc,
+            signal: self.signal,
+            cap: self.cap.as_deref(),
+            blame: self.blame,
+        };
+        executed.note(run)
     }
 
     /// Whether running it once more could end otherwise. Policy says the same again;

@@ -17,6 +17,7 @@ use crate::{
     },
     fsm::{Blame, Command, Event, Machine, PlanEdit, PlanView, Position, Prompts, Purpose, Step},
     names::RelPath,
+    policy::{Said, SettingValue},
     record::{Chronicle, RunDir},
     report::{Happening, Reporter, escape},
     sandbox::Backend,
@@ -44,6 +45,8 @@ pub(super) struct Parts<'a> {
     pub workspace: Workspace,
     /// When the run's wall budget is used up.
     pub deadline: Instant,
+    /// The policy's cap on turns.
+    pub turns: Option<Said<SettingValue>>,
 }
 
 /// What a run has come to so far.

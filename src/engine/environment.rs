@@ -3,7 +3,11 @@
 
 use indexmap::IndexMap;
 
-use crate::{names::RunId, policy::Inside, record::Secret};
+use crate::{
+    names::RunId,
+    policy::{Inside, Proxy},
+    record::Secret,
+};
 
 /// Variables under way to a command: what is set later wins.
 #[derive(Clone, Debug)]
@@ -28,7 +32,8 @@ impl Environment {
         ];
         let above = inside.above().map(|above| ("GIT_CEILING_DIRECTORIES", above));
         let all = fixed.into_iter().chain(above);
-        Self(all.map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+        let door = inside.proxy.iter().flat_map(Proxy::variables);
+        Self(all.map(|(k, v)| (k.to_owned(), v.to_owned())).chain(door).collect())
     }
 
     /// Sets what the user grants.

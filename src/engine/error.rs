@@ -3,10 +3,13 @@
 use crate::{
     agent::AgentError,
     broker::BrokerError,
+    engine::Widening,
     fsm::Blame,
     image::ImageError,
-    record::RecordError,
+    policy::PolicyError,
+    record::{RecordError, audit::AuditError},
     sandbox::{SandboxError, docker},
+    source::SourceError,
     tree::TreeError,
 };
 
@@ -19,6 +22,12 @@ pub enum EngineError {
     /// The contract is malformed (exit 2).
     #[error("{0}")]
     Contract(String),
+    /// A policy file cannot be used (exit 2).
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The user, or the contract, asked for more than the host allows (exit 10).
+    #[error("{}", lines(.0))]
+    NotAllowed(Vec<Widening>),
     /// A signal came before the run had begun (exit 128 and its number).
     #[error("stopped by signal {0}")]
     Interrupted(i32),
@@ -40,9 +49,16 @@ pub enum EngineError {
     /// The runner image (exit 7).
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The target could not be had (exit 11, or 2 where its name is none, 5 and 7 where
+    /// this host failed).
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A prompt template (a bug; exit 7).
     #[error(transparent)]
     Prompt(#[from] crate::fsm::PromptError),
+    /// Evidence that does not hold (exit 9), or cannot be read (exit 7).
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The host (exit 7).
     #[error("{what}: {source}")]
     Io {
@@ -53,14 +69,23 @@ pub enum EngineError {
     },
 }
 
+fn lines(found: &[Widening]) -> String {
+    found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 impl EngineError {
     /// Who failed.
     pub fn blame(&self) -> Blame {
         match self {
-            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Interrupted(_) => Blame::User,
+            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) | EngineError::Interrupted(_) => {
+                Blame::User
+            }
+            EngineError::NotAllowed(_) => Blame::Policy,
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => Blame::User,
+            EngineError::Source(why) if why.is_about_the_target() => Blame::User,
+            EngineError::Source(SourceError::Name { .. }) => Blame::User,
             EngineError::Broker(_) => Blame::Provider,
             EngineError::Agent(AgentError::NotFound(_)) => Blame::User,
             EngineError::Agent(AgentError::NotHealthy(_)) => Blame::Agent,
@@ -71,10 +96,15 @@ impl EngineError {
     /// The exit code (README, table of exit codes).
     pub fn exit_code(&self) -> u8 {
         match self {
-            EngineError::Usage(_) | EngineError::Contract(_) => 2,
+            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) => 2,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
-            EngineError::Sandbox(SandboxError::TierTooLow { .. }) => 5,
+            EngineError::NotAllowed(_) => 10,
+            EngineError::Audit(AuditError::Broken(_)) => 9,
+            EngineError::Source(SourceError::Name { .. }) => 2,
+            EngineError::Source(why) if why.is_about_the_target() => 11,
+            EngineError::Sandbox(SandboxError::TierTooLow { .. })
+            | EngineError::Source(SourceError::Sandbox(SandboxError::TierTooLow { .. })) => 5,
             EngineError::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
             // The target moved on under the user: theirs to decide.
             EngineError::Tree(TreeError::MovedOn(_)) => 1,

@@ -3,29 +3,38 @@
 //! | file | holds |
 //! |---|---|
 //! | `options`, `summary`, `error`, `stop` | what goes in, what comes out, and how it is stopped |
+//! | `permit` | what the host's policy says to all that, and to the contract |
 //! | `run`, `verify` | the two things that a user asks for |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
+//! | `branch` | a step of an earlier run, and the tree that it stands on |
 //! | `workspace`, `seat` | checkpoints, the sandboxes stacked on them, and the agent's place |
 //! | `judge` | one verification in a fresh sandbox |
 //! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
 //! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
+//! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
+//! | `evidence` | what the journal says so that a stranger can check it |
 //! | `facts` | what the prompts are told |
 //! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
 
 mod actions;
 mod bootstrap;
+mod branch;
 mod caps;
 mod command;
 mod drive;
 mod environment;
 mod error;
+mod evidence;
+mod explain;
 mod facts;
 mod judge;
+mod lint;
 mod options;
+mod permit;
 mod run;
 mod schemas;
 mod scratch;
@@ -41,15 +50,22 @@ mod workspace;
 
 use std::path::PathBuf;
 
+pub use branch::{StepOf, checkout};
 pub use error::EngineError;
-pub use options::{
-    BackendChoice, Caps, ModelChoice, OutsideAgent, RunOptions, TargetOptions, Trial, Unattended, WallOptions,
+pub use explain::{
+    Answer, CaseLine, CommandAnswer, Enforcement, PathQuestion, explain_command, explain_host, explain_path,
+    explain_syscall,
 };
+pub use options::{
+    Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Trial, Unattended,
+    WallOptions,
+};
+pub use permit::Widening;
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
 pub use scratch::{DeadScratch, collect_scratch};
 pub use stop::{Stop, Stopper};
-pub use summary::{ChangeLine, PlanSummary, SUMMARY_VERSION, Summary};
+pub use summary::{ChangeLine, PlanSummary, PolicyLine, SUMMARY_VERSION, Summary};
 pub use verify::verify;
 pub use walls::told;
 

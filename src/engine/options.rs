@@ -1,14 +1,17 @@
 //! What the user asked for, as plain values.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
-    agent::{BashMode, Server},
+    agent::Server,
     broker::Budget,
+    engine::StepOf,
     names::RelPath,
-    policy::Tier,
-    record::Secret,
+    policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, Tier},
+    record::{Secret, audit::Signer},
     sandbox::Layer,
+    source::{Endpoints, FetchOptions, Target},
+    tree::ExportCaps,
 };
 
 /// Caps on time from the user's side. Nothing that a repository, its contract or an
@@ -24,6 +27,29 @@ pub struct Caps {
     pub max_run: Option<Duration>,
     /// Longest time without a byte of output of one command; 1800 s where it is not given.
     pub max_silence: Option<Duration>,
+    /// What the host's policy says of commands and stages where the user does not.
+    pub policy: StageTime,
+}
+
+/// The time of commands and stages by the host's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageTime {
+    /// Longest command.
+    pub command: Duration,
+    /// Longest stage.
+    pub stage: Duration,
+    /// Whether a contract may ask for more: then these hold where it does not.
+    pub contract_may_raise: bool,
+}
+
+impl Default for StageTime {
+    fn default() -> Self {
+        Self {
+            command: Duration::from_secs(1800),
+            stage: Duration::from_secs(7200),
+            contract_may_raise: true,
+        }
+    }
 }
 
 /// Whether somebody is there (`--unattended`).
@@ -34,18 +60,6 @@ pub enum Unattended {
     Strict,
     /// Somebody may look in: `auth` with `interactive: true` gets the terminal.
     Guided,
-}
-
-/// What builds the walls (`--sandbox`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum BackendChoice {
-    /// Docker where an engine answers and has an image to start from, else the jail.
-    #[default]
-    Auto,
-    /// Namespaces, landlock and seccomp, without Docker.
-    Jail,
-    /// Containers of the Docker engine of this machine.
-    Docker,
 }
 
 /// Options about walls.
@@ -71,6 +85,24 @@ pub struct Trial {
     pub program: PathBuf,
     /// What is left off.
     pub without: Vec<Layer>,
+}
+
+/// What of the network the host's side allows.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkOptions {
+    /// The mode and the rules.
+    pub rules: NetworkRules,
+    /// A name server in place of those of this host.
+    pub resolver: Option<SocketAddr>,
+    /// The secrets that rules name, by their names.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+impl NetworkOptions {
+    /// How much programs inside may see.
+    pub fn mode(&self) -> NetworkMode {
+        self.rules.mode.unwrap_or_default()
+    }
 }
 
 /// Where model calls go.
@@ -119,8 +151,12 @@ impl fmt::Display for ModelChoice {
 /// Options that `run` and `verify` share.
 #[derive(Clone, Debug)]
 pub struct TargetOptions {
-    /// The repository: a local directory.
-    pub target: PathBuf,
+    /// What it is about.
+    pub target: Target,
+    /// How that is fetched.
+    pub fetch: FetchOptions,
+    /// Servers that short names mean, and their keys.
+    pub endpoints: Endpoints,
     /// Acceptance command; wins over the contract's tests.
     pub test_cmd: Option<String>,
     /// The contract's path in the tree.
@@ -131,12 +167,12 @@ pub struct TargetOptions {
     pub artifacts_dir: Option<PathBuf>,
     /// What the walls are to be.
     pub walls: WallOptions,
+    /// What of the network is allowed.
+    pub network: NetworkOptions,
     /// Runs of this host and user that go on side by side; 0 is any number.
     pub jobs: u32,
-    /// Memory of one sandbox, bytes.
-    pub memory_bytes: u64,
-    /// Processes of one sandbox.
-    pub processes: u64,
+    /// Resources of one sandbox.
+    pub limits: Limits,
     /// What a sandbox may write to its workspace, bytes.
     pub disk_bytes: u64,
     /// Caps on time.
@@ -145,6 +181,32 @@ pub struct TargetOptions {
     pub unattended: Unattended,
     /// Variables that stages get by the user's word; redacted by value in all that is written.
     pub grants: Vec<(String, Secret)>,
+    /// What this host allows, the user's flags included.
+    pub policy: Arc<Policy>,
+    /// The key that signs the receipt.
+    pub signer: Option<Arc<Signer>>,
+}
+
+impl TargetOptions {
+    /// What the stages of one verification may bring out.
+    pub(super) fn outputs_caps(&self) -> ExportCaps {
+        self.export(SettingName::Bytes, SettingName::Files)
+    }
+
+    fn export(&self, bytes: SettingName, files: SettingName) -> ExportCaps {
+        // The shipped default gives both.
+        ExportCaps {
+            bytes: self.policy.number(bytes).unwrap_or_default(),
+            files: self.policy.number(files).unwrap_or_default(),
+        }
+    }
+}
+
+impl RunOptions {
+    /// What the run may bring out of what it changed.
+    pub(super) fn changes_caps(&self) -> ExportCaps {
+        self.target.export(SettingName::ChangesBytes, SettingName::ChangesFiles)
+    }
 }
 
 /// Options of `run`.
@@ -186,4 +248,6 @@ pub struct RunOptions {
     pub turn_budget: Budget,
     /// Bring the changes to the target when the run ends as `DONE`.
     pub apply: bool,
+    /// The step of an earlier run to go on from.
+    pub from: Option<StepOf>,
 }

@@ -9,11 +9,13 @@ use crate::{
     broker::{DoorConfig, ModelDoor, Upstream},
     contract::Plan,
     engine::{
-        EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
+        EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary,
         bootstrap::Bootstrap,
         drive::{Drive, Parts},
+        evidence::{self, Evidence, Executable, Inputs},
         facts::Seed,
         judge::Judge,
+        permit,
         site::{self, Site},
         summary::{ChangeLine, PlanSummary},
         workspace::Workspace,
@@ -21,14 +23,13 @@ use crate::{
     fsm::{self, Blame, EndReason, Machine, Prompts},
     guard,
     names::RelPath,
+    policy::{NetworkMode, SettingName, SettingValue},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{Wall, WallState},
-    tree::{self, Change},
+    tree::{self, Change, ExportCaps},
 };
 
-/// Bytes of changed files that are copied out.
-const EXPORT_BYTES: u64 = 4 << 30;
 /// Largest plan that the summary looks into.
 const PLAN_BYTES: u64 = 1 << 20;
 
@@ -49,24 +50,55 @@ fn outside_warning(url: &str) -> String {
 /// # Errors
 /// When it cannot even begin; once it has begun, whatever happens is an
 /// [`Outcome`], and what was accepted until then is in its artifacts.
-pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
+pub async fn run(options: &RunOptions, reporter: &Reporter, stop: Stop) -> Result<Outcome, EngineError> {
+    let mut evidence = Evidence::new("run", &options.target);
+    let ended = perform(options, reporter, stop, &mut evidence).await;
+    evidence.close(ended)
+}
+
+async fn perform(
+    options: &RunOptions,
+    reporter: &Reporter,
+    mut stop: Stop,
+    evidence: &mut Evidence,
+) -> Result<Outcome, EngineError> {
     let began = Instant::now();
+    if options.apply && options.target.target.directory().is_none() {
+        return Err(EngineError::Usage(
+            "--apply brings the changes to the target, which has to be a directory of this host then; \
+             `opencode-fsm apply latest --to DIR` brings them to one"
+                .to_owned(),
+        ));
+    }
+    model_is_reached(options)?;
     let seeds = options
         .seeds
         .iter()
         .map(|path| Seed::read(path))
         .collect::<Result<Vec<_>, _>>()?;
+    permit::outside(&options.target.policy, options.outside.as_ref())?;
     let found = match &options.outside {
         Some(_) => None,
         None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
     };
+    evidence.inputs = Inputs::of(options, &seeds)?;
+    let from = options.from.as_ref().map(StepOf::find).transpose()?;
+    evidence.inputs.from = options
+        .from
+        .as_ref()
+        .zip(from.as_ref())
+        .map(|(of, found)| of.line(found));
+    // It is large: hashed while the target is copied.
+    let executable = found
+        .clone()
+        .map(|path| tokio::task::spawn_blocking(move || executable(&path)));
     let granted = options.target.grants.iter().map(|(_, value)| value);
     // Where the inside shares the host's network others could call the door as well.
     let door_key = Secret::new(uuid::Uuid::new_v4().simple().to_string());
     let password = options.outside.as_ref().and_then(|outside| outside.password.as_ref());
     let keys = options.api_key.iter().chain([&door_key]).chain(password);
     let secrets: Vec<_> = keys.chain(granted).cloned().collect();
-    let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
+    let site = Site::prepare(&options.target, &secrets, from.as_ref(), evidence, reporter, &mut stop).await?;
     let withheld = guard::withheld()
         .into_iter()
         .filter(|path| !options.allow_repo_config.contains(path))
@@ -83,6 +115,10 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         reporter.say(Happening::Warning { text });
         workspace.seat_outside(outside.server.clone());
     }
+    workspace.keep_steps()?;
+    if let (Some(from), Some(line)) = (&from, &evidence.inputs.from) {
+        workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
+    }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
     let bootstrap = Bootstrap::of(&workspace, &options.target)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
@@ -95,6 +131,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         path: found.display().to_string(),
         version: agent::version_of(found),
     });
+    evidence.receipt.opencode = opencode.as_ref().and_then(|opencode| opencode.version.clone());
     let mut chronicle = Chronicle::begin(&site.run, subject, opencode)?;
     let deadline = options.target.caps.deadline(began);
     let judge = Judge {
@@ -130,6 +167,12 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         );
         reporter.say(Happening::Warning { text });
     }
+    let executable = match executable {
+        // It was there a moment ago, or nothing would have begun.
+        Some(hashing) => Some(hashing.await.map_err(|why| EngineError::Usage(why.to_string()))??),
+        None => None,
+    };
+    evidence.lock(&site.run, &workspace, executable)?;
     let door = open_door(options, door_key.clone(), &site.run)?;
     let prompts = Prompts::new(
         options.plan.to_string(),
@@ -172,6 +215,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         chronicle,
         workspace,
         deadline,
+        turns: options.target.policy.setting(SettingName::Turns).cloned(),
     };
     let mut drive = Drive::new(parts, news);
     let driven = drive.drive(&mut stop).await;
@@ -223,9 +267,12 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         summary.metrics = last.metrics;
         summary.walls = last.walls;
     }
-    bring_out(&parts.workspace, &site.run, reporter, &mut summary)?;
+    let most = options.changes_caps();
+    bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
+    evidence.take(&parts.workspace);
     drop(parts);
     let counted = door.close()?;
+    site.close_egress(reporter).await?;
     summary.usage = Some(counted);
     if let Some(outside) = &options.outside {
         let url = outside.server.url();
@@ -246,10 +293,38 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     site.scratch.remove()?;
     if options.apply && done {
-        apply(site.run.path(), &site.target)?;
-        summary.applied = true;
+        // Who asked for it named a directory ([`RunOptions::apply`]).
+        if let Some(target) = site.target.directory() {
+            apply(site.run.path(), target)?;
+            summary.applied = true;
+        }
     }
     summary.conclude(&site.run, reporter)
+}
+
+/// OpenCode's executable, by its hash.
+fn executable(path: &Path) -> Result<Executable, EngineError> {
+    Ok(Executable {
+        version: agent::version_of(path),
+        sha256: evidence::digest_of(path)?,
+    })
+}
+
+/// Whether calls to the model may leave this host.
+fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
+    let said = options.target.policy.setting(SettingName::Network);
+    match (said, &options.model) {
+        (Some(said), ModelChoice::Endpoint { base_url, .. })
+            if said.value == SettingValue::Network(NetworkMode::None) =>
+        {
+            let at = &said.origin;
+            Err(EngineError::Usage(format!(
+                "the network is `none` ({at}), which lets nothing out, and the model is at {base_url}: allow its calls \
+                 with --network model, or play a cassette (--model cassette:FILE)"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
@@ -316,11 +391,12 @@ fn bring_out(
     workspace: &Workspace,
     run: &RunDir,
     reporter: &Reporter,
+    most: ExportCaps,
     summary: &mut Summary,
 ) -> Result<(), EngineError> {
     let (pristine, current) = (workspace.base(), workspace.current());
     let changes = workspace.changes();
-    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), EXPORT_BYTES)?;
+    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), most)?;
     summary.refused.extend(current.left_out().iter().cloned());
     let out: Vec<Change> = changes
         .into_iter()
@@ -367,5 +443,11 @@ pub fn target_of(run: &Path) -> Result<std::path::PathBuf, EngineError> {
     })?;
     let summary: Summary =
         serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
-    Ok(summary.target.into())
+    match summary.is_of_a_directory() {
+        true => Ok(summary.target.into()),
+        false => Err(EngineError::Usage(format!(
+            "the run was about {}, which is no directory of this host; name the tree to change with --to",
+            summary.target
+        ))),
+    }
 }

@@ -7,13 +7,19 @@ use crate::{
     engine::{
         Summary,
         command::CommandResult,
+        evidence::Lock,
         judge::{StageSummary, Verification},
         turn::{TakenBack, TurnRecord},
     },
-    record::{JournalLine, LogLine, State, Versions, schema_of},
+    policy::Origins,
+    record::{
+        LogLine, State, Versions,
+        audit::{Document, JournalLine},
+        schema_of,
+    },
     report::Happening,
     sandbox::WallReport,
-    tree::Change,
+    tree::{Change, Step},
 };
 
 /// The name, the file and the schema of every record of a run, and of each line that `--json` prints.
@@ -28,6 +34,9 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
             "a line of journal.jsonl",
             schema_of::<JournalLine<'_, serde_json::Value>>(),
         ),
+        ("receipt", "receipt.json", schema_of::<Document>()),
+        ("lock", "lock.json", schema_of::<Lock<'_>>()),
+        ("checkpoint", "checkpoints/NNNN.json", schema_of::<Step>()),
         ("verification", "iter_NNNN/summary.json", schema_of::<Verification>()),
         ("stage", "iter_NNNN/STAGE_summary.json", schema_of::<StageSummary>()),
         (
@@ -38,8 +47,10 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ("turn", "turns/NNNN-LABEL.json", schema_of::<TurnRecord<'_>>()),
         ("guard", "guard/NNNN-LABEL.json", schema_of::<TakenBack<'_>>()),
         ("changes", "changes.json", schema_of::<Vec<Change>>()),
+        ("policy_origins", "policy_origins.json", schema_of::<Origins>()),
         ("walls", "walls.json", schema_of::<WallReport>()),
         ("model", "a line of model.jsonl", broker::ledger_schema()),
+        ("egress", "a line of egress.jsonl", broker::egress_schema()),
         ("event", "a line of --json", schema_of::<Happening>()),
     ]
 }

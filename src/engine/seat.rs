@@ -22,7 +22,7 @@ enum Holder {
     /// Nothing of ours: the server runs outside.
     Nobody {
         server: Server,
-        inside: Inside,
+        inside: Box<Inside>,
     },
 }
 
@@ -46,7 +46,7 @@ impl Seat {
         Ok(Self {
             holder: Holder::Nobody {
                 server: server.clone(),
-                inside,
+                inside: Box::new(inside),
             },
             place: Place::Copy(dir),
             base,

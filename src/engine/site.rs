@@ -1,23 +1,19 @@
 //! What `run` and `verify` both need before anything happens: the run's directory,
 //! the copied target, its contract, the back end.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use serde_json::json;
 
 use crate::{
+    broker::{EgressConfig, EgressCount, EgressDoor},
     contract::{self, Pipeline},
     engine::{
-        EngineError, Stop, TargetOptions,
+        EngineError, NetworkOptions, PolicyLine, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
+        branch,
+        evidence::Evidence,
+        permit,
         scratch::{self, Scratch},
         slots::{self, Slot},
         walls,
@@ -25,15 +21,16 @@ use crate::{
     },
     guard::{self, WriteSets},
     names::{RelPath, RunId},
-    policy::{Limits, ReadOnlyMount},
+    policy::ReadOnlyMount,
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{self, Backend},
+    source::{self, Means, Obtained, Provenance, Target},
     tree::{Cache, CopyLimits, EntryKind, Pristine},
 };
 
 /// Bounds on the copied target.
-const COPY: CopyLimits = CopyLimits {
+pub(super) const COPY: CopyLimits = CopyLimits {
     max_files: 2_000_000,
     max_bytes: 64 << 30,
 };
@@ -45,18 +42,23 @@ const CONTRACT_BYTES: u64 = contract::MAX_DOCUMENT as u64;
 const DEFAULT_TESTS: &str = "pytest -q";
 /// Inodes that a sandbox may add to its workspace.
 const DISK_INODES: u64 = 1_000_000;
-/// Between two reports of the copy's progress.
-const COPY_REPORT: Duration = Duration::from_millis(200);
+/// The ledger of the door out.
+const EGRESS: &str = "egress.jsonl";
 
 /// What a run stands on.
 pub(super) struct Site {
-    pub run: RunDir,
-    /// The target, absolute.
-    pub target: PathBuf,
+    pub run: Arc<RunDir>,
+    /// What it is about, and where that was had from.
+    pub target: Target,
+    pub provenance: Provenance,
     pub pristine: Arc<Pristine>,
     pub cache: Cache,
     pub scratch: Scratch,
     pub backend: Backend,
+    /// What the host allows, in short.
+    pub policy: PolicyLine,
+    /// The door out, where the network is `allow`.
+    pub egress: Option<Arc<EgressDoor>>,
     /// Held as long as the run lives.
     _slot: Option<Slot>,
 }
@@ -67,10 +69,13 @@ impl Site {
     pub async fn prepare(
         options: &TargetOptions,
         secrets: &[Secret],
+        from: Option<&branch::Found>,
+        evidence: &mut Evidence,
         reporter: &Reporter,
         stop: &mut Stop,
     ) -> Result<Self, EngineError> {
-        let target = target(&options.target)?;
+        permit::target(options)?;
+        let target = options.target.clone();
         let id = RunId::fresh();
         let runs = match &options.artifacts_dir {
             Some(dir) => std::path::absolute(dir).map_err(|source| EngineError::Io {
@@ -79,51 +84,84 @@ impl Site {
             })?,
             None => record::default_runs_dir()?,
         };
-        let granted = options.grants.iter().map(|(_, value)| value.clone());
-        let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).collect();
-        let run = RunDir::create(&runs, &id, &secrets)?;
+        let network = &options.network;
+        let granted = options.grants.iter().chain(&network.secrets);
+        let granted = granted.map(|(_, value)| value.clone());
+        let keys = options.endpoints.secrets().into_iter().chain(target.secrets());
+        let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).chain(keys).collect();
+        let run = Arc::new(RunDir::create(&runs, &id, &secrets)?);
         reporter.say(Happening::RunStarted {
             run: id.to_string(),
-            target: target.display().to_string(),
+            target: target.to_string(),
             artifacts: run.path().display().to_string(),
         });
-        run.journal(
-            "run",
-            &json!({"id": id, "target": target, "version": env!("CARGO_PKG_VERSION")}),
-        )?;
+        evidence.begin(&run, &target.to_string())?;
+        permit::keep(&options.policy, &run)?;
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
         let slot = slots::take(&cache.join("slots"), options.jobs, reporter, stop).await?;
         let scratch = Scratch::make(&cache.join("scratch"), &id)?;
-        let (cache, pristine) = tokio::select! {
-            copied = copy(cache.join("targets"), target.clone(), reporter.clone()) => copied?,
+        let backend = walls::choose(&options.walls, &scratch.path().join("trial"), &run, reporter).await?;
+        evidence.walls(&backend);
+        let Obtained { pristine, provenance } = tokio::select! {
+            obtained = obtain(options, from, (&cache, scratch.path(), &backend), &run, reporter) => obtained?,
             signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
         };
         run.journal(
             "copied",
             &json!({"digest": pristine.digest, "entries": pristine.manifest.len(), "skipped": pristine.skipped}),
         )?;
+        evidence.receipt.target = Some(pristine.digest.to_string());
         for (path, why) in &pristine.skipped {
             reporter.say(Happening::Warning {
                 text: format!("not copied: {path}: {why}"),
             });
         }
-        let backend = walls::choose(&options.walls, &scratch.path().join("trial"), &run, reporter).await?;
+        let egress = match network.rules.opens_door() {
+            true => Some(Arc::new(open_egress(network, secrets, &run)?)),
+            false => None,
+        };
         Ok(Self {
             run,
             target,
+            provenance,
             pristine: Arc::new(pristine),
-            cache,
+            cache: Cache::open(&cache.join("targets"), sandbox::owner().map(|id| (id, id)))?,
             scratch,
             backend,
+            policy: PolicyLine::of(&options.policy),
+            egress,
             _slot: slot,
         })
+    }
+
+    /// Ends the record of the door out, when every sandbox is gone.
+    pub async fn close_egress(&self, reporter: &Reporter) -> Result<(), EngineError> {
+        let Some(egress) = &self.egress else { return Ok(()) };
+        let count = egress.finish().await?;
+        self.run.journal("egress", &count)?;
+        let EgressCount {
+            allowed,
+            refused,
+            failed,
+            dropped,
+        } = count;
+        let more = match dropped {
+            0 => String::new(),
+            more => format!("; {more} of them without a line: the ledger was full"),
+        };
+        reporter.say(Happening::Note {
+            text: format!(
+                "  network   {allowed} connections allowed, {refused} refused, {failed} failed ({EGRESS}{more})"
+            ),
+        });
+        Ok(())
     }
 
     /// What the record says the run is about; the model is the caller's to add.
     pub fn subject(&self, options: &TargetOptions, plan: &RelPath, pipeline: &Pipeline) -> Subject {
         Subject {
-            repo: self.target.display().to_string(),
+            repo: self.target.to_string(),
             plan_path: plan.to_string(),
             pipeline_path: options.pipeline.to_string(),
             model: String::new(),
@@ -143,24 +181,22 @@ impl Site {
         let sets = WriteSets {
             plan: plan.clone(),
             contract,
+            protected: options.policy.protected().to_vec(),
             withheld,
             made: BTreeSet::new(),
         };
         let walls = Walls {
-            limits: Limits {
-                memory_bytes: options.memory_bytes,
-                processes: options.processes,
-                ..Limits::default()
-            },
+            network: options.network.mode(),
+            egress: self.egress.clone(),
+            limits: options.limits.clone(),
             min_tier: options.walls.min_tier,
             lease: options.caps.lease(),
             disk_bytes: options.disk_bytes,
             disk_inodes: DISK_INODES,
             agent_mounts,
         };
-        let id = self.run.id().to_string();
         Workspace::new(
-            id,
+            self.run.clone(),
             self.pristine.clone(),
             sets,
             self.scratch.path().to_path_buf(),
@@ -169,47 +205,54 @@ impl Site {
     }
 }
 
-/// The target as an absolute directory.
-fn target(given: &Path) -> Result<PathBuf, EngineError> {
-    let shown = given.display();
-    let path = std::fs::canonicalize(given).map_err(|source| {
-        EngineError::Usage(format!(
-            "target {shown}: {source}; this version takes a local directory"
-        ))
-    })?;
-    match path.is_dir() {
-        true => Ok(path),
-        false => Err(EngineError::Usage(format!(
-            "target {shown} is no directory; this version takes a local directory"
-        ))),
-    }
+/// Gets the target into the cache; what it was is in the journal.
+async fn obtain(
+    options: &TargetOptions,
+    from: Option<&branch::Found>,
+    (cache, scratch, backend): (&Path, &Path, &Backend),
+    run: &RunDir,
+    reporter: &Reporter,
+) -> Result<Obtained, EngineError> {
+    let owner = sandbox::owner().map(|id| (id, id));
+    let trees = Cache::open(&cache.join("targets"), owner)?;
+    let means = Means {
+        options: &options.fetch,
+        endpoints: &options.endpoints,
+        cache: &trees,
+        shelf: &cache.join("fetched"),
+        scratch,
+        backend,
+        label: run.id().as_str(),
+        walls: (options.limits.clone(), options.walls.min_tier),
+        copy: &COPY,
+        reporter,
+    };
+    let obtained = match from.map(|from| from.held(&trees)).transpose()?.flatten() {
+        Some(held) => held,
+        None => source::obtain(&options.target, &means).await?,
+    };
+    from.map_or(Ok(()), |from| from.stands_on(&obtained.pristine))?;
+    tokio::task::spawn_blocking(move || trees.prune(CACHE_BYTES))
+        .await
+        .map_err(|why| EngineError::Usage(format!("the cache was not looked through: {why}")))??;
+    run.journal("obtained", &obtained.provenance)?;
+    Ok(obtained)
 }
 
-async fn copy(cache: PathBuf, target: PathBuf, reporter: Reporter) -> Result<(Cache, Pristine), EngineError> {
-    let copied = tokio::task::spawn_blocking(move || {
-        let owner = sandbox::owner().map(|id| (id, id));
-        let cache = Cache::open(&cache, owner)?;
-        let began = Instant::now();
-        let last = AtomicU64::new(0);
-        let progress = |files: u64, bytes: u64| {
-            let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let before = last.load(Ordering::Relaxed);
-            let due = now.saturating_sub(before) >= u64::try_from(COPY_REPORT.as_millis()).unwrap_or(u64::MAX);
-            if due
-                && last
-                    .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok()
-            {
-                reporter.say(Happening::Copying { files, bytes });
-            }
-        };
-        let pristine = cache.pristine(&target, &COPY, &progress)?;
-        cache.prune(CACHE_BYTES)?;
-        Ok::<_, EngineError>((cache, pristine))
-    });
-    copied
-        .await
-        .map_err(|why| EngineError::Usage(format!("the copy was abandoned: {why}")))?
+/// Opens the door out and says by which rules.
+fn open_egress(network: &NetworkOptions, hidden: Vec<Secret>, run: &RunDir) -> Result<EgressDoor, EngineError> {
+    run.journal(
+        "network",
+        &json!({"rules": network.rules, "resolver": network.resolver}),
+    )?;
+    Ok(EgressDoor::open(EgressConfig {
+        rules: network.rules.clone(),
+        secrets: network.secrets.iter().cloned().collect(),
+        hidden,
+        resolver: network.resolver,
+        certificates: Vec::new(),
+        ledger: run.path().join(EGRESS),
+    })?)
 }
 
 /// The contract of the tree as it was copied, with the user's acceptance command in it;
@@ -223,7 +266,10 @@ pub(super) fn contract_of(
         Some(bytes) => {
             run.write("pipeline.yml", &bytes)?;
             match Pipeline::parse(&options.pipeline, &bytes) {
-                Ok(pipeline) => pipeline,
+                Ok(pipeline) => {
+                    permit::contract(options, &pipeline)?;
+                    pipeline
+                }
                 Err(why) => {
                     let why = why.to_string();
                     run.write("pipeline_parse_error.txt", format!("{why}\n").as_bytes())?;

@@ -8,9 +8,11 @@ use crate::{
     engine::{EngineError, Outcome, site::Site},
     fsm::Blame,
     names::RelPath,
+    policy::Policy,
     record::RunDir,
     report::{Happening, Reporter},
     sandbox::WallReport,
+    source::{Kind, Provenance},
     tree::Change,
 };
 
@@ -24,8 +26,11 @@ pub struct Summary {
     pub version: u32,
     /// The run.
     pub run_id: String,
-    /// The target, absolute.
+    /// The target: an absolute path, or where it lies, without credentials.
     pub target: String,
+    /// Where its tree comes from.
+    #[serde(default)]
+    pub source: Option<Provenance>,
     /// `DONE`, `MAX_ITERS`, …; `VERIFIED` or `VERIFICATION_FAILED`; `ERROR` (see docs/overview.md).
     pub exit_reason: String,
     /// One line about it.
@@ -59,6 +64,9 @@ pub struct Summary {
     pub usage: Option<Usage>,
     /// The walls that stood.
     pub walls: Option<WallReport>,
+    /// What the host allowed: the digest of `policy.json`, and the files that it is made of.
+    #[serde(default)]
+    pub policy: Option<PolicyLine>,
     /// The changes were brought to the target (`--apply`).
     pub applied: bool,
     /// Digest of the target as copied.
@@ -75,7 +83,8 @@ impl Summary {
         Self {
             version: SUMMARY_VERSION,
             run_id: site.run.id().to_string(),
-            target: site.target.display().to_string(),
+            target: site.target.to_string(),
+            source: Some(site.provenance.clone()),
             exit_reason: String::new(),
             detail: String::new(),
             exit_code: 7,
@@ -92,11 +101,18 @@ impl Summary {
             outside_agent: None,
             usage: None,
             walls: None,
+            policy: Some(site.policy.clone()),
             applied: false,
             target_digest: site.pristine.digest.to_string(),
             own_ms: None,
             wall_ms: 0,
         }
+    }
+
+    /// Whether its target is a directory of this host.
+    pub(super) fn is_of_a_directory(&self) -> bool {
+        // Before there were others nothing was said of it.
+        self.source.as_ref().is_none_or(|source| source.kind == Kind::Directory)
     }
 
     /// Writes `summary.json` and tells how it ended.
@@ -113,6 +129,25 @@ impl Summary {
             summary: self,
             artifacts,
         })
+    }
+}
+
+/// The policy of a run, in short.
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PolicyLine {
+    /// `sha256:` and the digest of the run's `policy.json`.
+    pub digest: String,
+    /// The files, the lowest first.
+    pub layers: Vec<String>,
+}
+
+impl PolicyLine {
+    /// Of what holds.
+    pub(super) fn of(policy: &Policy) -> Self {
+        Self {
+            digest: policy.digest(),
+            layers: policy.layers().iter().map(|(_, file)| file.to_string()).collect(),
+        }
     }
 }
 

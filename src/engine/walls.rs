@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::{
-    engine::{BackendChoice, EngineError, WallOptions},
+    engine::{EngineError, WallOptions},
     image::{self, Progress, Told, Variant},
+    policy::BackendChoice,
     record::RunDir,
     report::{Happening, Reporter},
     sandbox::{
@@ -37,9 +38,9 @@ pub(super) async fn choose(
             Err(why) => (kernel.await?, why),
         },
     };
-    let (name, about) = match &backend {
-        Backend::Jail(_) => ("jail", json!({})),
-        Backend::Bare(bare) => ("jail without namespaces", json!({"refusal": bare.refusal()})),
+    let about = match &backend {
+        Backend::Jail(_) => json!({}),
+        Backend::Bare(bare) => json!({"refusal": bare.refusal()}),
         Backend::Docker(docker) => {
             let engine = docker.engine().clone();
             let about = json!({"engine": engine.about, "image": docker.image_id()});
@@ -48,9 +49,10 @@ pub(super) async fn choose(
                     tracing::debug!("{why}");
                 }
             });
-            ("docker", about)
+            about
         }
     };
+    let name = backend.name();
     run.journal("sandbox", &json!({"backend": name, "why": why, "about": about}))?;
     reporter.say(Happening::Note {
         text: format!("  sandbox   {name} ({why})"),

@@ -18,12 +18,13 @@ use super::{
 use crate::{
     probe::Answer,
     sandbox::SandboxError,
-    tree::{tar_reader, tar_reader::TarLimits},
+    tree::{ArchiveLimits, tar_reader},
 };
 
-const BOUNDS: TarLimits = TarLimits {
+const BOUNDS: ArchiveLimits = ArchiveLimits {
     max_entries: 100,
     max_bytes: 1 << 20,
+    case_matters: false,
 };
 
 pub(super) fn attempts() -> Vec<Attempt> {

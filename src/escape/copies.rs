@@ -18,7 +18,12 @@ use crate::{
     names::RelPath,
     probe::{Answer, Layer, Marks},
     sandbox::{Found, SandboxError},
-    tree::{self, Checkpoint},
+    tree::{self, Checkpoint, ExportCaps},
+};
+
+const CAPS: ExportCaps = ExportCaps {
+    bytes: 64 << 20,
+    files: 10_000,
 };
 
 pub(super) fn attempts() -> Vec<Attempt> {
@@ -214,7 +219,7 @@ async fn exported_inside(field: &Field) -> Result<Answer, SandboxError> {
     let found = found.map_err(failed)?;
     let changes = found.changes_since(&field.pristine, &field.start);
     let out = field.fresh("export");
-    let left = tree::export(&field.pristine, &found, &changes, &out, 64 << 20).map_err(failed)?;
+    let left = tree::export(&field.pristine, &found, &changes, &out, CAPS).map_err(failed)?;
     let token = field.marks(Place::Usual, 0).token;
     let there = ["trap-link", "trap-dir/file"].map(|name| fs::read_to_string(out.join(name)).unwrap_or_default());
     let listed = left.iter().any(|(path, _)| path.as_bytes() == b"trap-link");
@@ -286,7 +291,7 @@ async fn git_inside(field: &Field) -> Result<Answer, SandboxError> {
         .iter()
         .any(|change| change.path.as_bytes() == b"changed-for-git.txt");
     tree::patch(&field.pristine, &field.start, &found, &changes).map_err(failed)?;
-    tree::export(&field.pristine, &found, &changes, &field.fresh("export"), 64 << 20).map_err(failed)?;
+    tree::export(&field.pristine, &found, &changes, &field.fresh("export"), CAPS).map_err(failed)?;
     Ok(match (marker.exists(), seen) {
         (true, _) => Answer::Done("a program of the repository's ran".to_owned()),
         (false, true) => refused(),

@@ -16,7 +16,7 @@ use super::{
     bait::{Bait, State, probe},
 };
 use crate::{
-    policy::{LEASE, Limits, ReadOnlyMount, Role as SandboxRole, SandboxPlan, Tier, WorkspacePlan},
+    policy::{LEASE, Limits, NetworkMode, ReadOnlyMount, Role as SandboxRole, SandboxPlan, Tier, WorkspacePlan},
     probe::{Answer, Ground, Layer, Marks, Role},
     sandbox::{Attribution, Backend, ExecOutcome, ExecSpec, OutputCaps, Running, Sandbox, SandboxError, owner},
     tree::{Cache, Checkpoint, CopyLimits, Pristine},
@@ -112,6 +112,7 @@ impl Field {
                 Tier::Namespaces
             },
             lease: LEASE,
+            network: NetworkMode::None,
         };
         let usual = Limits {
             memory_bytes: 1 << 30,

@@ -145,6 +145,7 @@ async fn work(field: &Field, work: Work) -> Result<Answer, SandboxError> {
         contract: guard::contract_paths(&field.pristine.manifest, &pipeline, &bootstrap),
         withheld,
         made: Default::default(),
+        protected: Vec::new(),
     };
     let (seen, worked) = (path(work.seen)?, path(work.path)?);
     let judged = guard::judge(Phase::FixOrReplan, &sets, changes);

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     probe::{Answer, Layer},
     sandbox::{OutputSink, SandboxError},
-    tree::{TreeError, tar_reader, tar_reader::TarLimits},
+    tree::{ArchiveLimits, TreeError, tar_reader},
 };
 
 /// Bytes of a flood, and of it what is kept.
@@ -103,9 +103,10 @@ fn bomb() -> Vec<u8> {
 fn unpacked(field: &Field, max_bytes: u64) -> Result<(u64, Result<(), TreeError>), SandboxError> {
     let dir = field.fresh("unpacked");
     fs::create_dir(&dir).map_err(io)?;
-    let limits = TarLimits {
+    let limits = ArchiveLimits {
         max_entries: 10,
         max_bytes,
+        case_matters: false,
     };
     let done = tar_reader::unpack(bomb().as_slice(), &limits, &dir).map(|_| ());
     let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());

@@ -10,4 +10,6 @@ mod paths;
 mod verdict;
 
 pub use paths::{WriteSets, actions_path, contract_paths, withheld};
-pub use verdict::{Judged, Phase, Ruling, judge, revert_paths};
+pub use verdict::{Judged, Ruling, judge, revert_paths, source, source_of};
+
+pub use crate::policy::Phase;

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::{names::RelPath, tree::Manifest};
+use crate::{
+    names::RelPath,
+    policy::{Protection, Said},
+    tree::Manifest,
+};
 
 /// Where OpenCode loads code, configuration, agents, commands or skills from in the
 /// directory of a session. All at the top: it looks for them from the session's
@@ -21,6 +25,8 @@ pub struct WriteSets {
     pub plan: RelPath,
     /// Contract paths (see [`contract_paths`]); they need not exist.
     pub contract: Vec<RelPath>,
+    /// Paths that the host's policy protects besides.
+    pub protected: Vec<Said<Protection>>,
     /// Paths hidden from the agent (see [`withheld`]); nothing may appear there.
     pub withheld: Vec<RelPath>,
     /// What bootstrap made, contents included: nobody's work, and not in the result.

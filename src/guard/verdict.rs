@@ -1,24 +1,15 @@
 //! The ruling on each change.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::paths::{WriteSets, is_actions};
 use crate::{
     names::RelPath,
+    policy::{Phase, Protection, Said},
     tree::{Change, Entry, EntryKind},
 };
-
-/// What the agent is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// Only the plan may change.
-    PlanUpdate,
-    /// Anything but the plan and the protected paths may change.
-    ExecuteStep,
-    /// Anything but the protected paths may change (the plan may).
-    FixOrReplan,
-}
 
 /// What becomes of one change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -51,11 +42,10 @@ pub fn judge(phase: Phase, sets: &WriteSets, changes: Vec<Change>) -> Vec<Judged
         .into_iter()
         .map(|change| {
             let (ruling, because) = rule(phase, sets, &change);
-            let because = because.to_string();
             Judged {
                 change,
                 ruling,
-                because,
+                because: because.into_owned(),
             }
         })
         .collect()
@@ -76,7 +66,43 @@ pub fn revert_paths(judged: &[Judged]) -> Vec<RelPath> {
     tops
 }
 
-fn rule(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static str) {
+fn rule(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, Cow<'static, str>) {
+    let (ruling, because) = fixed(phase, sets, change);
+    // What is taken back anyway keeps its own reason; nothing that a policy protects is noise.
+    if ruling == Ruling::Allowed
+        && let Some(said) = protection(phase, sets, change)
+    {
+        return (Ruling::Violation, Cow::Owned(told(said)));
+    }
+    (ruling, Cow::Borrowed(because))
+}
+
+/// The rule of the policy that is against a change: the path is protected, or a directory on
+/// the way to one would be one no longer.
+fn protection<'s>(phase: Phase, sets: &'s WriteSets, change: &Change) -> Option<&'s Said<Protection>> {
+    let path = &change.path;
+    let stays_directory = change.after.as_ref().is_some_and(Entry::is_dir);
+    let above = |rule: &Protection| {
+        let literal = rule.path.literal().filter(|_| rule.phases.contains(&phase));
+        literal.is_some_and(|literal| literal.starts_with(path))
+    };
+    let against = |said: &&Said<Protection>| said.value.covers(phase, path) || (!stays_directory && above(&said.value));
+    sets.protected.iter().find(against)
+}
+
+/// A rule of the policy in words.
+fn told(said: &Said<Protection>) -> String {
+    let why = said.because.as_deref().map(|why| format!(": {why}"));
+    format!(
+        "the host's policy protects `{}` ({}){}",
+        said.value.path,
+        said.origin,
+        why.unwrap_or_default()
+    )
+}
+
+/// The rules that no policy takes away.
+fn fixed(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static str) {
     use Ruling::{Allowed, Dropped, Restored, Violation};
     let path = &change.path;
     let after = change.after.as_ref();
@@ -148,6 +174,19 @@ fn git_rule(path: &RelPath) -> &'static str {
     "git's own files are put back: the runner keeps the history"
 }
 
+/// This file, where it lies in this program's sources.
+pub fn source() -> String {
+    "src/guard/verdict.rs".to_owned()
+}
+
+/// Where a rule of this room is, by its words: `FILE:LINE`; `None` for one of a policy.
+pub fn source_of(because: &str) -> Option<String> {
+    let line = include_str!("verdict.rs")
+        .lines()
+        .position(|line| line.contains(because))?;
+    Some(format!("{}:{}", source(), line + 1))
+}
+
 fn is_file(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::File { .. })
 }
@@ -161,205 +200,5 @@ fn above_any(path: &RelPath, contract: &[RelPath], withheld: &[RelPath]) -> bool
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{
-        super::{contract_paths, withheld},
-        *,
-    };
-    use crate::tree::ChangeKind;
-
-    fn path(text: &str) -> RelPath {
-        RelPath::new(text).unwrap()
-    }
-
-    fn sets() -> WriteSets {
-        WriteSets {
-            plan: path("docs/PLAN.md"),
-            contract: vec![path(".aider_fsm/bootstrap.yml"), path("ci/pipeline.yml")],
-            withheld: withheld(),
-            made: [path(".venv"), path("src/version.py")].into(),
-        }
-    }
-
-    fn file() -> Option<Entry> {
-        Some(Entry::file(b"x", 0o644))
-    }
-
-    fn link() -> Option<Entry> {
-        let kind = EntryKind::Symlink { target: b"x".to_vec() };
-        Some(Entry { kind, mode: 0 })
-    }
-
-    fn special() -> Option<Entry> {
-        let kind = EntryKind::Special;
-        Some(Entry { kind, mode: 0 })
-    }
-
-    fn change(at: &str, before: Option<Entry>, after: Option<Entry>) -> Change {
-        let kind = match (&before, &after) {
-            (None, _) => ChangeKind::Added,
-            (_, None) => ChangeKind::Deleted,
-            _ => ChangeKind::Modified,
-        };
-        let path = path(at);
-        Change {
-            path,
-            kind,
-            before,
-            after,
-        }
-    }
-
-    fn ruling(phase: Phase, change: Change) -> Ruling {
-        judge(phase, &sets(), vec![change])[0].ruling
-    }
-
-    #[test]
-    fn each_phase_has_its_write_set() {
-        use {Phase::*, Ruling::*};
-        let dir = || Some(Entry::dir(0o755));
-        let setuid = || Some(Entry::file(b"x", 0o4755));
-        let cases = [
-            // (change, plan update, execute step, fix or replan)
-            (change("src/a.rs", None, file()), Violation, Allowed, Allowed),
-            (change("src", dir(), None), Violation, Allowed, Allowed),
-            (change("docs/PLAN.md", None, file()), Allowed, Violation, Allowed),
-            (change("docs/PLAN.md", file(), None), Violation, Violation, Violation),
-            (change("docs/PLAN.md", file(), link()), Violation, Violation, Violation),
-            (change("docs/PLAN.md", file(), dir()), Violation, Violation, Violation),
-            (change("docs/PLAN.md/x", None, file()), Violation, Violation, Violation),
-            (
-                change("docs/PLAN.md", file(), special()),
-                Violation,
-                Violation,
-                Violation,
-            ),
-            (
-                change("docs/PLAN.md", file(), setuid()),
-                Violation,
-                Violation,
-                Violation,
-            ),
-            (change("docs", None, dir()), Allowed, Allowed, Allowed),
-            (change("docs", dir(), None), Violation, Violation, Violation),
-            (change("docs", dir(), link()), Violation, Violation, Violation),
-            (change("ci/pipeline.yml", file(), None), Violation, Violation, Violation),
-            (change("ci/pipeline.yml", None, file()), Violation, Violation, Violation),
-            (change("ci", dir(), link()), Violation, Violation, Violation),
-            (change("ci", dir(), None), Violation, Violation, Violation),
-            (change(".aider_fsm", None, dir()), Violation, Allowed, Allowed),
-            (change(".aider_fsm", None, link()), Violation, Violation, Violation),
-            (
-                change(".aider_fsm/bootstrap.yml", None, file()),
-                Violation,
-                Violation,
-                Violation,
-            ),
-            (
-                change(".aider_fsm/actions.yml", None, file()),
-                Violation,
-                Violation,
-                Allowed,
-            ),
-            (
-                change(".aider_fsm/actions.yml", None, link()),
-                Violation,
-                Violation,
-                Violation,
-            ),
-            (
-                change(".aider_fsm/actions.yml", file(), None),
-                Violation,
-                Violation,
-                Allowed,
-            ),
-            (
-                change(".opencode/plugin/x.js", None, file()),
-                Violation,
-                Violation,
-                Violation,
-            ),
-            (change("opencode.jsonc", None, file()), Violation, Violation, Violation),
-            (change("src/opencode.json", None, file()), Violation, Allowed, Allowed),
-            (change("src/pipe", None, special()), Violation, Violation, Violation),
-            (change("src/su", None, setuid()), Violation, Violation, Violation),
-            (change("src/l", None, link()), Violation, Allowed, Allowed),
-            (change(".git/config", file(), file()), Dropped, Dropped, Dropped),
-            (change(".git", dir(), link()), Dropped, Dropped, Dropped),
-            (
-                change("sub/.git/hooks/pre-commit", None, file()),
-                Dropped,
-                Dropped,
-                Dropped,
-            ),
-            (change(".gitignore", None, file()), Violation, Allowed, Allowed),
-            (change(".venv/lib/x.pyc", None, file()), Restored, Restored, Restored),
-            (change(".venv/.git/config", None, file()), Restored, Restored, Restored),
-            (change(".venv", dir(), link()), Restored, Restored, Restored),
-            (change("src/version.py", file(), None), Restored, Restored, Restored),
-            (change(".venv2/x", None, file()), Violation, Allowed, Allowed),
-        ];
-        for (change, plan, execute, fix) in cases {
-            let at = change.path.clone();
-            assert_eq!(ruling(PlanUpdate, change.clone()), plan, "plan update: {at}");
-            assert_eq!(ruling(ExecuteStep, change.clone()), execute, "execute step: {at}");
-            assert_eq!(ruling(FixOrReplan, change), fix, "fix or replan: {at}");
-        }
-    }
-
-    #[test]
-    fn noise_of_git_is_called_noise() {
-        let because = |at| {
-            judge(Phase::ExecuteStep, &sets(), vec![change(at, file(), file())])[0]
-                .because
-                .clone()
-        };
-        assert!(because(".git/index").starts_with("noise"));
-        assert!(because(".git/index.lock").starts_with("noise"));
-        assert!(because(".git/opencode").starts_with("noise"));
-        assert!(!because(".git/config").starts_with("noise"));
-    }
-
-    #[test]
-    fn contract_is_what_was_there_and_what_would_become_one() {
-        let mut manifest = crate::tree::Manifest::new();
-        for at in [".aider_fsm/stages/a/test.sh", ".aider_fsm/stages.txt", "src/x"] {
-            manifest.insert(path(at), Entry::file(b"", 0o644));
-        }
-        manifest.insert(path(".aider_fsm/stages"), Entry::dir(0o755));
-        let bootstrap = path(".aider_fsm/bootstrap.yml");
-        let found = contract_paths(&manifest, &path("pipeline.yml"), &bootstrap);
-        assert_eq!(
-            found,
-            [bootstrap, path(".aider_fsm/stages/a/test.sh"), path("pipeline.yml")]
-        );
-    }
-
-    #[test]
-    fn a_link_in_place_of_a_directory_covers_what_was_in_it() {
-        let dir = || Some(Entry::dir(0o755));
-        let changes = vec![
-            change("ci", dir(), link()),
-            change("ci/pipeline.yml", file(), None),
-            change("ci-tools/x", None, file()),
-            change("src/pipe", None, special()),
-        ];
-        let judged = judge(Phase::ExecuteStep, &sets(), changes);
-        assert_eq!(revert_paths(&judged), [path("ci"), path("src/pipe")]);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn revert_paths_cover_all_and_repeat_nothing(names in prop::collection::vec("[ab](/[ab-]){0,3}", 1..12)) {
-            let changes = names.iter().map(|name| change(name, None, file())).collect();
-            let judged = judge(Phase::PlanUpdate, &sets(), changes);
-            let tops = revert_paths(&judged);
-            for j in &judged {
-                prop_assert_eq!(tops.iter().filter(|top| j.change.path.starts_with(top)).count(), 1);
-            }
-        }
-    }
-}
+#[path = "verdict_tests.rs"]
+mod tests;

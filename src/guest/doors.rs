@@ -1,7 +1,7 @@
 //! Sockets of the inside's network, made here and used by the host.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::OwnedFd,
 };
 
@@ -16,6 +16,13 @@ pub(super) fn listener(port: u16) -> Result<(u16, OwnedFd), Failure> {
         TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).map_err(|e| Failure::io(&step, &e))?;
     let bound = listener.local_addr().map_err(|e| Failure::io(&step, &e))?;
     Ok((bound.port(), listener.into()))
+}
+
+/// A datagram socket at 127.0.0.1:`port`.
+pub(super) fn datagrams(port: u16) -> Result<OwnedFd, Failure> {
+    let step = format!("take datagrams at 127.0.0.1:{port}");
+    let bound = UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    bound.map(Into::into).map_err(|e| Failure::io(&step, &e))
 }
 
 /// An unconnected, non-blocking TCP socket.

@@ -4,14 +4,16 @@
 //! may not do much. One file a concern:
 //!
 //! - `door`: how the guest of a container comes to its host;
-//! - `supervisor`: the loop over the host's socket; forks one warden a stage;
+//! - `supervisor`: the loop over the host's socket; one warden a stage;
+//! - `ready`: a stage that waits for its command;
 //! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
 //! - `payload`: the ordered list of walls between a warden and `execve`;
 //! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
 //! - `kin`: proof that nobody is left, and that all stand still;
-//! - `doors`: sockets of the inside's network;
+//! - `doors`: sockets of the inside's network; `peers`: which process holds one;
+//! - `tap`: what is sent past them;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod door;
@@ -20,8 +22,11 @@ mod kin;
 mod memory;
 mod nested;
 mod payload;
+mod peers;
 mod process;
+mod ready;
 mod supervisor;
+mod tap;
 mod tree;
 mod warden;
 

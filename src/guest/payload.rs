@@ -1,25 +1,27 @@
 //! The walls between a warden and the command: this order is the documentation.
 //!
 //!  1. `setsid(2)`: no terminal, a process group of its own; no signal ignored; `setpriority(2)`
-//!     and `oom_score_adj`: behind its supervisors
-//!  2. descriptors: stdio in place, everything else close-on-exec
+//!     behind its supervisors
+//!  2. descriptors: everything but stdio close-on-exec
 //!  3. `setns(2)` into the nested user namespace, where there is one: no capability outside it
 //!  4. ids (`setresgid`, `setresuid`), unless they are the guest's ([`Identity`]): one pair
 //!  5. rlimits (`setrlimit(2)`), counted in the nested namespace
 //!  6. `PR_SET_PDEATHSIG`, after the ids because changing them clears it
 //!  7. capabilities: ambient, bounding, permitted and effective sets emptied, and read back as empty
 //!  8. `PR_SET_NO_NEW_PRIVS`
-//!  9. `chdir(2)`
-//! 10. landlock(7)
-//! 11. seccomp(2)
-//! 12. `execve(2)`; or, for a witness, what is forbidden tried in this process
+//!  9. landlock(7)
+//! 10. seccomp(2)
+//! 11. the command arrives: all of the above is done before it is known
+//! 12. stdio in place, `oom_score_adj`, `chdir(2)`, `execve(2)`; or, for a witness, what is
+//!     forbidden tried in this process
 #![allow(unsafe_code)]
 
 use std::{
     convert::Infallible,
     ffi::CString,
+    fs::{File, OpenOptions},
     io::Write,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use landlock::{
@@ -36,42 +38,112 @@ use nix::{
 use super::Failure;
 use crate::{
     probe::{self, Layer, Marks},
-    wire::{Argv, Confinement, Identity, LandlockRules, PathAccess, Reach},
+    wire::{self, Argv, Confinement, ExecRequest, Identity, LandlockRules, PathAccess, Reach},
 };
 
 /// How far a command's nice value is behind that of its supervisors, who would else
 /// have to share the processor evenly with every process that they are to end.
 pub(crate) const BEHIND: i32 = 10;
 
-/// A command with all that allocates done beforehand.
-pub(super) struct Payload {
-    deed: Deed,
+/// The landlock ABI from which signals have a scope (landlock(7)).
+pub(super) const SCOPES_ABI: u32 = 6;
+
+/// Builds the walls around the calling process, waits for a command, and becomes it.
+/// Where none comes it says so, as a failure.
+pub(super) fn become_next(
+    confinement: &Confinement,
+    nested: Option<BorrowedFd<'_>>,
+    reach: Reach,
+    orders: BorrowedFd<'_>,
+) -> Result<Infallible, Failure> {
+    let offer = build_walls(confinement, reach, nested)?;
+    let (request, fds) =
+        wire::recv::<ExecRequest>(orders).map_err(|why| Failure::plain("wait for the command", why))?;
+    let stdio: [OwnedFd; 3] = fds
+        .try_into()
+        .map_err(|_| Failure::plain("read the request", "three descriptors are needed"))?;
+    place(&stdio)?;
+    offer.make();
+    match &request.argv {
+        Argv::Witness(marks) => testify(marks, &request.cwd),
+        _ => Command::new(&request)?.run(),
+    }
+}
+
+/// Tries what is forbidden, in this very process.
+fn testify(marks: &Marks, cwd: &str) -> Result<Infallible, Failure> {
+    chdir(cwd).map_err(|e| Failure::new(&format!("chdir {cwd:?}"), e))?;
+    // SAFETY: plain numbers (close_range(2)). As an execution would; the end of the pipe for
+    // failures says that the walls were passed.
+    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    let text = serde_json::to_vec(&probe::testify(marks)).unwrap_or_default();
+    let mut out = std::io::stdout();
+    let said = out.write_all(&text).and_then(|()| out.flush());
+    // SAFETY: leaves without running anything of the supervisor's, or closing what is closed (_exit(2)).
+    unsafe { libc::_exit(i32::from(said.is_err())) }
+}
+
+/// Steps 1 to 10.
+fn build_walls(confinement: &Confinement, reach: Reach, nested: Option<BorrowedFd<'_>>) -> Result<OomOffer, Failure> {
+    setsid().map_err(|e| Failure::new("setsid", e))?;
+    ignore_nothing()?;
+    fall_behind()?;
+    let offer = OomOffer::open();
+    close_on_exec()?;
+    let off = |layer| confinement.off.contains(&layer);
+    if confinement.identity == Identity::Changed && !off(Layer::Capabilities) {
+        // Giving root's id up takes the capability that this needs.
+        drop_bounding()?;
+    }
+    drop_identity(confinement, nested)?;
+    for limit in &confinement.rlimits {
+        let value = libc::rlimit {
+            rlim_cur: limit.value,
+            rlim_max: limit.value,
+        };
+        // SAFETY: `value` outlives the call (setrlimit(2)).
+        Errno::result(unsafe { libc::setrlimit(limit.resource as _, &value) })
+            .map_err(|e| Failure::new(&format!("setrlimit {}", limit.resource), e))?;
+    }
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
+    match (off(Layer::Capabilities), off(Layer::NoNewPrivs)) {
+        (true, _) => {}
+        // A filter asks for a capability then, which the execution itself takes away.
+        (_, true) => drop_bounding()?,
+        _ => drop_capabilities()?,
+    }
+    if !off(Layer::NoNewPrivs) {
+        set_no_new_privs()?;
+    }
+    if let Some(rules) = &confinement.landlock {
+        // Without a pid namespace there are others than ours to signal.
+        let scoped = reach == Reach::Own || !confinement.pid1;
+        restrict(rules, scoped, !off(Layer::NoNewPrivs))?;
+    }
+    if let Some(program) = &confinement.seccomp {
+        install_filter(program)?;
+    }
+    Ok(offer)
+}
+
+/// A command as `execve(2)` takes it.
+struct Command {
+    programs: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
     cwd: CString,
 }
 
-/// What is done past the walls.
-enum Deed {
-    Execute {
-        programs: Vec<CString>,
-        argv: Vec<CString>,
-        env: Vec<CString>,
-    },
-    Testify(Marks),
-}
-
-impl Payload {
+impl Command {
     /// Checks and prepares a command.
-    pub fn new(argv: &Argv, env: &[(String, String)], cwd: &str) -> Result<Self, Failure> {
+    fn new(request: &ExecRequest) -> Result<Self, Failure> {
+        let ExecRequest { argv, env, cwd, .. } = request;
         let c = |text: &str| CString::new(text).map_err(|_| Failure::plain("read the request", "a NUL byte in it"));
         let words: Vec<&str> = match argv {
             Argv::Shell(script) => vec!["/bin/sh", "-c", script],
             Argv::Direct(words) => words.iter().map(String::as_str).collect(),
-            Argv::Witness(marks) => {
-                return Ok(Self {
-                    deed: Deed::Testify(Marks::clone(marks)),
-                    cwd: c(cwd)?,
-                });
-            }
+            // It is no command.
+            Argv::Witness(_) => Vec::new(),
         };
         let program = *words
             .first()
@@ -89,95 +161,30 @@ impl Payload {
                 .collect::<Result<_, _>>()?
         };
         Ok(Self {
-            deed: Deed::Execute {
-                programs,
-                argv: words.into_iter().map(c).collect::<Result<_, _>>()?,
-                env: env
-                    .iter()
-                    .map(|(k, v)| c(&format!("{k}={v}")))
-                    .collect::<Result<_, _>>()?,
-            },
+            programs,
+            argv: words.into_iter().map(c).collect::<Result<_, _>>()?,
+            env: env
+                .iter()
+                .map(|(k, v)| c(&format!("{k}={v}")))
+                .collect::<Result<_, _>>()?,
             cwd: c(cwd)?,
         })
     }
 
-    /// Builds the walls around the calling process and becomes the command.
-    pub fn become_it(
-        self,
-        confinement: &Confinement,
-        reach: Reach,
-        nested: Option<BorrowedFd<'_>>,
-        stdio: [BorrowedFd<'_>; 3],
-    ) -> Result<Infallible, Failure> {
-        setsid().map_err(|e| Failure::new("setsid", e))?;
-        ignore_nothing()?;
-        fall_behind()?;
-        offer_to_the_oom_killer();
-        place(stdio)?;
-        let off = |layer| confinement.off.contains(&layer);
-        if confinement.identity == Identity::Changed && !off(Layer::Capabilities) {
-            // Giving root's id up takes the capability that this needs.
-            drop_bounding()?;
-        }
-        drop_identity(confinement, nested)?;
-        for limit in &confinement.rlimits {
-            let value = libc::rlimit {
-                rlim_cur: limit.value,
-                rlim_max: limit.value,
-            };
-            // SAFETY: `value` outlives the call (setrlimit(2)).
-            Errno::result(unsafe { libc::setrlimit(limit.resource as _, &value) })
-                .map_err(|e| Failure::new(&format!("setrlimit {}", limit.resource), e))?;
-        }
-        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
-        match (off(Layer::Capabilities), off(Layer::NoNewPrivs)) {
-            (true, _) => {}
-            // A filter asks for a capability then, which the execution itself takes away.
-            (_, true) => drop_bounding()?,
-            _ => drop_capabilities()?,
-        }
-        if !off(Layer::NoNewPrivs) {
-            set_no_new_privs()?;
-        }
+    /// Becomes it.
+    fn run(self) -> Result<Infallible, Failure> {
         chdir(self.cwd.as_c_str()).map_err(|e| Failure::new(&format!("chdir {:?}", self.cwd), e))?;
-        if let Some(rules) = &confinement.landlock {
-            // Without a pid namespace there are others than ours to signal.
-            let scoped = reach == Reach::Own || !confinement.pid1;
-            restrict(rules, scoped, !off(Layer::NoNewPrivs))?;
+        let mut last = Errno::ENOENT;
+        for program in &self.programs {
+            match execve(program.as_c_str(), &self.argv, &self.env) {
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => last = errno,
+                Ok(never) => return Ok(never),
+            }
         }
-        if let Some(program) = &confinement.seccomp {
-            install_filter(program)?;
-        }
-        match self.deed {
-            Deed::Execute { programs, argv, env } => execute(&programs, &argv, &env),
-            Deed::Testify(marks) => testify(&marks),
-        }
+        let name = self.argv.first().map(|c| c.as_c_str()).unwrap_or(c"");
+        Err(Failure::new(&format!("execve {name:?}"), last))
     }
-}
-
-fn execute(programs: &[CString], argv: &[CString], env: &[CString]) -> Result<Infallible, Failure> {
-    let mut last = Errno::ENOENT;
-    for program in programs {
-        match execve(program.as_c_str(), argv, env) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-            Err(errno) => last = errno,
-            Ok(never) => return Ok(never),
-        }
-    }
-    let name = argv.first().map(|c| c.as_c_str()).unwrap_or(c"");
-    Err(Failure::new(&format!("execve {name:?}"), last))
-}
-
-/// Tries what is forbidden, in this very process.
-fn testify(marks: &Marks) -> Result<Infallible, Failure> {
-    // SAFETY: plain numbers (close_range(2)). As an execution would; the end of the pipe for
-    // failures says that the walls were passed.
-    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
-    let text = serde_json::to_vec(&probe::testify(marks)).unwrap_or_default();
-    let mut out = std::io::stdout();
-    let said = out.write_all(&text).and_then(|()| out.flush());
-    // SAFETY: leaves without running anything of the supervisor's, or closing what is closed (_exit(2)).
-    unsafe { libc::_exit(i32::from(said.is_err())) }
 }
 
 /// Gives every signal its default action: what is ignored stays so over `execve(2)`, and this
@@ -220,13 +227,26 @@ pub(super) fn set_no_new_privs() -> Result<(), Failure> {
 /// Where the sandbox's memory is used up, the kernel is to choose a command, and none of
 /// its supervisors: of many small processes they may be the largest, and memory that no
 /// process owns (memory files) would make it choose any (proc_pid_oom_score_adj(5)).
-/// From the first moment, since all that a command forks inherits it.
-fn offer_to_the_oom_killer() {
-    // The file is its process's own only while that may be looked into; what could look
-    // has no more rights over this process than over its supervisor.
-    let _ = prctl::set_dumpable(true);
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    let _ = prctl::set_dumpable(false);
+/// What waits for its command is no choice yet: the command would be taken for killed.
+struct OomOffer(Option<File>);
+
+impl OomOffer {
+    /// Opens the file while that is allowed.
+    fn open() -> Self {
+        // It is its process's own only while that may be looked into; what could look has
+        // no more rights over this process than over its supervisor.
+        let _ = prctl::set_dumpable(true);
+        let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj").ok();
+        let _ = prctl::set_dumpable(false);
+        Self(file)
+    }
+
+    /// From the command's first moment, since all that it forks inherits it.
+    fn make(self) {
+        if let Some(mut file) = self.0 {
+            let _ = file.write_all(b"1000");
+        }
+    }
 }
 
 fn fall_behind() -> Result<(), Failure> {
@@ -272,12 +292,8 @@ fn drop_identity(confinement: &Confinement, nested: Option<BorrowedFd<'_>>) -> R
     setresuid(uid, uid, uid).map_err(|e| Failure::new("setresuid", e))
 }
 
-/// Everything above stdio becomes close-on-exec; stdio itself is put in place.
-fn place(stdio: [BorrowedFd<'_>; 3]) -> Result<(), Failure> {
-    for (target, fd) in (0..).zip(stdio) {
-        // SAFETY: both are descriptor numbers; 0 to 2 are replaced on purpose (dup2(2)).
-        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), target) }).map_err(|e| Failure::new("dup2 stdio", e))?;
-    }
+/// Everything above stdio becomes close-on-exec.
+fn close_on_exec() -> Result<(), Failure> {
     // SAFETY: plain numbers (close_range(2)).
     let closed = unsafe {
         libc::syscall(
@@ -288,6 +304,16 @@ fn place(stdio: [BorrowedFd<'_>; 3]) -> Result<(), Failure> {
         )
     };
     Errno::result(closed).map_err(|e| Failure::new("close_range", e))?;
+    Ok(())
+}
+
+/// Puts stdio in place; the descriptors themselves are close-on-exec, as whatever a
+/// frame brings is.
+fn place(stdio: &[OwnedFd; 3]) -> Result<(), Failure> {
+    for (target, fd) in (0..).zip(stdio) {
+        // SAFETY: both are descriptor numbers; 0 to 2 are replaced on purpose (dup2(2)).
+        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), target) }).map_err(|e| Failure::new("dup2 stdio", e))?;
+    }
     Ok(())
 }
 

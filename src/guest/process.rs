@@ -54,12 +54,12 @@ impl Passes {
 #[derive(Clone, Debug)]
 pub(super) struct Process {
     pub pid: i32,
-    parent: i32,
+    pub parent: i32,
     /// Its process group.
     group: i32,
     state: u8,
     threads: u32,
-    comm: String,
+    pub comm: String,
 }
 
 impl Process {
@@ -115,7 +115,8 @@ fn halted(pid: i32, task: &Path) -> bool {
     }
 }
 
-fn all() -> Vec<Process> {
+/// Every process that this `/proc` shows.
+pub(super) fn all() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };

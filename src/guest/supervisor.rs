@@ -10,29 +10,33 @@ use std::{
 };
 
 use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::{PollFd, PollFlags, ppoll},
     sys::{
         prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
+        time::TimeSpec,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork, getpid},
 };
 
 use super::{
-    Failure, GuestStart, door, doors, kin, payload,
+    Failure, GuestStart, door, doors, kin, payload, peers,
     process::{self, Passes, Process},
-    tree,
-    warden::{self, Stage},
+    ready::Ready,
+    tap, tree, warden,
 };
 use crate::wire::{
-    self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reply, Request, ResourceUse,
-    Termination,
+    self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reach, Reply, Request,
+    ResourceUse, Termination,
 };
 
-/// Longest sleep; poll(2) takes milliseconds in 31 bits.
+/// Longest sleep.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// So long nobody has asked for anything before a stage is made ready: whoever ends a
+/// sandbox after its last command is not to wait for one that nobody will use.
+const QUIET: Duration = Duration::from_micros(150);
 
 /// A stage under way: its warden and its main process.
 struct Watched {
@@ -73,6 +77,14 @@ pub(super) struct Supervisor {
     lease: Option<Instant>,
     signals: SignalFd,
     wardens: HashMap<i32, Watched>,
+    ready: Option<Ready>,
+    /// One is to be made when nobody has asked for anything for so long.
+    short_of_one: Option<Duration>,
+    /// Commands that were started.
+    commands: u64,
+    /// A command that may signal any other ([`Reach::Sandbox`], or a kernel without scopes)
+    /// could end one that waits, which would look like the end of the command given to it.
+    unscoped: bool,
 }
 
 impl Supervisor {
@@ -94,6 +106,7 @@ impl Supervisor {
         }
         // Nobody inside may look into the supervisor (ptrace(2), "dumpable").
         prctl::set_dumpable(false).map_err(|e| Failure::new("PR_SET_DUMPABLE", e))?;
+        let unscoped = confinement.landlock.is_none() || payload::landlock_abi() < payload::SCOPES_ABI;
         Ok(Self {
             socket,
             confinement,
@@ -101,12 +114,20 @@ impl Supervisor {
             lease,
             signals,
             wardens: HashMap::new(),
+            ready: None,
+            short_of_one: None,
+            commands: 0,
+            unscoped,
         })
     }
 
     pub fn serve(mut self) -> u8 {
         // The host waits for it; where it does not come the host gives up.
         let _ = wire::send(self.socket.as_fd(), &Reply::Hello(hello(&self.confinement)), &[]);
+        // Whoever needs one that cannot be made is told why.
+        if !self.unscoped {
+            self.ready = self.post(Reach::Own).ok();
+        }
         loop {
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
@@ -117,11 +138,14 @@ impl Supervisor {
                 self.end();
                 return 0;
             }
-            let wait = left.map_or(PollTimeout::NONE, |left| {
-                PollTimeout::try_from(left.min(LONGEST_WAIT) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            });
-            let _ = poll(&mut fds, wait);
+            let wait = self.short_of_one.or(left);
+            // A time that is up is seen in the next turn, not a nanosecond too early.
+            let wait = wait.map(|wait| TimeSpec::from(wait.min(LONGEST_WAIT) + Duration::from_micros(1)));
+            let heard = ppoll(&mut fds, wait, None);
             let (asked, died) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
+            if heard == Ok(0) && self.short_of_one.take().is_some() {
+                self.ready = self.post(Reach::Own).ok();
+            }
             if died {
                 while let Ok(Some(_)) = self.signals.read_signal() {}
                 self.reap();
@@ -161,6 +185,13 @@ impl Supervisor {
                 let (port, fd) = doors::listener(port)?;
                 Ok((Reply::Listening { port }, Some(fd)))
             }
+            Request::Datagrams { port } => Ok((Reply::Done, Some(doors::datagrams(port)?))),
+            Request::Tap => Ok((Reply::Done, Some(tap::tap()?))),
+            Request::Peer(connection) => {
+                let stage_of = |warden: i32| self.wardens.get(&warden).map(|watched| watched.stage);
+                let found = peers::of(connection, stage_of);
+                Ok((Reply::Peer { found }, None))
+            }
             Request::Socket => Ok((Reply::Done, Some(doors::stream()?))),
             Request::Freeze => {
                 process::stop_below(getpid(), &self.supervisors()).map_err(|running| {
@@ -189,54 +220,54 @@ impl Supervisor {
     }
 
     fn supervisors(&self) -> HashSet<i32> {
-        self.wardens.keys().copied().collect()
+        let ready = self.ready.iter().map(|ready| ready.warden().as_raw());
+        self.wardens.keys().copied().chain(ready).collect()
     }
 
     fn exec(&mut self, request: &ExecRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
         let [control, stdin, stdout, stderr]: [OwnedFd; 4] = fds
             .try_into()
             .map_err(|_| Failure::plain("read the request", "four descriptors are needed"))?;
-        let (mut pid_from, pid_to) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
-        let ours = control.try_clone().map_err(|e| Failure::io("dup", &e))?;
-        let began = Instant::now();
-        // SAFETY: this process is single-threaded, so the child may do anything.
-        match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
-            ForkResult::Child => {
-                drop(pid_from);
-                // The host's socket is the supervisor's alone.
-                let _ = nix::unistd::close(self.socket.as_raw_fd());
-                self.wardens.clear();
-                drop(ours);
-                warden::live(Stage {
-                    request,
-                    confinement: &self.confinement,
-                    nested: self.nested.as_ref().map(AsFd::as_fd),
-                    control,
-                    stdio: [stdin, stdout, stderr],
-                    pid_to,
-                });
-                // SAFETY: leaves without running anything of the parent's.
-                unsafe { libc::_exit(0) }
-            }
-            ForkResult::Parent { child } => {
-                drop(pid_to);
-                let mut main = [0; 4];
-                let main = pid_from
-                    .read_exact(&mut main)
-                    .map(|()| i32::from_ne_bytes(main))
-                    .unwrap_or(0);
-                self.wardens.insert(
-                    child.as_raw(),
-                    Watched {
-                        stage: request.stage,
-                        main,
-                        control: ours,
-                        began,
-                    },
-                );
-                Ok(())
-            }
+        self.unscoped |= request.reach == Reach::Sandbox;
+        let kept = self.ready.take().filter(|ready| ready.reach() == request.reach);
+        let mut ready = match kept {
+            Some(kept) => kept,
+            None => self.post(request.reach)?,
+        };
+        if !ready.untouched() {
+            ready = self.post(request.reach)?;
         }
+        let warden = ready.warden().as_raw();
+        let main = ready.give(request, &control, &[stdin, stdout, stderr])?;
+        self.wardens.insert(
+            warden,
+            Watched {
+                stage: request.stage,
+                main,
+                control,
+                began: Instant::now(),
+            },
+        );
+        self.commands += 1;
+        if self.commands > 1 {
+            // Where there was a second there will be more: while it runs is the time.
+            self.want_one(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    fn want_one(&mut self, quiet: Duration) {
+        self.short_of_one = Some(quiet).filter(|_| self.ready.is_none() && !self.unscoped);
+    }
+
+    fn post(&mut self, reach: Reach) -> Result<Ready, Failure> {
+        let (socket, wardens) = (self.socket.as_raw_fd(), &mut self.wardens);
+        let nested = self.nested.as_ref().map(AsFd::as_fd);
+        Ready::make(&self.confinement, nested, reach, || {
+            // The host's socket is the supervisor's alone.
+            let _ = nix::unistd::close(socket);
+            wardens.clear();
+        })
     }
 
     /// Takes in what became of our children. A warden that was killed or stopped was
@@ -256,6 +287,8 @@ impl Supervisor {
         while !died.is_empty() {
             let mut orphaned = Vec::new();
             for (pid, status) in std::mem::take(&mut died) {
+                self.ready.take_if(|ready| ready.warden().as_raw() == pid);
+                self.want_one(QUIET);
                 let ended_itself = matches!(status, WaitStatus::Exited(_, 0));
                 orphaned.extend(self.wardens.remove(&pid).filter(|_| !ended_itself));
             }
@@ -299,7 +332,7 @@ impl Supervisor {
     }
 
     fn victims(&self, keep: &[u64], mains_only: bool) -> Vec<Process> {
-        let mut spare = HashSet::new();
+        let mut spare: HashSet<i32> = self.ready.iter().map(|ready| ready.warden().as_raw()).collect();
         let mut victims = Vec::new();
         for (warden, watched) in &self.wardens {
             spare.insert(*warden);

@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     io::{Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -21,8 +21,7 @@ use nix::{
 };
 
 use super::{
-    Failure, memory,
-    payload::Payload,
+    Failure, memory, payload,
     process::{self, Process},
 };
 use crate::wire::{
@@ -37,44 +36,54 @@ const MEMORY_TICK: Duration = Duration::from_millis(100);
 /// Longest look where no deadline bounds it.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
-/// What a warden is given.
-pub(super) struct Stage<'a> {
-    pub request: &'a ExecRequest,
+/// What a warden is made with, before its command is known.
+pub(super) struct Post<'a> {
     pub confinement: &'a Confinement,
     pub nested: Option<BorrowedFd<'a>>,
-    pub control: OwnedFd,
-    pub stdio: [OwnedFd; 3],
+    /// Whom the command will be able to signal.
+    pub reach: Reach,
+    /// Where the command comes from, with the stage's control socket; its end of file
+    /// says that none will.
+    pub orders: OwnedFd,
+    /// The main process's end of the same: the command again, with its stdio.
+    pub main_orders: OwnedFd,
     /// Where the main process's pid is told to the supervisor.
     pub pid_to: std::io::PipeWriter,
 }
 
 /// The whole life of a warden; the caller exits afterwards.
-pub(super) fn live(stage: Stage<'_>) {
-    let Stage {
-        request,
+pub(super) fn live(post: Post<'_>) {
+    let Post {
         confinement,
         nested,
-        control,
-        stdio,
+        reach,
+        orders,
+        main_orders,
         mut pid_to,
-    } = stage;
-    let began = Instant::now();
-    let refuse = |failure: Failure| {
-        let Failure { step, errno, why } = failure;
-        let _ = wire::send(control.as_fd(), &Progress::Refused { step, errno, why }, &[]);
-    };
+    } = post;
     let started = prepare().and_then(|signals| {
-        let payload = Payload::new(&request.argv, &request.env, &request.cwd)?;
-        let main = start(payload, confinement, request.reach, nested, &stdio)?;
-        Ok((signals, main))
+        let (main, walled) = start(confinement, nested, reach, main_orders, &orders)?;
+        Ok((signals, main, walled))
     });
-    drop(stdio);
+    let main = started.as_ref().map_or(0, |(_, main, _)| main.as_raw());
+    let _ = pid_to.write_all(&main.to_ne_bytes());
+    drop(pid_to);
+    let Ok((request, fds)) = wire::recv::<ExecRequest>(orders.as_fd()) else {
+        return;
+    };
+    let Ok([control]) = <[OwnedFd; 1]>::try_from(fds) else {
+        return;
+    };
+    drop(orders);
+    let began = Instant::now();
+    let started = started.and_then(|(signals, main, walled)| walled.wait(main).map(|()| (signals, main)));
     let (signals, main) = match started {
         Ok(started) => started,
-        Err(failure) => return refuse(failure),
+        Err(Failure { step, errno, why }) => {
+            let _ = wire::send(control.as_fd(), &Progress::Refused { step, errno, why }, &[]);
+            return;
+        }
     };
-    let _ = pid_to.write_all(&main.as_raw().to_ne_bytes());
-    drop(pid_to);
     let _ = wire::send(
         control.as_fd(),
         &Progress::Started {
@@ -129,39 +138,48 @@ fn prepare() -> Result<SignalFd, Failure> {
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| Failure::new("signalfd", e))
 }
 
-/// Forks the main process and waits until it is past its walls.
+/// Where a main process says what went wrong on its way to its command; the end of file
+/// says that it is there, since nothing else closes it.
+struct Walled(std::io::PipeReader);
+
+impl Walled {
+    /// Waits until the main process has become its command.
+    fn wait(mut self, main: Pid) -> Result<(), Failure> {
+        let mut report = Vec::new();
+        let _ = self.0.by_ref().take(4096).read_to_end(&mut report);
+        if report.is_empty() {
+            return Ok(());
+        }
+        let _ = nix::sys::wait::waitpid(main, None);
+        match serde_json::from_slice::<(String, Option<i32>, String)>(&report) {
+            Ok((step, errno, why)) => Err(Failure { step, errno, why }),
+            Err(why) => Err(Failure::plain("start the command", why)),
+        }
+    }
+}
+
+/// Forks the main process, which builds its walls meanwhile.
 fn start(
-    payload: Payload,
     confinement: &Confinement,
-    reach: Reach,
     nested: Option<BorrowedFd<'_>>,
-    stdio: &[OwnedFd; 3],
-) -> Result<Pid, Failure> {
-    let (mut status, mut told) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
+    reach: Reach,
+    main_orders: OwnedFd,
+    orders: &OwnedFd,
+) -> Result<(Pid, Walled), Failure> {
+    let (status, mut told) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
     // SAFETY: this process is single-threaded, so the child may do anything.
     match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
         ForkResult::Child => {
+            drop(status);
+            let _ = nix::unistd::close(orders.as_raw_fd());
             let _ = SigSet::all().thread_unblock();
-            let [a, b, c] = stdio;
-            let Err(failure) = payload.become_it(confinement, reach, nested, [a.as_fd(), b.as_fd(), c.as_fd()]);
+            let Err(failure) = payload::become_next(confinement, nested, reach, main_orders.as_fd());
             let report = (failure.step, failure.errno, failure.why);
             let _ = serde_json::to_vec(&report).map(|bytes| told.write_all(&bytes));
             // SAFETY: leaves without running anything of the parent's.
             unsafe { libc::_exit(127) }
         }
-        ForkResult::Parent { child } => {
-            drop(told);
-            let mut report = Vec::new();
-            let _ = status.by_ref().take(4096).read_to_end(&mut report);
-            if report.is_empty() {
-                return Ok(child);
-            }
-            let _ = nix::sys::wait::waitpid(child, None);
-            match serde_json::from_slice::<(String, Option<i32>, String)>(&report) {
-                Ok((step, errno, why)) => Err(Failure { step, errno, why }),
-                Err(why) => Err(Failure::plain("start the command", why)),
-            }
-        }
+        ForkResult::Parent { child } => Ok((child, Walled(status))),
     }
 }
 
@@ -227,6 +245,11 @@ impl Tree {
     fn kill(&mut self) -> Vec<Process> {
         let (main, end) = (self.main, &mut self.end);
         let mut note = |pid, status| note(main, end, pid, status);
+        // Whoever loses its parent becomes a child of this subreaper: without a child
+        // there is nobody below it, and `/proc` need not be asked.
+        if !process::reap(&mut note) {
+            return Vec::new();
+        }
         let killed = process::kill_below(getpid(), &HashSet::new(), &mut note);
         let give_up = Instant::now() + Duration::from_secs(5);
         // A child that is left may be one that no pass over /proc has met: kill on.

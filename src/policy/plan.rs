@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::NetworkMode;
+
 /// The workspace inside every sandbox.
 pub const GUEST_WORKSPACE: &str = "/workspace";
 /// The agent's and the stages' private home inside every sandbox.
@@ -17,6 +19,12 @@ pub const GUEST_GID: u32 = 1000;
 pub const SERVER_PORT: u16 = 4096;
 /// Port of the model door there.
 pub const MODEL_PORT: u16 = 4097;
+/// Port of the egress door there.
+pub const PROXY_PORT: u16 = 4098;
+/// Port of names (RFC 1035), which are not resolved inside.
+pub const NAMES_PORT: u16 = 53;
+/// The certificates that programs inside trust, where a root has them (Debian's ca-certificates).
+pub const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Where things are as the inside of one sandbox sees them. A back end that shares
 /// the host's file system or loopback has other places than [`Inside::private`].
@@ -35,6 +43,60 @@ pub struct Inside {
     pub server_port: u16,
     /// TCP port of the model door there.
     pub model_port: u16,
+    /// The egress door, where there is one.
+    pub proxy: Option<Proxy>,
+}
+
+/// The egress door as the inside sees it: an HTTP proxy that speaks SOCKS5 as well, on its loopback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// Its TCP port.
+    pub port: u16,
+    /// What it wants to be shown, where others than the inside could reach it.
+    pub key: Option<String>,
+    /// Whether the inside has [`CERTIFICATES`].
+    pub certificates: bool,
+    /// Whether what is sent past it can be seen.
+    pub tapped: bool,
+}
+
+/// The user of a proxy that wants a key (`Basic`, RFC 7617; RFC 1929 for SOCKS).
+pub const PROXY_USER: &str = "inside";
+
+impl Proxy {
+    /// As a URL, for the usual variables.
+    pub fn url(&self) -> String {
+        match &self.key {
+            Some(key) => format!("http://{PROXY_USER}:{key}@127.0.0.1:{}", self.port),
+            None => format!("http://127.0.0.1:{}", self.port),
+        }
+    }
+
+    /// The variables by which programs find it, and the certificates that they are to trust.
+    /// `ALL_PROXY` is of HTTP, too: some clients refuse to start at a `socks5h` URL.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let own = "localhost,127.0.0.1,::1";
+        let proxies = ["http_proxy", "https_proxy", "all_proxy"].map(|name| (name, self.url()));
+        let both = proxies.into_iter().chain([("no_proxy", own.to_owned())]);
+        let mut all: Vec<_> = both
+            .flat_map(|(name, value)| [(name.to_ascii_uppercase(), value.clone()), (name.to_owned(), value)])
+            .collect();
+        // Node's own fetch looks at the others only then (Node 24, 22.21).
+        all.push(("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned()));
+        // Programs with a store of their own would not know what the host trusts.
+        let trusting = [
+            "SSL_CERT_FILE",
+            "NODE_EXTRA_CA_CERTS",
+            "PIP_CERT",
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+            "GIT_SSL_CAINFO",
+            "CARGO_HTTP_CAINFO",
+        ];
+        let trusting = trusting.iter().filter(|_| self.certificates);
+        all.extend(trusting.map(|name| ((*name).to_owned(), CERTIFICATES.to_owned())));
+        all
+    }
 }
 
 impl Inside {
@@ -47,7 +109,20 @@ impl Inside {
             pieces: String::new(),
             server_port: SERVER_PORT,
             model_port: MODEL_PORT,
+            proxy: None,
         }
+    }
+
+    /// The same with the egress door that `network` asks for; see [`Proxy`] for the others.
+    #[must_use]
+    pub fn with_door(self, network: NetworkMode, certificates: bool, tapped: bool) -> Self {
+        let proxy = (network == NetworkMode::Allow).then_some(Proxy {
+            port: PROXY_PORT,
+            key: None,
+            certificates,
+            tapped,
+        });
+        Self { proxy, ..self }
     }
 
     /// The directory of the host that the workspace lies in, where it lies in one: what
@@ -80,6 +155,8 @@ pub struct SandboxPlan {
     pub workspace: WorkspacePlan,
     /// Further read-only pieces of the host (the OpenCode binary, its configuration).
     pub read_only: Vec<ReadOnlyMount>,
+    /// How much of the network programs inside may see.
+    pub network: NetworkMode,
     /// Resource caps.
     pub limits: Limits,
     /// The weakest set of walls the user accepts.
@@ -90,7 +167,7 @@ pub struct SandboxPlan {
 }
 
 /// Agent or judge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Runs the OpenCode server for a whole run.

@@ -3,6 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `run_dir` | [`RunDir`]: one run's locked directory, its journal and its artifacts |
+//! | `journal`, `binding`, `audit` | the journal, a chain of hashes that a stranger can check |
+//! | `bundle`, `shelf` | a finished run as one file; the runs of a host, listed and removed |
 //! | `chronicle`, `log_line`, `state`, `versions` | [`Chronicle`]: the run's course in the predecessor's files |
 //! | `unsynced` | artifacts that are made durable together |
 //! | `schema` | JSON Schemas of records |
@@ -10,22 +12,29 @@
 //! | `places` | where runs and caches lie (XDG Base Directory Specification) |
 #![forbid(unsafe_code)]
 
+pub mod audit;
+mod binding;
+mod bundle;
 mod chronicle;
+mod journal;
 mod log_line;
 mod places;
 mod redact;
 mod run_dir;
 mod schema;
+mod shelf;
 mod state;
 mod unsynced;
 mod versions;
 
+pub use bundle::bundle;
 pub use chronicle::{Answer, Chronicle, Judgement};
 pub use log_line::{LogLine, SnapshotOf};
-pub use places::{config_file, default_cache_dir, default_runs_dir, find_run};
+pub use places::{config_file, default_cache_dir, default_runs_dir, find_run, policy_places};
 pub use redact::{Redactor, Secret};
-pub use run_dir::{JournalLine, RunDir, durable_write};
+pub use run_dir::{RunDir, durable_write};
 pub use schema::schema_of;
+pub use shelf::{Listed, Retention, RunState, list, remove, target_of};
 pub use state::{State, Subject};
 pub use versions::{Named, OpenCode, Os, Versions};
 
@@ -50,6 +59,12 @@ pub enum RecordError {
         /// What the encoder said.
         source: serde_json::Error,
     },
+    /// A directory of records could not be read.
+    #[error(transparent)]
+    Tree(#[from] crate::tree::TreeError),
+    /// A run that lives.
+    #[error("the run at {0} lives; it is not touched")]
+    Alive(String),
     /// No place to keep anything.
     #[error("neither {0} nor HOME is set to an absolute path; set one of them")]
     NoHome(&'static str),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::RecordError;
-use crate::names::RunId;
+use crate::{names::RunId, policy::HostPlaces};
 
 /// `$XDG_STATE_HOME/opencode-fsm/runs`, else `~/.local/state/opencode-fsm/runs`; root's
 /// is `/var/lib/opencode-fsm/runs`.
@@ -37,6 +37,23 @@ pub fn config_file() -> Option<PathBuf> {
     }
     let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
     Some(base.join("opencode-fsm/config.yml"))
+}
+
+/// Where policies of this host lie: `policy.yml` for every run, and `policies/NAME.yml` by
+/// name, both below `/etc/opencode-fsm` and `$XDG_CONFIG_HOME/opencode-fsm` (else
+/// `~/.config/opencode-fsm`), of which the second is the higher.
+pub fn policy_places() -> HostPlaces {
+    let users = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
+    let bases = [Some(PathBuf::from("/etc")), users];
+    let places: Vec<PathBuf> = bases
+        .into_iter()
+        .flatten()
+        .map(|base| base.join("opencode-fsm"))
+        .collect();
+    HostPlaces {
+        files: places.iter().map(|place| place.join("policy.yml")).collect(),
+        named: places.iter().rev().map(|place| place.join("policies")).collect(),
+    }
 }
 
 /// The path in a variable; the specification has relative ones ignored.

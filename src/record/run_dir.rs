@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <runs>/<id>/lock            held (flock(2)) while the run lives
-//!            /journal.jsonl   one record a line, each fsynced before anything follows from it
+//!            /journal.jsonl   the audit chain: one record a line, fsynced before anything follows from it
 //!            /…               artifacts, each whole or absent
 //! ```
 //!
@@ -11,19 +11,23 @@
 //! wait until they are safe: nothing durable ever names what is not.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::fcntl::{Flock, FlockArg};
-use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{RecordError, Redactor, Secret, unsynced::Unsynced};
+use super::{RecordError, Redactor, Secret, journal::Journal, unsynced::Unsynced};
 use crate::names::RunId;
+
+/// The file whose lock a run holds while it lives.
+pub(super) const LOCK: &str = "lock";
 
 /// How files are called that are written as their bytes come.
 const STREAMS: [&str; 3] = ["_stdout.txt", "_stderr.txt", ".events.jsonl"];
@@ -35,26 +39,9 @@ pub struct RunDir {
     redactor: Redactor,
     journal: Mutex<Journal>,
     unsynced: Unsynced,
+    /// How much of each ledger the journal has bound.
+    pub(super) bound: Mutex<BTreeMap<String, u64>>,
     _lock: Flock<File>,
-}
-
-struct Journal {
-    file: File,
-    seq: u64,
-}
-
-/// One line of `journal.jsonl`. The fields are the event's own; for `event` and
-/// `command` they are the machine's values as they are.
-#[derive(Serialize, JsonSchema)]
-pub struct JournalLine<'a, T> {
-    /// Counts the lines from 0.
-    pub seq: u64,
-    /// RFC 3339, UTC.
-    pub ts: String,
-    /// What happened: `run`, `copied`, `event`, `command`, `guard`, `leaked`, `ended`, …
-    pub event: &'a str,
-    /// What belongs to it.
-    pub fields: &'a T,
 }
 
 impl RunDir {
@@ -70,24 +57,24 @@ impl RunDir {
             .mode(0o700)
             .create(&path)
             .map_err(RecordError::io("make", &path))?;
-        let open = |name: &str| {
-            let file = path.join(name);
-            let opened = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&file);
-            opened.map_err(RecordError::io("make", &file))
-        };
-        let lock = Flock::lock(open("lock")?, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| RecordError::io("lock", &path)(errno.into()))?;
-        let file = open("journal.jsonl")?;
+        let lock = path.join(LOCK);
+        let opened = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&lock);
+        let lock = Flock::lock(
+            opened.map_err(RecordError::io("make", &lock))?,
+            FlockArg::LockExclusiveNonblock,
+        )
+        .map_err(|(_, errno)| RecordError::io("lock", &path)(errno.into()))?;
+        let journal = Mutex::new(Journal::create(&path)?);
         sync_dir(&path)
             .and_then(|()| sync_dir(runs))
             .map_err(RecordError::io("sync", &path))?;
-        let journal = Mutex::new(Journal { file, seq: 0 });
         Ok(Self {
             path,
             id: id.clone(),
             redactor: Redactor::new(secrets),
             journal,
             unsynced: Unsynced::default(),
+            bound: Mutex::default(),
             _lock: lock,
         })
     }
@@ -102,24 +89,30 @@ impl RunDir {
         &self.id
     }
 
-    /// Appends one record to `journal.jsonl` and fsyncs it.
+    /// Appends one record to `journal.jsonl` and fsyncs it, and all before it.
     ///
     /// # Errors
     /// When it cannot be written: then nothing that depends on it may happen.
     pub fn journal<T: Serialize>(&self, event: &str, fields: &T) -> Result<(), RecordError> {
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = JournalLine {
-            seq: journal.seq,
-            ts: jiff::Timestamp::now().to_string(),
-            event,
-            fields,
-        };
-        let bytes = self.json_line(&line, "the journal")?;
+        let fields = self.clean(fields, "the journal")?;
+        let mut journal = self.writer();
         self.unsynced.sync()?;
-        let written = journal.file.write_all(&bytes).and_then(|()| journal.file.sync_data());
-        written.map_err(RecordError::io("append to", &self.path.join("journal.jsonl")))?;
-        journal.seq += 1;
-        Ok(())
+        journal.append(event, &fields)?;
+        journal.sync()
+    }
+
+    /// Appends one record from which nothing follows yet: it becomes durable with the next
+    /// that is [journalled](RunDir::journal).
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note<T: Serialize>(&self, event: &str, fields: &T) -> Result<(), RecordError> {
+        let fields = self.clean(fields, "the journal")?;
+        self.writer().append(event, &fields)
+    }
+
+    pub(super) fn writer(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes an artifact whole (see [`durable_write`]), redacted; parents are made.
@@ -142,6 +135,21 @@ impl RunDir {
         let path = self.path.join(relative);
         let clean = self.redactor.redact(bytes);
         replace(&path, clean.as_deref().unwrap_or(bytes), Synced::Later).map_err(RecordError::io("write", &path))?;
+        self.unsynced.add(path)
+    }
+
+    /// As [`RunDir::keep`], and as it is: what a stranger compares by its hash.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn keep_whole(&self, relative: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        let path = self.path.join(relative);
+        replace(&path, bytes, Synced::Later).map_err(RecordError::io("write", &path))?;
+        self.unsynced.add(path)
+    }
+
+    /// Sees to it that a file that somebody else wrote becomes durable like what is kept.
+    pub(super) fn sync_later(&self, path: PathBuf) -> Result<(), RecordError> {
         self.unsynced.add(path)
     }
 
@@ -176,7 +184,8 @@ impl RunDir {
     /// When it cannot be encoded or written.
     pub fn append<T: Serialize>(&self, relative: &str, value: &T) -> Result<(), RecordError> {
         let path = self.path.join(relative);
-        let bytes = self.json_line(value, relative)?;
+        let mut bytes = serde_json::to_vec(&self.clean(value, relative)?).map_err(encode(relative))?;
+        bytes.push(b'\n');
         let append = || -> io::Result<()> {
             DirBuilder::new()
                 .recursive(true)
@@ -259,27 +268,23 @@ impl RunDir {
         self.redactor.redact(bytes).is_some()
     }
 
-    fn pretty<T: Serialize>(&self, relative: &str, value: &T) -> Result<Vec<u8>, RecordError> {
-        let encode = |source| RecordError::Encode {
-            what: relative.to_owned(),
-            source,
-        };
-        let value = self.redactor.value(serde_json::to_value(value).map_err(encode)?);
-        let mut bytes = serde_json::to_vec_pretty(&value).map_err(encode)?;
-        bytes.push(b'\n');
-        Ok(bytes)
+    /// A value as JSON without any secret.
+    fn clean<T: Serialize>(&self, value: &T, what: &str) -> Result<Value, RecordError> {
+        let encoded = serde_json::to_value(value).map_err(encode(what))?;
+        Ok(self.redactor.value(encoded))
     }
 
-    fn json_line<T: Serialize>(&self, value: &T, what: &str) -> Result<Vec<u8>, RecordError> {
-        let encode = |source| RecordError::Encode {
-            what: what.to_owned(),
-            source,
-        };
-        let value = self.redactor.value(serde_json::to_value(value).map_err(encode)?);
-        let mut bytes = serde_json::to_vec(&value).map_err(encode)?;
+    fn pretty<T: Serialize>(&self, relative: &str, value: &T) -> Result<Vec<u8>, RecordError> {
+        let value = self.clean(value, relative)?;
+        let mut bytes = serde_json::to_vec_pretty(&value).map_err(encode(relative))?;
         bytes.push(b'\n');
         Ok(bytes)
     }
+}
+
+fn encode(what: &str) -> impl FnOnce(serde_json::Error) -> RecordError {
+    let what = what.to_owned();
+    move |source| RecordError::Encode { what, source }
 }
 
 /// Writes a file so that a crash at any moment leaves the old one or the new one

@@ -38,7 +38,7 @@ pub fn escape(bytes: &[u8], max_chars: usize) -> String {
 }
 
 /// Format characters (Unicode category Cf) and others that change or hide what is around them.
-fn invisible(c: char) -> bool {
+pub(super) fn invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -69,6 +69,11 @@ impl Reporter {
         }
     }
 
+    /// How results are shown.
+    pub fn face(&self) -> Face {
+        self.face
+    }
+
     /// From now on none of `secrets` is shown, here and by every clone. The first call counts.
     pub fn hide(&self, secrets: &[Secret]) {
         let _ = self.secrets.set(Redactor::new(secrets));

@@ -7,11 +7,18 @@
 
 mod escape;
 mod face;
+pub mod formats;
+mod html;
+pub mod reading;
+mod serve;
+pub mod trajectory;
 
 use serde::Serialize;
 
 pub use escape::escape;
 pub use face::{Aside, Face, Reporter};
+pub use html::{Links, PageError, html};
+pub use serve::serve;
 
 /// One thing that happened, for the terminal or as one JSON line.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]

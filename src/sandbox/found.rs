@@ -10,10 +10,7 @@ use crate::{
         Sandbox, SandboxError,
         output::{async_fd, nonblocking},
     },
-    tree::{
-        EntryKind, TreeError,
-        tar_reader::{self, TarLimits},
-    },
+    tree::{ArchiveLimits, EntryKind, TreeError, tar_reader},
     wire::{GET, Request},
 };
 
@@ -93,10 +90,11 @@ impl Sandbox {
 /// The one file that a tar stream of the guest holds, unpacked as any hostile archive is.
 fn only_file(stream: &[u8], path: &RelPath, max: u64) -> std::io::Result<Found> {
     let dir = tempfile::tempdir()?;
-    let limits = TarLimits {
+    let limits = ArchiveLimits {
         // More headers than the stream has room for.
         max_entries: stream.len() as u64,
         max_bytes: max,
+        case_matters: false,
     };
     let unpacked = match tar_reader::unpack(stream, &limits, dir.path()) {
         Ok(unpacked) => unpacked,

@@ -1,7 +1,6 @@
 //! The host's end of a guest's socket.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{
@@ -13,7 +12,6 @@ use std::{
 
 use tokio::{
     io::unix::AsyncFd,
-    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Mutex, MutexGuard},
 };
 
@@ -23,6 +21,7 @@ use crate::{
     sandbox::{
         ExecSpec, Running, SandboxError, WallReport, WitnessReport,
         denied::EventCount,
+        doors::{Doors, StageNames},
         exec::{Counts, Kept},
         output::{async_fd, nonblocking},
         owner,
@@ -57,10 +56,10 @@ pub struct DiskCap {
 }
 
 /// A request that was sent.
-struct Asked<'a>(MutexGuard<'a, Link>);
+pub(super) struct Asked<'a>(MutexGuard<'a, Link>);
 
 impl Asked<'_> {
-    async fn answer(mut self) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
+    pub async fn answer(mut self) -> Result<(Reply, Vec<OwnedFd>), SandboxError> {
         let answer = answer(&self.0.socket).await?;
         self.0.owed -= 1;
         match answer {
@@ -127,7 +126,7 @@ pub struct Premises {
 }
 
 /// The guest's socket: strictly one answer a request.
-struct Link {
+pub(super) struct Link {
     socket: AsyncFd<OwnedFd>,
     /// Answers that nobody waits for any more, because the wait was abandoned half-way.
     /// They come before the answer to what is asked next.
@@ -137,12 +136,16 @@ struct Link {
 /// A live sandbox. Dropping it kills everything inside; [`Sandbox::destroy`]
 /// does so and waits until nothing is left.
 pub struct Sandbox {
-    link: Mutex<Link>,
+    pub(super) link: Arc<Mutex<Link>>,
     disk: Option<Arc<DiskWatch>>,
     premises: Premises,
     stages: AtomicU64,
     /// Stages whose leftovers live on.
     kept: Kept,
+    /// What each stage is called.
+    pub(super) names: StageNames,
+    /// What serves on sockets of the inside.
+    pub(super) doors: Doors,
     teardown: Option<Box<dyn Teardown>>,
 }
 
@@ -163,14 +166,16 @@ impl Sandbox {
         };
         nonblocking(socket.as_fd()).map_err(io)?;
         let sandbox = Self {
-            link: Mutex::new(Link {
+            link: Arc::new(Mutex::new(Link {
                 socket: async_fd(socket).map_err(io)?,
                 owed: 0,
-            }),
+            })),
             disk: premises.disk.clone().map(|cap| Arc::new(DiskWatch::new(cap))),
             premises,
             stages: AtomicU64::new(1),
             kept: Arc::default(),
+            names: StageNames::default(),
+            doors: Doors::default(),
             teardown: Some(teardown),
         };
         let introduced = answer(&sandbox.link.lock().await.socket).await?;
@@ -216,14 +221,7 @@ impl Sandbox {
 
     /// Sends a request; until it is answered nobody else can ask.
     async fn tell(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Asked<'_>, SandboxError> {
-        let mut link = self.link.lock().await;
-        while link.owed > 0 {
-            answer(&link.socket).await?;
-            link.owed -= 1;
-        }
-        wire::send(link.socket.as_fd(), request, fds).map_err(gone)?;
-        link.owed += 1;
-        Ok(Asked(link))
+        tell(&self.link, request, fds).await
     }
 
     /// Starts a command.
@@ -292,38 +290,6 @@ impl Sandbox {
         Ok(running)
     }
 
-    /// A listener on 127.0.0.1:`port` inside, accepted on by the host.
-    ///
-    /// # Errors
-    /// When the port is taken inside or the guest is gone.
-    pub async fn listen(&self, port: u16) -> Result<TcpListener, SandboxError> {
-        let (_, fds) = self.ask(&Request::Listen { port }, &[]).await?;
-        let io = |source| SandboxError::Io {
-            what: format!("listen on port {port} inside"),
-            source,
-        };
-        let listener = std::net::TcpListener::from(only(fds)?);
-        listener.set_nonblocking(true).map_err(io)?;
-        TcpListener::from_std(listener).map_err(io)
-    }
-
-    /// A connection to 127.0.0.1:`port` inside.
-    ///
-    /// # Errors
-    /// When nothing listens there (`Io`, connection refused) or the guest is gone.
-    pub async fn dial(&self, port: u16) -> Result<TcpStream, SandboxError> {
-        let (_, fds) = self.ask(&Request::Socket, &[]).await?;
-        let io = |source| SandboxError::Io {
-            what: format!("connect to port {port} inside"),
-            source,
-        };
-        let socket = std::net::TcpStream::from(only(fds)?);
-        // A read that blocks would hold up the thread that is to write.
-        socket.set_nonblocking(true).map_err(io)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        TcpSocket::from_std_stream(socket).connect(address).await.map_err(io)
-    }
-
     /// Stops every process inside; the tree holds still until [`Sandbox::thaw`].
     ///
     /// # Errors
@@ -388,6 +354,7 @@ impl Sandbox {
             return Ok(());
         };
         teardown.kill();
+        self.doors.close();
         let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self);
         let finished = tokio::task::spawn_blocking(move || teardown.finish())
@@ -402,12 +369,29 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.doors.close();
         if let Some(mut teardown) = self.teardown.take() {
             teardown.kill();
             // Dropped on an error path: what is left is removed off the hot path.
             std::thread::spawn(move || teardown.finish());
         }
     }
+}
+
+/// Sends a request; until it is answered nobody else can ask.
+pub(super) async fn tell<'a>(
+    link: &'a Mutex<Link>,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+) -> Result<Asked<'a>, SandboxError> {
+    let mut link = link.lock().await;
+    while link.owed > 0 {
+        answer(&link.socket).await?;
+        link.owed -= 1;
+    }
+    wire::send(link.socket.as_fd(), request, fds).map_err(gone)?;
+    link.owed += 1;
+    Ok(Asked(link))
 }
 
 /// The guest's next frame.
@@ -438,7 +422,7 @@ fn gone(why: FrameError) -> SandboxError {
     }
 }
 
-fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, SandboxError> {
+pub(super) fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, SandboxError> {
     fds.into_iter()
         .next()
         .ok_or_else(|| SandboxError::Gone("a socket was promised and none came".to_owned()))

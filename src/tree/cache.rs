@@ -33,7 +33,7 @@ use crate::names::RelPath;
 const ATTEMPTS: u32 = 3;
 
 /// The content-addressed cache of pristine trees.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cache {
     pub(super) root: PathBuf,
     pub(super) owner: at::Owner,
@@ -88,10 +88,7 @@ impl Cache {
             )));
         }
         let from = at::open_root(&source).map_err(TreeError::io("open", shown(&source)))?;
-        let note = self
-            .root
-            .join("sources")
-            .join(Content::of(source.as_os_str().as_bytes()).to_string());
+        let note = self.note(source.as_os_str().as_bytes());
         for _ in 0..ATTEMPTS {
             let start = SystemTime::now();
             let survey = Survey::of(&from, limits)?;
@@ -128,6 +125,50 @@ impl Cache {
         )))
     }
 
+    /// The copy that [`Cache::keep`] remembered under a name; `None` when there is none
+    /// (any more).
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn recall(&self, name: &str) -> Result<Option<Pristine>, TreeError> {
+        match remembered(&self.note(name.as_bytes())) {
+            Some(known) => self.find(known.digest, known.skipped),
+            None => Ok(None),
+        }
+    }
+
+    /// A copy of a directory of our own, to which nothing writes, remembered under a name
+    /// that says all of what it holds: the same name never means anything else.
+    ///
+    /// # Errors
+    /// As [`Cache::pristine`].
+    pub fn keep(
+        &self,
+        name: &str,
+        dir: &Path,
+        limits: &CopyLimits,
+        progress: CopyProgress<'_>,
+    ) -> Result<Pristine, TreeError> {
+        let from = at::open_root(dir).map_err(TreeError::io("open", shown(dir)))?;
+        let survey = Survey::of(&from, limits)?;
+        let Some(pristine) = self.copy(&from, &survey, progress)? else {
+            let dir = shown(dir);
+            return Err(TreeError::Refused(format!("{dir} changed while it was copied")));
+        };
+        let what = Remembered {
+            fingerprint: String::new(),
+            digest: pristine.digest,
+            skipped: pristine.skipped.clone(),
+        };
+        remember(&self.note(name.as_bytes()), &what)?;
+        Ok(pristine)
+    }
+
+    /// Where something is remembered of what goes by this name.
+    fn note(&self, name: &[u8]) -> PathBuf {
+        self.root.join("sources").join(Content::of(name).to_string())
+    }
+
     /// Removes least recently used trees and layers until the rest has at most
     /// `max_bytes`; what is in use stays. Returns how many bytes are left.
     ///
@@ -158,6 +199,14 @@ impl Cache {
             }
         }
         Ok(total)
+    }
+
+    /// The tree of this digest, where it is (still) there and whole.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn held(&self, digest: Content) -> Result<Option<Pristine>, TreeError> {
+        self.find(digest, Vec::new())
     }
 
     /// A tree that is there already; `None` when it is not, or is damaged.

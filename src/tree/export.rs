@@ -12,10 +12,19 @@ use nix::{
 use super::{Change, Checkpoint, Content, Entry, EntryKind, Pristine, TreeError, at, content, content::shown, link};
 use crate::names::RelPath;
 
+/// How much may come out at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportCaps {
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// Files and links.
+    pub files: u64,
+}
+
 /// Copies regular files, directories and inward symlinks of `changes` from the
 /// checkpoint to `dir` (made where missing); returns what was refused and why:
 /// specials, set-id bits (cleared), links that lead out, git's own files, names
-/// that only differ in case, and files beyond `max_bytes` in all. The rest comes out.
+/// that only differ in case, and what is beyond `most` in all. The rest comes out.
 ///
 /// # Errors
 /// When `dir` cannot be written or the checkpoint cannot be read.
@@ -24,12 +33,12 @@ pub fn export(
     from: &Checkpoint,
     changes: &[Change],
     dir: &Path,
-    max_bytes: u64,
+    most: ExportCaps,
 ) -> Result<Vec<(RelPath, String)>, TreeError> {
     std::fs::create_dir_all(dir).map_err(TreeError::io("make", shown(dir)))?;
     let mut export = Export {
         root: at::open_root(dir).map_err(TreeError::io("open", shown(dir)))?,
-        left: max_bytes,
+        left: most,
         names: BTreeMap::new(),
         refused: Vec::new(),
         buffer: content::buffer(),
@@ -44,7 +53,7 @@ pub fn export(
 
 struct Export {
     root: OwnedFd,
-    left: u64,
+    left: ExportCaps,
     /// Folded names (parents too) and the true one that took each.
     names: BTreeMap<String, RelPath>,
     refused: Vec<(RelPath, String)>,
@@ -96,10 +105,13 @@ impl Export {
         }
         let refused = match &entry.kind {
             EntryKind::Special => Some("a fifo, socket, device or something too deep or too large".to_string()),
-            EntryKind::Symlink { target } => link::outward(path, target).map(str::to_string),
-            EntryKind::File { size, .. } if *size > self.left => {
+            EntryKind::File { .. } | EntryKind::Symlink { .. } if self.left.files == 0 => {
+                Some("there are more files than the cap allows".to_string())
+            }
+            EntryKind::File { size, .. } if *size > self.left.bytes => {
                 Some(format!("its {size} bytes are more than what is left of the cap"))
             }
+            EntryKind::Symlink { target } => link::outward(path, target).map(str::to_string),
             EntryKind::File { .. } | EntryKind::Dir => None,
         };
         if refused.is_some() {
@@ -114,8 +126,9 @@ impl Export {
             up = at.parent();
         }
         if let EntryKind::File { size, .. } = entry.kind {
-            self.left -= size;
+            self.left.bytes -= size;
         }
+        self.left.files -= u64::from(!entry.is_dir());
         if entry.has_set_id() {
             self.refused
                 .push((path.clone(), "its setuid or setgid bit was cleared".into()));

@@ -38,6 +38,8 @@ pub(super) enum Source<'a> {
     Frozen(&'a OwnedFd),
     /// Bytes in memory.
     Bytes(&'a [u8]),
+    /// A file of a store, or why it is not there: copied and checked.
+    Object(Result<File, TreeError>),
 }
 
 /// Writes `diff` as a new layer at `dir` (which must not exist, or be empty).
@@ -231,6 +233,11 @@ impl Wanted<'_> {
     fn write(&self, source: Source<'_>, buffer: &mut [u8]) -> Result<(), TreeError> {
         let from = match source {
             Source::Bytes(bytes) => return self.write_bytes(bytes).map_err(TreeError::io("write", self.path)),
+            Source::Object(file) => {
+                let file = file?;
+                let stat = nix::sys::stat::fstat(&file).map_err(TreeError::io("stat", self.path))?;
+                return self.copy(file, &stat, buffer);
+            }
             Source::Frozen(root) => {
                 let parent = at::open_dir(root, self.path.parent().as_ref())
                     .map_err(TreeError::io("open the parent of", self.path))?;
@@ -245,16 +252,19 @@ impl Wanted<'_> {
         let parent =
             at::open_dir(from, self.path.parent().as_ref()).map_err(TreeError::io("open the parent of", self.path))?;
         let opened = at::open_file_forced(&parent, self.name).and_then(at::regular);
-        let (mut from, stat) = opened.map_err(TreeError::io("read", self.path))?;
+        let (from, stat) = opened.map_err(TreeError::io("read", self.path))?;
+        self.copy(from, &stat, buffer)
+    }
+
+    fn copy(&self, mut from: File, stat: &FileStat, buffer: &mut [u8]) -> Result<(), TreeError> {
         let mut to = self.create().map_err(TreeError::io("create", self.path))?;
-        let sparse = is_sparse(&stat);
+        let sparse = is_sparse(stat);
         let copied = content::copy(&mut from, self.size, sparse, Some(&mut to), buffer)
             .map_err(TreeError::io("copy", self.path))?;
         if copied != *self.content || stat.st_size.cast_unsigned() != self.size {
             return Err(TreeError::Refused(format!("{} changed while it was frozen", self.path)));
         }
-        self.finish(&to, Some(&stat))
-            .map_err(TreeError::io("finish", self.path))
+        self.finish(&to, Some(stat)).map_err(TreeError::io("finish", self.path))
     }
 
     fn write_bytes(&self, bytes: &[u8]) -> std::io::Result<()> {

@@ -25,6 +25,14 @@ pub enum Request {
     /// Bind and listen on 127.0.0.1:`port` inside (0 picks one); answered by
     /// [`Reply::Listening`] with the socket attached.
     Listen { port: u16 },
+    /// Bind a datagram socket to 127.0.0.1:`port` inside; answered by [`Reply::Done`] with
+    /// it attached.
+    Datagrams { port: u16 },
+    /// Lead every address to the loopback, and show what is sent there: answered by
+    /// [`Reply::Done`] with a packet socket attached. A jail's guest can.
+    Tap,
+    /// Whose socket of the inside's loopback this is; answered by [`Reply::Peer`].
+    Peer(Connection),
     /// A fresh, unconnected, non-blocking TCP socket of the inside's network; answered by [`Reply::Done`] with it attached.
     Socket,
     /// Stop (`SIGSTOP`) every process inside but the supervisors.
@@ -63,6 +71,8 @@ pub enum Reply {
     Done,
     /// Answer to [`Request::Listen`]; the listening socket is attached.
     Listening { port: u16 },
+    /// Answer to [`Request::Peer`]: nobody's where its process has closed it or is gone.
+    Peer { found: Option<Peer> },
     /// Answer to [`Request::Sweep`].
     Swept { leaked: Vec<LeakedProcess> },
     /// It could not be done; `step` names the operation that failed.
@@ -71,6 +81,31 @@ pub enum Reply {
         errno: Option<i32>,
         why: String,
     },
+}
+
+/// The far end of a connection to a door, as the host sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    /// TCP, else UDP.
+    pub stream: bool,
+    /// The port that it comes from.
+    pub from: u16,
+    /// The door's port; a datagram's socket need not be connected to it.
+    pub to: u16,
+}
+
+/// A process inside that holds a socket. Another may hold it as well: the first that is
+/// found is named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Its pid inside.
+    pub pid: u32,
+    /// Its `comm`, at most 16 bytes, lossily decoded: hostile text.
+    pub comm: String,
+    /// The stage whose supervisor it is below; none for what a sandbox's end has orphaned.
+    pub stage: Option<u64>,
 }
 
 /// What the guest says of itself.

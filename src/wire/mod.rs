@@ -12,6 +12,7 @@ mod message;
 
 pub use frame::{FrameError, MAX_FDS, MAX_FRAME, pair, recv, send};
 pub use message::{
-    Admission, Argv, Confinement, Control, ExecRequest, FoundWalls, GET, Hello, Identity, LandlockRules, LeakedProcess,
-    Leftovers, PROTOCOL, PathAccess, Progress, Reach, Removal, Reply, Request, ResourceUse, Rlimit, Termination,
+    Admission, Argv, Confinement, Connection, Control, ExecRequest, FoundWalls, GET, Hello, Identity, LandlockRules,
+    LeakedProcess, Leftovers, PROTOCOL, PathAccess, Peer, Progress, Reach, Removal, Reply, Request, ResourceUse,
+    Rlimit, Termination,
 };

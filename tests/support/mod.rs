@@ -102,6 +102,7 @@ pub fn plan(dir: &Path, label: &str) -> SandboxPlan {
             max_inodes: 100_000,
         },
         read_only: Vec::new(),
+        network: opencode_fsm::policy::NetworkMode::None,
         limits: Limits {
             processes: 128,
             memory_bytes: 512 << 20,

@@ -85,6 +85,7 @@ impl Session<'_> {
                 reach: Reach::Own,
                 terminal: None,
                 author: Blame::Verifier,
+                undecided: None,
             };
             command.run(&self.sandbox, run).await?;
         }

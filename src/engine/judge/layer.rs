@@ -67,7 +67,7 @@ impl Judge<'_> {
             out.prepared();
             return Ok(out);
         }
-        let key = bootstrap.key(workspace, self.pipeline, self.options.unattended, &places)?;
+        let key = bootstrap.key(workspace, self.pipeline, self.options, &places)?;
         let mut claim = None;
         let mut waits = false;
         loop {

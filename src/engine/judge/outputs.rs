@@ -17,9 +17,6 @@ use crate::{
     tree::{self, EntryKind, Place},
 };
 
-/// Bytes of stage outputs copied out of one verification.
-const EXPORT_BYTES: u64 = 256 << 20;
-
 const ROLLOUT: &str = ".aider_fsm/rollout.json";
 const RUNTIME_ENV: &str = ".aider_fsm/runtime_env.json";
 const HINTS_USED: &str = ".aider_fsm/hints_used.json";
@@ -262,7 +259,7 @@ impl Judge<'_> {
             .filter(|change| below(&change.path, b".aider_fsm") || own.is_some_and(|own| below(&change.path, own)))
             .collect();
         let files = self.run.path().join(name).join("outputs");
-        out.refused_outputs = tree::export(pristine, &after, &written, &files, EXPORT_BYTES)?;
+        out.refused_outputs = tree::export(pristine, &after, &written, &files, self.options.outputs_caps())?;
         if self.options.grants.is_empty() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use crate::{
     engine::{EngineError, environment::Environment},
     fsm::Blame,
     names::RelPath,
-    policy::CommandPolicy,
+    policy::{CommandPolicy, shell},
     sandbox::{ExecSpec, OutputCaps, Sandbox},
     tree::TreeEdits,
     wire::{Argv, Leftovers, Reach, Termination},
@@ -45,7 +45,7 @@ impl<'a> Session<'a> {
         name: &'a str,
         mut out: Verification,
     ) -> Result<Self, EngineError> {
-        let policy = judge.pipeline.security.policy();
+        let policy = judge.pipeline.security.policy(shell::Judge::new(&judge.options.policy));
         let root = &sandbox.inside().workspace;
         let base = format!("{root}/{}", below(judge.pipeline));
         let bootstrap_env = match judge.bootstrap {

@@ -9,6 +9,7 @@ use crate::{
         EngineError, Unattended,
         caps::StageCaps,
         command::{Command, CommandResult},
+        lint,
     },
     fsm::Blame,
     names::RelPath,
@@ -110,10 +111,10 @@ impl Session<'_> {
     ) -> Result<CommandResult, EngineError> {
         let judge = self.judge;
         let strict = judge.options.unattended == Unattended::Strict;
-        let refused = self.policy.check(script).err();
-        if let Some(refusal) = refused.or_else(|| strict.then(|| self.policy.interactive(script)).flatten()) {
-            return CommandResult::refused(&refusal).keep(judge.run, prefix, script);
-        }
+        let undecided = match lint::check(&self.policy, script, cwd, strict, &self.sandbox).await {
+            Ok(undecided) => undecided,
+            Err(refusal) => return CommandResult::refused(&refusal).keep(judge.run, prefix, script),
+        };
         let deploys = matches!(stage.name, StageName::DeploySetup | StageName::DeployHealth);
         self.deployed |= deploys;
         let inside = self.sandbox.inside();
@@ -138,6 +139,7 @@ impl Session<'_> {
             },
             terminal: terminal.map(Terminal::descriptor),
             author: Blame::Verifier,
+            undecided,
         };
         match command.run(&self.sandbox, judge.run).await {
             Ok(result) => {

@@ -20,7 +20,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::{guest::Start, rules, walls};
 use crate::{
     guest::landlock_abi,
-    policy::{Inside, SandboxPlan, Tier},
+    policy::{CERTIFICATES, Inside, NetworkMode, Proxy, SandboxPlan, Tier},
     sandbox::{
         DiskCap, Premises, Sandbox, SandboxError, confine,
         guest_link::Teardown,
@@ -125,7 +125,7 @@ impl Bare {
         };
         let (socket, guest) = self.start(&start)?;
         let premises = Premises {
-            walls: walls::report(limits, &self.refusal, others),
+            walls: walls::report(plan, &self.refusal, others),
             place: Place::Copy(PathBuf::from(&inside.workspace)),
             inside,
             disk: Some(disk),
@@ -207,7 +207,14 @@ fn furnish(plan: &SandboxPlan) -> Result<Inside, SandboxError> {
             .into_string()
             .map_err(|path| io(io::Error::other(format!("{} is not UTF-8", path.display()))))
     };
-    let [server_port, model_port] = free_ports().map_err(io)?;
+    let [server_port, model_port, proxy_port] = free_ports().map_err(io)?;
+    // Others of this host can connect to it as well.
+    let proxy = (plan.network == NetworkMode::Allow).then(|| Proxy {
+        port: proxy_port,
+        key: Some(uuid::Uuid::new_v4().simple().to_string()),
+        certificates: Path::new(CERTIFICATES).exists(),
+        tapped: false,
+    });
     Ok(Inside {
         workspace: text(tree)?,
         home: text(home)?,
@@ -215,15 +222,20 @@ fn furnish(plan: &SandboxPlan) -> Result<Inside, SandboxError> {
         pieces: text(pieces)?,
         server_port,
         model_port,
+        proxy,
     })
 }
 
-/// Two ports of the loopback that nobody has. Who takes one before the sandbox does
-/// makes it fail to listen, and gains nothing: neither door opens without a secret.
-fn free_ports() -> io::Result<[u16; 2]> {
+/// Ports of the loopback that nobody has. Who takes one before the sandbox does
+/// makes it fail to listen, and gains nothing: no door opens without a secret.
+fn free_ports() -> io::Result<[u16; 3]> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let (one, other) = (listen()?, listen()?);
-    Ok([one.local_addr()?.port(), other.local_addr()?.port()])
+    let held = [listen()?, listen()?, listen()?];
+    let mut ports = [0; 3];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
 }
 
 /// Tasks of a user on this host, which all count for his `RLIMIT_NPROC`.

@@ -15,3 +15,5 @@ mod walls;
 
 pub use guest::guest_main;
 pub use host::Bare;
+
+pub(super) use rules::system as system_rules;

@@ -45,10 +45,7 @@ pub(super) const MIN_ABI: u32 = 6;
 pub(super) fn of(plan: &SandboxPlan, inside: &Inside) -> LandlockRules {
     let own = |path: &String| (path.clone(), PathAccess::ReadWrite);
     let mut paths: Vec<_> = [&inside.workspace, &inside.home, &inside.tmp].map(own).to_vec();
-    paths.extend(SYSTEM.map(|path| (path.to_owned(), PathAccess::ReadExecute)));
-    paths.extend(etc().into_iter().map(|path| (path, PathAccess::Read)));
-    paths.extend(DEVICES.map(|name| (format!("/dev/{name}"), PathAccess::Device)));
-    paths.push(("/proc".to_owned(), PathAccess::Read));
+    paths.extend(system());
     // By their host paths: rules are about files, whatever leads to them.
     for piece in &plan.read_only {
         paths.push((piece.host.to_string_lossy().into_owned(), PathAccess::ReadExecute));
@@ -62,9 +59,21 @@ pub(super) fn of(plan: &SandboxPlan, inside: &Inside) -> LandlockRules {
         paths,
         restrict_tcp: true,
         bind_ports: vec![inside.server_port],
-        connect_ports: vec![connect],
+        connect_ports: [connect]
+            .into_iter()
+            .chain(inside.proxy.as_ref().map(|proxy| proxy.port))
+            .collect(),
         min_abi: MIN_ABI,
     }
+}
+
+/// What every sandbox may read of the host.
+pub(in crate::sandbox) fn system() -> Vec<(String, PathAccess)> {
+    let mut paths = SYSTEM.map(|path| (path.to_owned(), PathAccess::ReadExecute)).to_vec();
+    paths.extend(etc().into_iter().map(|path| (path, PathAccess::Read)));
+    paths.extend(DEVICES.map(|name| (format!("/dev/{name}"), PathAccess::Device)));
+    paths.push(("/proc".to_owned(), PathAccess::Read));
+    paths
 }
 
 fn etc() -> Vec<String> {

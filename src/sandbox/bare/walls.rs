@@ -1,7 +1,7 @@
 //! What stands without namespaces, and plainly what does not.
 
 use crate::{
-    policy::{Limits, Tier},
+    policy::{NetworkMode, SandboxPlan, Tier},
     sandbox::{Wall, WallReport, WallState, owner, wall::groups},
 };
 
@@ -9,7 +9,8 @@ use WallState::{Absent, Degraded, Enforced};
 
 /// The report on a sandbox; `refusal`: what the kernel did not give. `nproc`: tasks that
 /// the user of the commands had before.
-pub(super) fn report(limits: &Limits, refusal: &str, others: u64) -> WallReport {
+pub(super) fn report(plan: &SandboxPlan, refusal: &str, others: u64) -> WallReport {
+    let limits = &plan.limits;
     let say = |text: &str| Degraded(text.to_owned());
     let ours_alone = owner().is_some();
     let root = nix::unistd::geteuid().is_root();
@@ -92,6 +93,11 @@ pub(super) fn report(limits: &Limits, refusal: &str, others: u64) -> WallReport 
         ),
         ("supplementary groups", groups()),
     ];
+    if plan.network == NetworkMode::Allow {
+        let why = "others of this host can connect to it; it answers whoever shows a key of the sandbox, which every \
+                   command inside has. Attempts past it are refused by rule and leave no record";
+        walls.push(("egress door", say(why)));
+    }
     if limits.cpu.is_some() {
         walls.push(("cpu", Absent("no cgroup, and nothing stands in".to_owned())));
     }

@@ -67,6 +67,19 @@ pub struct About {
     pub runtimes: Vec<String>,
 }
 
+/// The socket at which an engine of this machine listens; it is not asked anything.
+///
+/// # Errors
+/// In one line, where none does.
+pub fn listens() -> Result<String, String> {
+    let socket = socket(std::env::var("DOCKER_HOST").ok().as_deref()).map_err(|why| why.to_string())?;
+    let shown = socket.display().to_string();
+    match std::os::unix::net::UnixStream::connect(&socket) {
+        Ok(_) => Ok(shown),
+        Err(why) => Err(format!("no Docker engine listens at {shown}: {why}")),
+    }
+}
+
 impl Engine {
     /// Reaches the engine of this machine.
     ///

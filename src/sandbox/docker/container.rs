@@ -12,7 +12,7 @@ use bollard::models::{
 
 use super::{files, image::Image, label::GUEST, overlay};
 use crate::{
-    policy::{GUEST_HOME, GUEST_WORKSPACE, SandboxPlan},
+    policy::{GUEST_HOME, GUEST_WORKSPACE, NAMES_PORT, NetworkMode, SandboxPlan},
     probe::Layer,
     sandbox::seccomp,
 };
@@ -56,12 +56,27 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 
 /// Settings of the container's own namespaces.
-const SYSCTLS: [(&str, &str); 2] = [
-    // A System V segment goes with the last process that maps it.
-    ("kernel.shm_rmid_forced", "1"),
-    // The kernel's own default, which engines take down to 0.
-    ("net.ipv4.ip_unprivileged_port_start", "1024"),
-];
+fn sysctls(network: NetworkMode, parts: &Parts<'_>) -> HashMap<String, String> {
+    // The kernel's own default, which engines take down to 0; the guest, who has no
+    // capability for that, takes the port of names for the egress door.
+    let first_port = match network {
+        NetworkMode::Allow => NAMES_PORT,
+        _ => 1024,
+    };
+    [
+        // A System V segment goes with the last process that maps it.
+        ("kernel.shm_rmid_forced", "1".to_owned()),
+        ("net.ipv4.ip_unprivileged_port_start", first_port.to_string()),
+    ]
+    .into_iter()
+    // What the host's own namespaces are set to is nobody's to say here.
+    .filter(|(name, _)| match name.split('.').next() {
+        Some("net") => parts.on(Layer::NetworkNamespace),
+        _ => parts.on(Layer::IpcNamespace),
+    })
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
 
 /// The guest and its wardens, which are counted with the commands.
 const SUPERVISORS: u64 = 16;
@@ -144,12 +159,6 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, volumes: Vec<String>, moun
     let host = || "host".to_owned();
     let bounded = |value| parts.on(Layer::Cgroup).then_some(value);
     let masked = if parts.on(Layer::ProcMasks) { &MASKED[..] } else { &[] };
-    // What the host's own namespaces are set to is nobody's to say here.
-    let own = |name: &str| match name.split('.').next() {
-        Some("net") => parts.on(Layer::NetworkNamespace),
-        _ => parts.on(Layer::IpcNamespace),
-    };
-    let sysctls = SYSCTLS.iter().filter(|(name, _)| own(name));
     let filter = if parts.on(Layer::Seccomp) {
         seccomp::profile()
     } else {
@@ -199,11 +208,7 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, volumes: Vec<String>, moun
         runtime: parts.runtime.map(str::to_owned),
         masked_paths: Some(masked.iter().map(|name| format!("/proc/{name}")).collect()),
         readonly_paths: Some(READ_ONLY.map(|name| format!("/proc/{name}")).to_vec()),
-        sysctls: Some(
-            sysctls
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        ),
+        sysctls: Some(sysctls(plan.network, parts)),
         ..HostConfig::default()
     }
 }

@@ -25,6 +25,7 @@ fn plan(lowers: &[&str], read_only: &[(&str, &str)]) -> SandboxPlan {
                 guest: guest.into(),
             })
             .collect(),
+        network: crate::policy::NetworkMode::None,
         limits: Limits::default(),
         min_tier: Tier::Namespaces,
         lease: LEASE + Duration::from_secs(1),
@@ -33,6 +34,7 @@ fn plan(lowers: &[&str], read_only: &[(&str, &str)]) -> SandboxPlan {
 
 fn ordered(plan: &SandboxPlan, volumes: &[String]) -> Result<ContainerCreateBody, String> {
     let image = Image {
+        certificates: false,
         reference: "any".to_owned(),
         id: "sha256:0".to_owned(),
         volumes: volumes.to_vec(),

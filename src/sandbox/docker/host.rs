@@ -6,7 +6,7 @@ use std::{
         fd::AsFd,
         unix::fs::{DirBuilderExt, chown},
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -31,7 +31,7 @@ use super::{
     walls,
 };
 use crate::{
-    policy::{GUEST_WORKSPACE, Inside, Role, SandboxPlan, Tier},
+    policy::{GUEST_WORKSPACE, Inside, NetworkMode, Role, SandboxPlan, Tier},
     sandbox::{
         DiskCap, Layer, Premises, Sandbox, SandboxError, confine, owner,
         seccomp::{self, Network},
@@ -183,7 +183,7 @@ impl Docker {
     /// The step that failed, with what the engine said of it.
     pub async fn create(&self, plan: &SandboxPlan) -> Result<Sandbox, SandboxError> {
         let scratch = &plan.workspace.scratch;
-        self.prepare(scratch).map_err(|source| SandboxError::Io {
+        self.prepare(plan).map_err(|source| SandboxError::Io {
             what: format!("prepare {}", scratch.display()),
             source,
         })?;
@@ -205,7 +205,8 @@ impl Docker {
 
     /// The directories that are bound or stacked. What is removed with the run lies in
     /// `scratch` alone.
-    fn prepare(&self, scratch: &Path) -> std::io::Result<()> {
+    fn prepare(&self, plan: &SandboxPlan) -> std::io::Result<()> {
+        let scratch = &plan.workspace.scratch;
         fs::DirBuilder::new().recursive(true).mode(0o711).create(scratch)?;
         for name in ["upper", "work"] {
             let dir = scratch.join(name);
@@ -219,7 +220,8 @@ impl Docker {
             scratch.join("upper"),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )?;
-        files::write(&scratch.join("etc"), self.ids.0, self.ids.1)
+        let asks_for_names = plan.network == NetworkMode::Allow;
+        files::write(&scratch.join("etc"), self.ids.0, self.ids.1, asks_for_names)
     }
 
     /// Creates the container; what it lacks is looked for once.
@@ -345,7 +347,7 @@ impl Docker {
                 walls: Vec::new(),
                 witness: None,
             },
-            inside: Inside::private(),
+            inside: Inside::private().with_door(plan.network, self.image.certificates, false),
             place: Place::Overlay(plan.workspace.scratch.join("upper")),
             disk: on(Layer::Disk).then(|| DiskCap {
                 dir: plan.workspace.scratch.join("upper"),

@@ -17,6 +17,8 @@ use super::{
 };
 use crate::sandbox::SandboxError;
 
+/// The label of runner images (`image`, the recipe's).
+const RUNNER: &str = "dev.opencode-fsm.recipe";
 /// Where programs of the GNU C library ask for its loader (x86-64 ABI).
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 /// Where the loader looks without being told (ld.so(8)), Debian's places first.
@@ -40,6 +42,8 @@ pub(super) struct Image {
     pub volumes: Vec<String>,
     /// Names of the variables that it wants set.
     pub variables: Vec<String>,
+    /// Whether it has the certificates of [`crate::policy::CERTIFICATES`]: a runner image does.
+    pub certificates: bool,
 }
 
 impl Image {
@@ -69,6 +73,7 @@ impl Image {
         let name = |variable: String| variable.split('=').next().unwrap_or_default().to_owned();
         let variables = config.env.unwrap_or_default().into_iter().map(name);
         Ok(Self {
+            certificates: config.labels.is_some_and(|labels| labels.contains_key(RUNNER)),
             reference: reference.to_owned(),
             id,
             volumes: config.volumes.unwrap_or_default(),

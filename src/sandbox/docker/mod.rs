@@ -26,7 +26,7 @@ mod teardown;
 mod walls;
 
 pub use collect::{Leftover, collect};
-pub use connection::{About, Engine, EngineError};
+pub use connection::{About, Engine, EngineError, listens};
 pub use host::{Docker, Start};
 pub use label::{Orphaned, PREFIX};
 pub use reaper::reaper_main;

@@ -21,7 +21,7 @@ use super::{
     walls,
 };
 use crate::{
-    policy::{GUEST_GID, GUEST_UID, GUEST_WORKSPACE, Inside, SandboxPlan},
+    policy::{CERTIFICATES, GUEST_GID, GUEST_UID, GUEST_WORKSPACE, Inside, NetworkMode, SandboxPlan},
     sandbox::{
         DiskCap, Layer, Premises, Sandbox, SandboxError, confine,
         guest_link::Teardown,
@@ -130,7 +130,7 @@ impl Jail {
         let tier = report.tier;
         let premises = Premises {
             walls: report,
-            inside: Inside::private(),
+            inside: Inside::private().with_door(plan.network, Path::new(CERTIFICATES).exists(), true),
             place: Place::Overlay(scratch.join("upper")),
             disk: self.on(Layer::Disk).then_some(disk),
             oom_events: built.bounds.oom_events,
@@ -172,6 +172,7 @@ impl Jail {
                 .iter()
                 .map(|m| (m.host.clone(), m.guest.clone()))
                 .collect(),
+            asks_for_names: plan.network == NetworkMode::Allow,
             scratch_bytes: limits.scratch_bytes,
             scratch_inodes: limits.scratch_inodes,
             memory_bytes: limits.memory_bytes,

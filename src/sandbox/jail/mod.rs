@@ -22,4 +22,6 @@ mod walls;
 
 pub use host::Jail;
 pub use launcher::launcher_main;
+pub(super) use root::shows;
+
 pub use probe::{Probe, ProbeRow, ProbeState};

@@ -218,6 +218,7 @@ fn plan(scratch: &Path) -> SandboxPlan {
             max_inodes: 100,
         },
         read_only: Vec::new(),
+        network: crate::policy::NetworkMode::None,
         limits: Limits {
             // Far from what `true` needs; asked for so that it is tried.
             cpu: Some(1000),

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE},
     probe::Layer,
+    sandbox::etc,
 };
 
 /// Where the new root is assembled: a directory that exists everywhere and that no
@@ -46,6 +47,14 @@ const ETC: [&str; 6] = [
 ];
 /// Character devices that are shown.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// Links beside them.
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
 /// Files of `/proc` that tell about the host's kernel.
 const MASKED: [&str; 6] = ["kcore", "keys", "kallsyms", "timer_list", "sched_debug", "kmsg"];
 
@@ -158,6 +167,35 @@ pub(super) fn assemble(off: &[Layer]) -> Result<OwnedFd, StepError> {
     proc(new, off)
 }
 
+/// Files of `/etc` that are written for every jail.
+const WRITTEN: [&str; 6] = ["passwd", "group", "hosts", "hostname", "resolv.conf", "nsswitch.conf"];
+
+/// Whether a jail's root can have a path (absolute, clean): the pieces that [`assemble`] and
+/// [`enter`] show, whatever of them the host has.
+pub(in crate::sandbox) fn shows(path: &str) -> bool {
+    let below = |root: &str| {
+        let rest = path.strip_prefix(root);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let etc = ETC.iter().chain(&WRITTEN).any(|name| below(&format!("/etc/{name}")));
+    let links = LINKS.iter().map(|(name, _)| name);
+    let devices = DEVICES.iter().chain(links).any(|name| below(&format!("/dev/{name}")));
+    let places = [
+        "/dev/pts",
+        "/dev/shm",
+        "/tmp",
+        GUEST_HOME,
+        "/run",
+        GUEST_WORKSPACE,
+        "/proc",
+    ];
+    matches!(path, "/" | "/etc" | "/dev" | "/home")
+        || etc
+        || devices
+        || SYSTEM.iter().any(|name| below(&format!("/{name}")))
+        || places.iter().any(|place| below(place))
+}
+
 /// Completes the new root for `spec` and moves into it.
 pub(super) fn enter(spec: &JailSpec, own: &Own) -> Result<(), StepError> {
     let new = Path::new(NEW);
@@ -169,6 +207,9 @@ pub(super) fn enter(spec: &JailSpec, own: &Own) -> Result<(), StepError> {
     ] {
         let private = tmpfs(&new.join(path), spec.scratch_bytes, spec.scratch_inodes, mode);
         private.step(&format!("mount /{path}"))?;
+    }
+    if spec.asks_for_names {
+        names(new).step("write /etc")?;
     }
     for (tree, (_, inside)) in own.read_only.iter().zip(&spec.read_only) {
         show(tree, new, inside.strip_prefix("/").unwrap_or(inside))?;
@@ -237,10 +278,14 @@ fn etc(new: &Path) -> std::io::Result<()> {
     write("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n".to_owned())?;
     write("hostname", "sandbox\n".to_owned())?;
     write("resolv.conf", String::new())?;
-    write(
-        "nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files\n".to_owned(),
-    )
+    write("nsswitch.conf", etc::nsswitch(false))
+}
+
+/// In place of what every jail says about names.
+fn names(new: &Path) -> std::io::Result<()> {
+    let etc = new.join("etc");
+    fs::write(etc.join("resolv.conf"), etc::RESOLV)?;
+    fs::write(etc.join("nsswitch.conf"), etc::nsswitch(true))
 }
 
 fn devices(new: &Path) -> Result<(), StepError> {
@@ -260,13 +305,7 @@ fn devices(new: &Path) -> Result<(), StepError> {
         api::set_attributes(&tree, NOSUID, false).step("mount_setattr device")?;
         show(&tree, new, &inside)?;
     }
-    for (name, target) in [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("ptmx", "pts/ptmx"),
-    ] {
+    for (name, target) in LINKS {
         symlink(target, dev.join(name)).step("link a device")?;
     }
     directory(&dev.join("pts")).step("make /dev/pts")?;

@@ -15,6 +15,8 @@ pub(super) struct JailSpec {
     pub scratch: PathBuf,
     /// Host path and absolute path inside.
     pub read_only: Vec<(PathBuf, PathBuf)>,
+    /// Whether names are asked for at the loopback, where the answer is no.
+    pub asks_for_names: bool,
     pub scratch_bytes: u64,
     pub scratch_inodes: u64,
     pub memory_bytes: u64,

@@ -2,17 +2,24 @@
 //!
 //! `allow.txt` names what runs unasked. A few calls are judged by their
 //! arguments; what is known to be dangerous gets `EPERM`, what is unknown
-//! `ENOSYS`, a foreign architecture kills. Contiguous numbers become one range
-//! test, and the kernel caches the verdict of calls that are decided by number
-//! alone, so they cost nanoseconds.
+//! `ENOSYS`, a foreign architecture kills. Contiguous numbers with one fate are one
+//! leaf of a search tree: the kernel runs the program for every number when it is
+//! loaded, and caches the verdict of calls that are decided by number alone.
 
 mod container;
+mod decide;
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 use syscalls::Sysno;
 
 pub use container::profile;
+pub use decide::{
+    Action, Case, Condition, Test, Through, decide, decided_at, engine_lets_through, is_unfiltered, named,
+};
 
 const ALLOWED: &str = include_str!("allow.txt");
 
@@ -110,29 +117,53 @@ pub fn compile(network: Network) -> Vec<u8> {
     p.unless_equal(AUDIT_ARCH_X86_64, KILL);
     p.load(NR);
     p.when_at_least(X32_BIT, errno(libc::ENOSYS));
-    p.call(Sysno::clone3, |p| p.ret(errno(libc::ENOSYS)));
-    p.call(Sysno::clone, |p| {
+    p.search(&leaves(&fates(network)));
+    p.bytes()
+}
+
+/// What becomes of a call, by its number.
+type Fates = BTreeMap<u32, Vec<Instruction>>;
+
+/// Every call that is not unknown. Calls that are judged by argument or refused are
+/// so whether the list allows them or not.
+fn fates(network: Network) -> Fates {
+    let mut fates = Fates::new();
+    let mut judge = |call: Sysno, block: &dyn Fn(&mut Program)| {
+        let mut program = Program(Vec::new());
+        block(&mut program);
+        fates.insert(call.id() as u32, program.0);
+    };
+    for name in ALLOWED.split_whitespace() {
+        if let Ok(call) = Sysno::from_str(name) {
+            judge(call, &|p| p.ret(ALLOW));
+        }
+    }
+    for call in DANGEROUS {
+        judge(*call, &|p| p.ret(errno(libc::EPERM)));
+    }
+    judge(Sysno::clone3, &|p| p.ret(errno(libc::ENOSYS)));
+    judge(Sysno::clone, &|p| {
         p.load(arg_low(0));
         // Every CLONE_NEW* flag (clone(2)).
         p.when_any_bit(0x7e02_0080, errno(libc::EPERM));
         p.ret(ALLOW);
     });
-    p.call(Sysno::socket, |p| socket(p, network));
-    p.call(Sysno::ioctl, |p| {
+    judge(Sysno::socket, &|p| socket(p, network));
+    judge(Sysno::ioctl, &|p| {
         p.load(arg_low(1));
         for request in [libc::TIOCSTI as u32, libc::TIOCLINUX as u32] {
             p.when_equal(request, errno(libc::EPERM));
         }
         p.ret(ALLOW);
     });
-    p.call(Sysno::prlimit64, |p| {
+    judge(Sysno::prlimit64, &|p| {
         // One's own limits only (pid 0): the supervisors share the user id with
         // what they supervise, and no other wall guards their limits.
         p.load(arg_low(0));
         p.when_equal(0, ALLOW);
         p.ret(errno(libc::EPERM));
     });
-    p.call(Sysno::personality, |p| {
+    judge(Sysno::personality, &|p| {
         p.load(arg_low(0));
         for allowed in [0, 0x0004_0000, u32::MAX] {
             p.when_equal(allowed, ALLOW);
@@ -140,11 +171,11 @@ pub fn compile(network: Network) -> Vec<u8> {
         p.ret(errno(libc::EPERM));
     });
     for no_op in [Sysno::sync, Sysno::syncfs] {
-        p.call(no_op, |p| p.ret(errno(0)));
+        judge(no_op, &|p| p.ret(errno(0)));
     }
     if network == Network::Shared {
         for call in SYSTEM_V {
-            p.when_equal(call.id() as u32, errno(libc::EPERM));
+            judge(call, &|p| p.ret(errno(libc::EPERM)));
         }
         // What is of the same user and outside can be named by its pid: 0 is oneself.
         for (call, pid) in [
@@ -154,13 +185,13 @@ pub fn compile(network: Network) -> Vec<u8> {
             (Sysno::sched_setaffinity, 0),
             (Sysno::setpriority, 1),
         ] {
-            p.call(call, |p| {
+            judge(call, &|p| {
                 p.load(arg_low(pid));
                 p.when_equal(0, ALLOW);
                 p.ret(errno(libc::EPERM));
             });
         }
-        p.call(Sysno::socketpair, |p| {
+        judge(Sysno::socketpair, &|p| {
             // A datagram socket of a pair can send to any other by its path.
             p.load(arg_low(1));
             p.and(0xf);
@@ -169,21 +200,29 @@ pub fn compile(network: Network) -> Vec<u8> {
             p.ret(errno(libc::EPROTONOSUPPORT));
         });
         for (call, flags) in [(Sysno::sendto, 3), (Sysno::sendmsg, 2), (Sysno::sendmmsg, 3)] {
-            p.call(call, |p| {
+            judge(call, &|p| {
                 p.load(arg_low(flags));
                 p.when_any_bit(libc::MSG_FASTOPEN as u32, errno(libc::EPERM));
                 p.ret(ALLOW);
             });
         }
     }
-    for call in DANGEROUS {
-        p.when_equal(call.id() as u32, errno(libc::EPERM));
+    fates
+}
+
+/// The numbers from 0 on, cut where one fate ends: the first number of each piece and
+/// its fate. What has none is unknown.
+fn leaves(fates: &Fates) -> Vec<(u32, Vec<Instruction>)> {
+    let unknown = vec![(RET, 0, 0, errno(libc::ENOSYS))];
+    let cuts: BTreeSet<u32> = fates.keys().flat_map(|call| [*call, call + 1]).chain([0]).collect();
+    let mut leaves: Vec<(u32, Vec<Instruction>)> = Vec::new();
+    for from in cuts {
+        let fate = fates.get(&from).unwrap_or(&unknown);
+        if leaves.last().is_none_or(|(_, last)| last != fate) {
+            leaves.push((from, fate.clone()));
+        }
     }
-    for (low, high) in ranges(&allowed()) {
-        p.within(low, high);
-    }
-    p.ret(errno(libc::ENOSYS));
-    p.bytes()
+    leaves
 }
 
 fn socket(p: &mut Program, network: Network) {
@@ -223,33 +262,15 @@ fn socket(p: &mut Program, network: Network) {
     p.ret(errno(libc::EAFNOSUPPORT));
 }
 
-/// The allowed numbers; calls that are judged by argument or refused are taken out.
-fn allowed() -> BTreeSet<u32> {
-    ALLOWED
-        .split_whitespace()
-        .filter_map(|name| Sysno::from_str(name).ok())
-        .filter(|call| !DANGEROUS.contains(call))
-        .map(|call| call.id() as u32)
-        .collect()
-}
+/// One of classic BPF: code, how far to jump where a test holds and where it does not,
+/// operand (linux/filter.h).
+type Instruction = (u16, u8, u8, u32);
 
-fn ranges(numbers: &BTreeSet<u32>) -> Vec<(u32, u32)> {
-    let mut out: Vec<(u32, u32)> = Vec::new();
-    for number in numbers {
-        match out.last_mut() {
-            Some((_, high)) if *high + 1 == *number => *high = *number,
-            _ => out.push((*number, *number)),
-        }
-    }
-    out
-}
-
-/// Instructions of classic BPF (linux/filter.h).
-struct Program(Vec<(u16, u8, u8, u32)>);
+struct Program(Vec<Instruction>);
 
 const LD_W_ABS: u16 = 0x20;
 const JEQ: u16 = 0x15;
-const JGT: u16 = 0x25;
+const JA: u16 = 0x05;
 const JGE: u16 = 0x35;
 const JSET: u16 = 0x45;
 const AND: u16 = 0x54;
@@ -290,10 +311,27 @@ impl Program {
         self.ret(verdict);
     }
 
-    fn within(&mut self, low: u32, high: u32) {
-        self.0.push((JGE, 0, 2, low));
-        self.0.push((JGT, 1, 0, high));
-        self.ret(ALLOW);
+    /// Finds the leaf of the number in the accumulator by halving.
+    fn search(&mut self, leaves: &[(u32, Vec<Instruction>)]) {
+        let (below, above) = leaves.split_at(leaves.len() / 2);
+        let (Some(_), Some((from, _))) = (below.first(), above.first()) else {
+            // One leaf is above, since half of one is none.
+            self.0.extend(above.iter().flat_map(|(_, fate)| fate));
+            return;
+        };
+        let mut inner = Program(Vec::new());
+        inner.search(below);
+        match u8::try_from(inner.0.len()) {
+            Ok(length) => self.0.push((JGE, length, 0, *from)),
+            // Farther than a test can jump.
+            Err(_) => {
+                self.0.push((JGE, 0, 1, *from));
+                // A program has 4096 instructions at most (BPF_MAXINSNS).
+                self.0.push((JA, 0, 0, inner.0.len() as u32));
+            }
+        }
+        self.0.extend(inner.0);
+        self.search(above);
     }
 
     /// A block that is run when the accumulator equals `value`; it must return
@@ -305,10 +343,6 @@ impl Program {
         let length = u8::try_from(inner.0.len()).unwrap_or(u8::MAX);
         self.0.push((JEQ, 0, length, value));
         self.0.extend(inner.0);
-    }
-
-    fn call(&mut self, call: Sysno, block: impl FnOnce(&mut Program)) {
-        self.block_when_equal(call.id() as u32, block);
     }
 
     fn bytes(&self) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Runs the program as the kernel would, over one call.
-fn verdict(network: Network, arch: u32, number: u32, args: [u64; 6]) -> u32 {
+pub(super) fn verdict(network: Network, arch: u32, number: u32, args: [u64; 6]) -> u32 {
     let mut packet = Vec::new();
     packet.extend(number.to_ne_bytes());
     packet.extend(arch.to_ne_bytes());
@@ -26,7 +26,10 @@ fn verdict(network: Network, arch: u32, number: u32, args: [u64; 6]) -> u32 {
             }
             RET => return k,
             JEQ => Some(acc == k),
-            JGT => Some(acc > k),
+            JA => {
+                at += k as usize;
+                None
+            }
             JGE => Some(acc >= k),
             JSET => Some(acc & k != 0),
             other => panic!("opcode {other:#x}"),

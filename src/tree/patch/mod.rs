@@ -33,6 +33,18 @@ pub fn patch(
     to: &Checkpoint,
     changes: &[Change],
 ) -> Result<Vec<u8>, TreeError> {
+    let read = |state: &Checkpoint, path: &RelPath| {
+        let bytes = state.read(pristine, path, MAX_FILE_BYTES)?;
+        Ok(bytes.unwrap_or_default())
+    };
+    patch_of(changes, &|path, _| read(from, path), &|path, _| read(to, path))
+}
+
+/// Reads the bytes that a path has in one of two states, by its content.
+pub(super) type ReadBlob<'a> = &'a dyn Fn(&RelPath, &Content) -> Result<Vec<u8>, TreeError>;
+
+/// The git patch for `changes`, their bytes read from wherever they are.
+pub(super) fn patch_of(changes: &[Change], from: ReadBlob<'_>, to: ReadBlob<'_>) -> Result<Vec<u8>, TreeError> {
     let mut out = Vec::new();
     let mut later = Vec::new();
     for change in changes {
@@ -41,8 +53,8 @@ pub fn patch(
             out.extend_from_slice(format!("# left out, too large for a patch: {path} ({size} bytes)\n").as_bytes());
             continue;
         }
-        let old = blob(pristine, from, &change.path, change.before.as_ref())?;
-        let new = blob(pristine, to, &change.path, change.after.as_ref())?;
+        let old = blob(from, &change.path, change.before.as_ref())?;
+        let new = blob(to, &change.path, change.after.as_ref())?;
         match (old, new) {
             (Some(old), Some(new)) if (old.mode ^ new.mode) & 0o170_000 != 0 => {
                 // A change of type is a deletion and a creation.
@@ -67,17 +79,12 @@ fn too_large(change: &Change) -> Option<u64> {
     Some(size(&change.before).max(size(&change.after))).filter(|size| *size > MAX_FILE_BYTES)
 }
 
-fn blob(
-    pristine: &Pristine,
-    state: &Checkpoint,
-    path: &RelPath,
-    entry: Option<&Entry>,
-) -> Result<Option<Blob>, TreeError> {
+fn blob(read: ReadBlob<'_>, path: &RelPath, entry: Option<&Entry>) -> Result<Option<Blob>, TreeError> {
     let Some(entry) = entry else { return Ok(None) };
     let (mode, bytes) = match &entry.kind {
-        EntryKind::File { .. } => {
+        EntryKind::File { content, .. } => {
             let mode = if entry.mode & 0o100 != 0 { 0o100_755 } else { 0o100_644 };
-            (mode, state.read(pristine, path, MAX_FILE_BYTES)?.unwrap_or_default())
+            (mode, read(path, content)?)
         }
         EntryKind::Symlink { target } => (0o120_000, target.clone()),
         EntryKind::Dir | EntryKind::Special => return Ok(None),

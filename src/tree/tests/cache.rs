@@ -208,3 +208,20 @@ fn many_may_copy_and_clean_up_at_once() {
         }
     });
 }
+
+#[test]
+fn what_is_kept_under_a_name_is_recalled_by_it_until_it_is_pruned() {
+    let bench = Bench::new();
+    bench.write("a", b"one");
+    let cache = bench.cache();
+    assert!(cache.recall("name").unwrap().is_none());
+    let kept = cache.keep("name", &bench.source(), &LIMITS, &|_, _| {}).unwrap();
+    fs::remove_dir_all(bench.source()).unwrap();
+    let found = cache.recall("name").unwrap().expect("it is there");
+    assert_eq!((found.digest, found.manifest), (kept.digest, kept.manifest.clone()));
+    assert!(cache.recall("another").unwrap().is_none());
+    drop(found._locks);
+    drop(kept);
+    cache.prune(0).unwrap();
+    assert!(cache.recall("name").unwrap().is_none());
+}

@@ -8,6 +8,7 @@ mod outward;
 mod overlay;
 mod patch;
 mod tar;
+mod zip;
 
 use std::{fs, path::Path};
 

@@ -30,15 +30,12 @@ fn work(source: impl FnOnce(&Path), edit: impl FnOnce(&Path)) -> Run {
 }
 
 impl Run {
-    fn export(&self, max_bytes: u64) -> Vec<(String, String)> {
-        let out = export(
-            &self.pristine,
-            &self.state,
-            &self.changes,
-            &self.bench.at("out"),
-            max_bytes,
-        )
-        .unwrap();
+    fn export(&self, bytes: u64) -> Vec<(String, String)> {
+        self.export_most(ExportCaps { bytes, files: 1000 })
+    }
+
+    fn export_most(&self, most: ExportCaps) -> Vec<(String, String)> {
+        let out = export(&self.pristine, &self.state, &self.changes, &self.bench.at("out"), most).unwrap();
         out.into_iter().map(|(path, why)| (path.to_string(), why)).collect()
     }
 
@@ -120,6 +117,19 @@ fn plain_work() -> Run {
             symlink("keep", work.join("link")).unwrap();
         },
     )
+}
+
+#[test]
+fn no_more_files_come_out_than_the_cap_allows() {
+    let run = plain_work();
+    let few = ExportCaps {
+        bytes: 1 << 20,
+        files: 3,
+    };
+    let refused = run.export_most(few);
+    let why = "there are more files than the cap allows";
+    assert_eq!(refused.len(), 2, "of five files and links: {refused:?}");
+    assert!(refused.iter().all(|(_, found)| found == why), "{refused:?}");
 }
 
 #[test]

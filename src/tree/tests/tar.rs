@@ -3,14 +3,12 @@
 use ::tar::{Builder, EntryType, Header};
 use proptest::prelude::*;
 
-use super::{
-    super::tar_reader::{TarLimits, Unpacked, unpack},
-    *,
-};
+use super::{super::tar_reader::unpack, *};
 
-const TAR_LIMITS: TarLimits = TarLimits {
+const TAR_LIMITS: ArchiveLimits = ArchiveLimits {
     max_entries: 100,
     max_bytes: 100_000,
+    case_matters: false,
 };
 
 /// A header whose name is written raw, so that it may be anything.
@@ -64,6 +62,9 @@ fn only_what_stays_inside_comes_out() {
         (b"ok/file", E::Regular, b"", b"twice"),
         (b"OK/other", E::Regular, b"", b"x"),
         (b"hard", E::Link, b"ok/file", b""),
+        (b"hard/out", E::Link, b"../file", b""),
+        (b"early", E::Link, b"last", b""),
+        (b"hard-dir", E::Link, b"ok", b""),
         (b"null", E::Char, b"", b""),
         (b"pipe", E::Fifo, b"", b""),
         (b"last", E::Regular, b"", b"z"),
@@ -71,8 +72,9 @@ fn only_what_stays_inside_comes_out() {
     let (dir, got) = opened(&bytes);
     let got = got.unwrap();
     let names: Vec<String> = got.manifest.keys().map(ToString::to_string).collect();
-    assert_eq!(names, ["dir", "last", "ok", "ok/file", "ok/link"]);
-    assert_eq!(got.refused.len(), 11, "{:?}", got.refused);
+    assert_eq!(names, ["dir", "hard", "last", "ok", "ok/file", "ok/link"]);
+    assert_eq!(got.refused.len(), 13, "{:?}", got.refused);
+    assert_eq!(got.manifest[&path("hard")], Entry::file(b"fine", 0o644));
     assert_eq!(fs::read(dir.path().join("out/ok/file")).unwrap(), b"fine");
     assert_eq!(got.manifest[&path("ok/file")], Entry::file(b"fine", 0o644));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -231,6 +231,7 @@ mod tests {
             lowers: Vec::new(),
             scratch: PathBuf::new(),
             read_only: Vec::new(),
+            asks_for_names: false,
             scratch_bytes: 0,
             scratch_inodes: 0,
             memory_bytes: 1 << 30,

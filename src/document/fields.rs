@@ -13,7 +13,7 @@ use crate::names::RelPath;
 const MAX_SECONDS: u64 = 30 * 24 * 3600;
 
 /// A mapping whose keys are taken one after the other; [`Fields::finish`] refuses the rest.
-pub(super) struct Fields {
+pub struct Fields {
     /// Dotted place of the mapping in the document, ending in `.`; empty at the root.
     prefix: String,
     /// Where the mapping was declared.
@@ -116,6 +116,12 @@ impl Fields {
     /// Whether one of `names` is there, null included, and not taken yet.
     pub fn has(&self, names: &[&str]) -> bool {
         self.left.iter().any(|(key, _)| names.contains(&key.text.as_str()))
+    }
+
+    /// Where the value under `name` stands, if it is there and not taken yet.
+    pub fn place_of(&self, name: &str) -> Option<Position> {
+        let (_, node) = self.left.iter().find(|(key, _)| key.text == name)?;
+        Some(node.at)
     }
 
     /// A boolean, in one of YAML 1.1's spellings but unquoted (the quoted "false" is a string).
@@ -336,7 +342,7 @@ fn string(place: &str, node: Node) -> Result<(String, Position), Fault> {
 }
 
 /// The name that `key` was probably meant to be.
-fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     // Beyond this length no known name is near; it also bounds the work on hostile keys.
     if key.chars().count() > 40 {
         return None;

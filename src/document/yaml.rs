@@ -21,7 +21,7 @@ const MAX_NODES: usize = 20_000;
 
 /// One node and where it begins.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
+pub struct Node {
     /// Where the node begins.
     pub at: Position,
     /// What it holds.
@@ -30,7 +30,7 @@ pub(super) struct Node {
 
 /// What a node holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
     /// A scalar as spelled; `plain` when it was neither quoted, a block, nor tagged `!!str`.
     Scalar { text: String, plain: bool },
     /// A list.
@@ -41,7 +41,7 @@ pub(super) enum Value {
 
 /// A key of a mapping; all keys are read as text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Key {
+pub struct Key {
     /// The key as spelled.
     pub text: String,
     /// Where it begins.
@@ -105,7 +105,7 @@ enum Open {
 /// A [`Fault`] for text over [`MAX_DOCUMENT`], not UTF-8 or not YAML, for an
 /// empty or a second document, too many or too deep nodes, a duplicate key, an
 /// alias, a tag, or a key that is no scalar.
-pub(super) fn parse(bytes: &[u8]) -> Result<Node, Fault> {
+pub fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     if bytes.len() > MAX_DOCUMENT {
         return Err(Position::START.fault(format!(
             "the file has {} bytes; at most {MAX_DOCUMENT} are read",

@@ -1,0 +1,29 @@
+//! Documents in YAML, read strictly: what is not understood is refused, with its place.
+//!
+//! Whoever wrote them may be hostile, so every reader is bounded ([`MAX_DOCUMENT`]), never
+//! panics, and says in one line what is wrong, at which line and column.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `error` | [`Position`], [`Fault`], and how hostile text is shown |
+//! | `yaml` | YAML text to a tree of located nodes |
+//! | `fields` | typed reading of one mapping; unknown keys and near misses |
+//! | `typed`, `refusal` | the tree read as any type of serde's, with the place of what does not fit |
+//! | `located` | a value that remembers its place |
+#![forbid(unsafe_code)]
+
+mod error;
+mod fields;
+mod located;
+mod refusal;
+mod typed;
+mod yaml;
+
+pub use error::{Fault, Position, shown};
+pub use fields::Fields;
+pub use located::Located;
+pub use typed::read;
+pub use yaml::{Key, Node, Value, parse};
+
+/// Longest document that any reader takes, in bytes.
+pub const MAX_DOCUMENT: usize = 1 << 20;

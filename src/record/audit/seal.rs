@@ -1,0 +1,123 @@
+//! The end of a chain: every file by its hash, the closing record, the receipt.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    Digest, JOURNAL, RECEIPT, Receipt, Signer,
+    receipt::{self, RECEIPT_VERSION},
+    sign::ENVELOPE,
+};
+use crate::{
+    names::RelPath,
+    record::{RecordError, RunDir, run_dir::LOCK},
+    tree::{self, Item},
+};
+
+/// Files that no record lists: the chain itself, what is made of it, and the run's lock.
+pub(super) const UNLISTED: [&str; 4] = [LOCK, JOURNAL, RECEIPT, ENVELOPE];
+/// Files of one record.
+const FILES_A_RECORD: usize = 500;
+/// Files that the receipt names itself, where they are there.
+const NAMED: [&str; 8] = [
+    "lock.json",
+    "policy.json",
+    "pipeline.yml",
+    "versions.json",
+    "summary.json",
+    "changes.json",
+    "changes.patch",
+    "walls.json",
+];
+
+/// One file of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Artifact {
+    /// Where it lies in the run's directory.
+    pub path: RelPath,
+    /// Bytes; nothing for a symbolic link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Of its bytes; of a link, of its target.
+    pub sha256: Digest,
+}
+
+impl fmt::Display for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size {
+            Some(size) => write!(f, "{} over {size} bytes", self.sha256),
+            None => write!(f, "a link, its target {}", self.sha256),
+        }
+    }
+}
+
+impl RunDir {
+    /// Ends the chain: lists every file of the run with its hash, writes the closing record
+    /// and, from it, `receipt.json` and its signature. Nothing may be written after it.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the record cannot be written.
+    pub fn seal(&self, mut receipt: Receipt, signer: Option<&Signer>) -> Result<Digest, RecordError> {
+        self.sync()?;
+        let items = tree::inventory(self.path())?;
+        let unlisted = |path: &RelPath| UNLISTED.iter().any(|name| name.as_bytes() == path.as_bytes());
+        let mut files = Vec::with_capacity(FILES_A_RECORD);
+        let mut count = 0;
+        for (path, item) in items.into_iter().filter(|(path, _)| !unlisted(path)) {
+            let artifact = self.artifact(path, &item)?;
+            if let Some(name) = NAMED.iter().find(|name| name.as_bytes() == artifact.path.as_bytes()) {
+                receipt.files.insert((*name).to_owned(), artifact.sha256);
+            }
+            files.push(artifact);
+            count += 1;
+            if files.len() == FILES_A_RECORD {
+                self.bind(&std::mem::take(&mut files))?;
+            }
+        }
+        if !files.is_empty() {
+            self.bind(&files)?;
+        }
+        receipt.version = RECEIPT_VERSION;
+        receipt.signer = signer.map(Signer::line);
+        let value = serde_json::to_value(&receipt).map_err(|source| RecordError::Encode {
+            what: RECEIPT.to_owned(),
+            source,
+        })?;
+        let mut journal = self.writer();
+        let course = journal.chain().course();
+        journal.append("closed", &json!({"files": count, "course": course, "receipt": value}))?;
+        journal.sync()?;
+        let root = journal.chain().root();
+        let document = receipt::document(&value, journal.chain().records(), root);
+        super::super::durable_write(&self.path().join(RECEIPT), &document)?;
+        if let Some(signer) = signer {
+            let envelope = signer.envelope(&receipt::statement(&receipt, &document));
+            super::super::durable_write(&self.path().join(ENVELOPE), &envelope)?;
+        }
+        Ok(root)
+    }
+
+    /// Names are not redacted here: they are the files' own, which lie beside.
+    fn bind(&self, files: &[Artifact]) -> Result<(), RecordError> {
+        self.writer().append("artifacts", &json!({"files": files}))
+    }
+
+    fn artifact(&self, path: RelPath, item: &Item) -> Result<Artifact, RecordError> {
+        let (size, sha256) = match item {
+            Item::Link(target) => (None, Digest::of(target)),
+            Item::File(_) => {
+                let file = tree::open_record(self.path(), &path)?;
+                let read = Digest::of_stream(file).map_err(RecordError::io("read", &path.under(self.path())))?;
+                (Some(read.1), read.0)
+            }
+            Item::Other => {
+                let source = std::io::Error::other("it is neither a file nor a link");
+                return Err(RecordError::io("seal", &path.under(self.path()))(source));
+            }
+        };
+        Ok(Artifact { path, size, sha256 })
+    }
+}

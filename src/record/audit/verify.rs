@@ -1,0 +1,487 @@
+//! The check: every record, every hash, every file, to the first that does not hold.
+
+use std::{collections::BTreeMap, io::Read};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    AuditError, Break, Digest, JOURNAL, Place, PublicKey, RECEIPT, Receipt, VERSION,
+    chain::Course,
+    receipt,
+    records::{MAX_RECORD, Next, Record, Records},
+    seal::{Artifact, UNLISTED},
+    sign::ENVELOPE,
+};
+use crate::{names::RelPath, tree::Item};
+
+/// Largest receipt or envelope.
+const SMALL: u64 = 1 << 20;
+
+/// How complete a chain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It has its closing record, and every file is as that says.
+    Whole,
+    /// It ends without one, and no run holds it: the run was cut off, or its last records are gone.
+    CutOff,
+    /// It ends without one, and its run lives.
+    Running,
+}
+
+/// Evidence that holds.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Verified {
+    /// How complete it is.
+    pub state: State,
+    /// The run, as its first record says.
+    pub run: String,
+    /// Records.
+    pub records: u64,
+    /// The hash of the last.
+    pub root: Digest,
+    /// The digest of the run's course.
+    pub course: Digest,
+    /// Files that the closing record binds.
+    pub files: u64,
+    /// Bytes after the last whole record, of one that was being written.
+    pub torn: u64,
+    /// The receipt.
+    pub receipt: Option<Receipt>,
+    /// The key that signed it.
+    pub signed_by: Option<Digest>,
+    /// Whether that is the key that was asked for.
+    pub key_is_expected: bool,
+}
+
+/// The fields of `closed`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Closed {
+    files: u64,
+    course: Digest,
+    receipt: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Artifacts {
+    files: Vec<Artifact>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ledger {
+    file: RelPath,
+    from: u64,
+    to: u64,
+    #[expect(dead_code, reason = "for people")]
+    lines: u64,
+    sha256: Digest,
+}
+
+#[derive(Deserialize)]
+struct Begun {
+    id: String,
+}
+
+/// Verifies a chain and all that it binds. With `key`, whole evidence that this key did not sign is broken.
+///
+/// # Errors
+/// [`AuditError::Broken`] with the first place that does not hold; when something cannot be read.
+pub fn verify(place: &Place, key: Option<&PublicKey>) -> Result<Verified, AuditError> {
+    let journal = name(JOURNAL);
+    let Some(stream) = place.read(&journal, 0)? else {
+        return Err(AuditError::broken(Break {
+            found: "nothing".to_owned(),
+            ..Break::at(JOURNAL, "the chain")
+        }));
+    };
+    let mut walk = Walk {
+        place,
+        records: Records::new(stream),
+        number: 0,
+        root: Digest::NONE,
+        course: Course::begin(),
+        run: String::new(),
+        listed: BTreeMap::new(),
+        ledger: None,
+        closed: None,
+        torn: 0,
+    };
+    walk.chain()?;
+    walk.end(key)
+}
+
+/// The chain that something is checked of.
+struct Walk<'p> {
+    place: &'p Place,
+    records: Records<Box<dyn Read + 'p>>,
+    /// The record in hand.
+    number: u64,
+    /// The hash of the one before.
+    root: Digest,
+    course: Course,
+    run: String,
+    /// What the chain says of files, and in which record.
+    listed: BTreeMap<RelPath, (u64, Artifact)>,
+    /// The first ledger that does not hold; the chain itself comes first.
+    ledger: Option<Break>,
+    closed: Option<Closed>,
+    torn: u64,
+}
+
+impl Walk<'_> {
+    fn broken(&self, record: u64, expected: impl Into<String>, found: impl Into<String>) -> AuditError {
+        AuditError::broken(Break {
+            record: Some(record),
+            found: found.into(),
+            ..Break::at(JOURNAL, expected)
+        })
+    }
+
+    fn advance(&mut self) -> Result<Next, AuditError> {
+        let io = |source| AuditError::io("read", std::path::Path::new(JOURNAL), source);
+        self.records.advance().map_err(io)
+    }
+
+    fn chain(&mut self) -> Result<(), AuditError> {
+        loop {
+            let number = self.number;
+            match self.advance()? {
+                Next::End => return Ok(()),
+                Next::TooLong => {
+                    let expected = format!("a record of at most {MAX_RECORD} bytes");
+                    return Err(self.broken(number, expected, "a longer one"));
+                }
+                Next::Torn => {
+                    self.torn = self.records.line().len() as u64;
+                    return Ok(());
+                }
+                Next::Line => {}
+            }
+            let digest = Digest::of(self.records.line());
+            let record = match Record::parse(self.records.line()) {
+                Ok(record) => record,
+                Err(why) => return Err(self.broken(number, "a record", why)),
+            };
+            if record.v != VERSION {
+                let expected = format!("a record of version {VERSION}");
+                return Err(self.broken(number, expected, format!("version {}", record.v)));
+            }
+            if record.seq != number {
+                let (expected, found) = (format!("record {number}"), format!("record {}", record.seq));
+                return Err(self.broken(number, expected, found));
+            }
+            if record.prev.as_bytes() != self.root.hex() {
+                let said = record.prev.to_owned();
+                return Err(self.unchained(said, digest)?);
+            }
+            self.take()?;
+            self.root = digest;
+            self.number += 1;
+        }
+    }
+
+    /// Two records that do not fit: the hash that the next one, or the receipt, has of the
+    /// later says which of them was changed.
+    fn unchained(&mut self, said: String, digest: Digest) -> Result<AuditError, AuditError> {
+        let (number, root) = (self.number, self.root);
+        let later = match self.advance()? {
+            Next::Line => Record::parse(self.records.line()).ok().map(|next| next.prev.to_owned()),
+            Next::End => self.receipt_root()?,
+            Next::Torn | Next::TooLong => None,
+        };
+        if number > 0 && later == Some(digest.to_string()) {
+            let expected = format!("bytes that hash to {said}, as record {number} says");
+            return Ok(self.broken(number - 1, expected, root.to_string()));
+        }
+        let expected = match number {
+            0 => "no record before the first (64 zeros in `prev`)".to_owned(),
+            number => format!("`prev` {root}, the hash of record {}", number - 1),
+        };
+        Ok(self.broken(number, expected, said))
+    }
+
+    /// The root that `receipt.json` names.
+    fn receipt_root(&self) -> Result<Option<String>, AuditError> {
+        let bytes = self.place.small(&name(RECEIPT), SMALL)?;
+        let value: Option<Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(value.and_then(|value| Some(value["chain"]["root"].as_str()?.to_owned())))
+    }
+
+    /// Takes in what the record in hand, which is chained, says.
+    fn take(&mut self) -> Result<(), AuditError> {
+        let number = self.number;
+        // Read once already.
+        let Ok(record) = Record::parse(self.records.line()) else {
+            return Ok(());
+        };
+        if self.closed.is_some() {
+            return Err(self.broken(number, "the end: the record before is the closing one", "a record"));
+        }
+        let fields = record.fields.get();
+        let malformed = |why: serde_json::Error| {
+            AuditError::broken(Break {
+                record: Some(number),
+                found: why.to_string(),
+                ..Break::at(JOURNAL, format!("the fields of `{}`", record.event))
+            })
+        };
+        self.course.take(record.event, fields.as_bytes());
+        match record.event {
+            "run" if number == 0 => {
+                let begun: Begun = serde_json::from_str(fields).map_err(malformed)?;
+                self.run = begun.id;
+            }
+            _ if number == 0 => return Err(self.broken(0, "a `run` record", "another")),
+            "ledger" => {
+                let ledger: Ledger = serde_json::from_str(fields).map_err(malformed)?;
+                if self.ledger.is_none() {
+                    self.ledger = self.ledger(number, &ledger)?;
+                }
+            }
+            "artifacts" => {
+                let artifacts: Artifacts = serde_json::from_str(fields).map_err(malformed)?;
+                for artifact in artifacts.files {
+                    let path = artifact.path.clone();
+                    if self.listed.insert(path.clone(), (number, artifact)).is_some() {
+                        return Err(self.broken(number, "each file once", format!("{path} again")));
+                    }
+                }
+            }
+            "closed" => self.closed = Some(serde_json::from_str(fields).map_err(malformed)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What is wrong with a piece of a ledger.
+    fn ledger(&self, number: u64, ledger: &Ledger) -> Result<Option<Break>, AuditError> {
+        let length = ledger.to.saturating_sub(ledger.from);
+        let found = match self.place.read(&ledger.file, ledger.from)? {
+            None => "nothing".to_owned(),
+            Some(stream) => {
+                let (digest, got) = Digest::of_stream(stream.take(length))
+                    .map_err(|source| AuditError::io("read", ledger.file.as_path(), source))?;
+                if (digest, got) == (ledger.sha256, length) {
+                    return Ok(None);
+                }
+                format!("{digest} over {got} bytes")
+            }
+        };
+        let expected = format!("{} over bytes {} to {}", ledger.sha256, ledger.from, ledger.to);
+        Ok(Some(Break {
+            bound_by: Some(number),
+            found,
+            ..Break::at(&ledger.file.to_string(), expected)
+        }))
+    }
+
+    /// The chain holds; what does it end with, and what does it bind?
+    fn end(mut self, key: Option<&PublicKey>) -> Result<Verified, AuditError> {
+        let number = self.number;
+        if let Some(top) = self.place.top().filter(|top| top.as_bytes() != self.run.as_bytes()) {
+            return Err(AuditError::broken(Break {
+                found: top.to_string(),
+                ..Break::at(
+                    "the bundle",
+                    format!("a directory called {}, as its run", self.run.escape_debug()),
+                )
+            }));
+        }
+        let Some(closed) = self.closed.take() else {
+            return self.unclosed();
+        };
+        if self.torn > 0 {
+            return Err(self.broken(number, "the end", format!("{} bytes", self.torn)));
+        }
+        if closed.course != self.course.digest() {
+            let expected = format!("the course {}", self.course.digest());
+            return Err(self.broken(number - 1, expected, closed.course.to_string()));
+        }
+        if closed.files != self.listed.len() as u64 {
+            let expected = format!("{} files, as listed before", self.listed.len());
+            return Err(self.broken(number - 1, expected, closed.files.to_string()));
+        }
+        if let Some(found) = self.ledger.take() {
+            return Err(AuditError::broken(found));
+        }
+        self.files()?;
+        let parsed: Receipt = match serde_json::from_value(closed.receipt.clone()) {
+            Ok(parsed) => parsed,
+            Err(why) => return Err(self.broken(number - 1, "a receipt", why.to_string())),
+        };
+        let document = receipt::document(&closed.receipt, number, self.root);
+        self.same(RECEIPT, &document)?;
+        let signed_by = self.signature(&parsed, &document, key)?;
+        Ok(Verified {
+            state: State::Whole,
+            run: self.run,
+            records: number,
+            root: self.root,
+            course: self.course.digest(),
+            files: closed.files,
+            torn: 0,
+            receipt: Some(parsed),
+            signed_by,
+            key_is_expected: key.is_some(),
+        })
+    }
+
+    /// A chain without its end: a crash leaves one, and whoever cuts records off. What only
+    /// a finished run has says which.
+    fn unclosed(mut self) -> Result<Verified, AuditError> {
+        let finished = self.place.small(&name(RECEIPT), SMALL)?.is_some();
+        if finished || self.place.is_bundle() {
+            let because = if finished {
+                "the run is finished: receipt.json is there"
+            } else {
+                "a bundle is of a finished run"
+            };
+            let found = match self.torn {
+                0 => "the end".to_owned(),
+                torn => format!("{torn} bytes of a record"),
+            };
+            return Err(self.broken(
+                self.number,
+                format!("a record, up to the closing one ({because})"),
+                found,
+            ));
+        }
+        if let Some(found) = self.ledger.take() {
+            return Err(AuditError::broken(found));
+        }
+        let state = if self.place.is_held() {
+            State::Running
+        } else {
+            State::CutOff
+        };
+        Ok(Verified {
+            state,
+            run: self.run,
+            records: self.number,
+            root: self.root,
+            course: self.course.digest(),
+            files: 0,
+            torn: self.torn,
+            receipt: None,
+            signed_by: None,
+            key_is_expected: false,
+        })
+    }
+
+    /// Every file that is listed is there as listed, and no other.
+    fn files(&self) -> Result<(), AuditError> {
+        let there = self.place.items()?;
+        for (path, (record, artifact)) in &self.listed {
+            let found = self.found(path, artifact, there.get(path))?;
+            if let Some(found) = found {
+                return Err(AuditError::broken(Break {
+                    bound_by: Some(*record),
+                    found,
+                    ..Break::at(&path.to_string(), artifact.to_string())
+                }));
+            }
+        }
+        let own = |path: &RelPath| {
+            UNLISTED.iter().any(|name| name.as_bytes() == path.as_bytes())
+                && !(self.place.is_bundle() && path.as_bytes() == b"lock")
+        };
+        match there.keys().find(|path| !self.listed.contains_key(path) && !own(path)) {
+            Some(path) => Err(AuditError::broken(Break {
+                found: "something".to_owned(),
+                ..Break::at(&path.to_string(), "nothing: the chain lists no such file")
+            })),
+            None => Ok(()),
+        }
+    }
+
+    /// What is there instead of an artifact; `None` where it is as it should be.
+    fn found(&self, path: &RelPath, artifact: &Artifact, item: Option<&Item>) -> Result<Option<String>, AuditError> {
+        let digest = match (item, artifact.size) {
+            (None, _) => return Ok(Some("nothing".to_owned())),
+            (Some(Item::Link(target)), None) => Digest::of(target),
+            (Some(Item::File(size)), Some(listed)) if *size == listed => {
+                let Some(stream) = self.place.read(path, 0)? else {
+                    return Ok(Some("nothing".to_owned()));
+                };
+                let read = Digest::of_stream(stream);
+                read.map_err(|source| AuditError::io("read", path.as_path(), source))?.0
+            }
+            (Some(Item::File(size)), _) => return Ok(Some(format!("a file of {size} bytes"))),
+            (Some(Item::Link(_)), _) => return Ok(Some("a link".to_owned())),
+            (Some(Item::Other), _) => return Ok(Some("neither a file nor a link".to_owned())),
+        };
+        Ok((digest != artifact.sha256).then(|| digest.to_string()))
+    }
+
+    /// A small file that is exactly these bytes.
+    fn same(&self, file: &str, expected: &[u8]) -> Result<(), AuditError> {
+        let found = self.place.small(&name(file), SMALL)?;
+        if found.as_deref() == Some(expected) {
+            return Ok(());
+        }
+        let what = match found {
+            None => "nothing".to_owned(),
+            Some(found) => Digest::of(&found).to_string(),
+        };
+        Err(AuditError::broken(Break {
+            bound_by: Some(self.number - 1),
+            found: what,
+            ..Break::at(
+                file,
+                format!(
+                    "{}: the closing record and its hash {}, unless that record was changed",
+                    Digest::of(expected),
+                    self.root
+                ),
+            )
+        }))
+    }
+
+    /// Who signed, where the chain says that somebody does.
+    fn signature(
+        &self,
+        receipt: &Receipt,
+        document: &[u8],
+        wanted: Option<&PublicKey>,
+    ) -> Result<Option<Digest>, AuditError> {
+        let broken = |expected: String, found: &str| {
+            Err(AuditError::broken(Break {
+                found: found.to_owned(),
+                ..Break::at(ENVELOPE, expected)
+            }))
+        };
+        let bytes = self.place.small(&name(ENVELOPE), SMALL)?;
+        let Some(line) = &receipt.signer else {
+            return match (bytes, wanted) {
+                (Some(_), _) => broken("nothing: the receipt names no signer".to_owned(), "something"),
+                (None, Some(key)) => broken(format!("a signature by the key {}", key.id()), "nothing"),
+                (None, None) => Ok(None),
+            };
+        };
+        let Some(key) = PublicKey::of_line(line) else {
+            return Err(self.broken(self.number - 1, "the key that signs", "no ed25519 key"));
+        };
+        if let Some(wanted) = wanted.filter(|wanted| **wanted != key) {
+            return broken(
+                format!("a signature by the key {}", wanted.id()),
+                &format!("one by the key {}", key.id()),
+            );
+        }
+        let Some(bytes) = bytes else {
+            return broken(format!("the receipt, signed by the key {}", key.id()), "nothing");
+        };
+        match key.objection(&bytes, &receipt::statement(receipt, document)) {
+            Some(why) => broken(format!("the receipt, signed by the key {}", key.id()), &why),
+            None => Ok(Some(key.id())),
+        }
+    }
+}
+
+/// A name of our own as a path.
+fn name(text: &str) -> RelPath {
+    RelPath::new(text).expect("the names of records are paths")
+}

@@ -1,0 +1,21 @@
+//! What other programs read of a run.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `cases` | the run as test cases: what JUnit and CTRF tell |
+//! | `findings` | the run as findings: what SARIF and annotations tell |
+//! | `junit`, `ctrf`, `sarif`, `github`, `markdown` | one format each |
+
+mod cases;
+mod ctrf;
+mod findings;
+mod github;
+mod junit;
+mod markdown;
+mod sarif;
+
+pub use ctrf::ctrf;
+pub use github::annotations;
+pub use junit::junit;
+pub use markdown::markdown;
+pub use sarif::sarif;
