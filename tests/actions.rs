@@ -222,7 +222,7 @@ fn actions_write_nothing_that_a_step_may_not() {
         );
     }
     let tricks = [
-        "echo hacked > pipeline.yml",
+        "f=$(printf %s pipeline.yml); echo hacked > $f",
         "mv .aider_fsm elsewhere && mkdir -p .aider_fsm/stages && echo hacked > .aider_fsm/bootstrap.yml",
         "echo 'exit 0 # hacked' > .aider_fsm/stages/kept.sh; echo lost > lost",
     ];

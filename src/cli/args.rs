@@ -15,6 +15,7 @@ use super::{
     audit::{AuditVerb, BundleArgs},
     containers::{GcArgs, ImageVerb},
     environment::{EnvVerb, EvaluateArgs},
+    escape_test::EscapeArgs,
     fetch::FetchArgs,
     paper::{CompletionsArgs, ManArgs},
     policy::PolicyVerb,
@@ -138,6 +139,8 @@ pub(super) enum Verb {
     Image(ImageVerb),
     /// Remove what dead runs left behind: containers, volumes, scratch directories.
     Gc(GcArgs),
+    /// Try to get out of a sandbox on this host, in every way of a list, each with its control.
+    EscapeTest(EscapeArgs),
     /// Print the completions of a shell.
     Completions(CompletionsArgs),
     /// Write the manual pages into a directory; without one, print the first.

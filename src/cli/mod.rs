@@ -5,6 +5,7 @@ mod args;
 mod audit;
 mod containers;
 mod environment;
+mod escape_test;
 mod fetch;
 mod invocation;
 mod model;
@@ -55,6 +56,7 @@ pub fn inner_role() -> Option<ExitCode> {
         "guest-bare" => Some(crate::sandbox::bare::guest_main()),
         "engine-reaper" => Some(crate::sandbox::docker::reaper_main()),
         "guest" => Some(crate::guest::guest_main()),
+        "escape-probe" => Some(crate::probe::main()),
         _ => None,
     }
 }
@@ -165,6 +167,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
+        Verb::EscapeTest(args) => escape_test::escape_test(args, cli.json, reporter).await,
         Verb::Completions(args) => paper::completions(args, reporter),
         Verb::Man(args) => paper::man(args, reporter),
         Verb::Setup => {

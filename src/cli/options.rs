@@ -141,6 +141,7 @@ impl WallArgs {
             image: self.image.clone(),
             docker_runtime: self.docker_runtime.clone(),
             min_tier: self.min_tier,
+            trial: None,
         }
     }
 }

@@ -24,6 +24,11 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         "config",
         named("config", "$XDG_CONFIG_HOME/opencode-fsm/config.yml", config()),
     ));
+    let verdict = crate::record::schema_of::<crate::escape::Verdict>();
+    all.push((
+        "escape",
+        named("escape", "a line of escape-test --json", verdict.to_value()),
+    ));
     all.sort_by_key(|(name, _)| *name);
     all
 }

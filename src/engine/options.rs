@@ -10,6 +10,7 @@ use crate::{
     names::RelPath,
     policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier},
     record::{self, Secret, audit::Signer},
+    sandbox::Layer,
     source::{Endpoints, FetchOptions, Target},
     tree::ExportCaps,
 };
@@ -73,6 +74,18 @@ pub struct WallOptions {
     pub docker_runtime: Option<String>,
     /// The weakest acceptable ones.
     pub min_tier: Tier,
+    /// For tests that show what a wall is worth.
+    pub trial: Option<Trial>,
+}
+
+/// A jail with layers left off, which a test sees fail. Only who calls this library can ask
+/// for it: no flag, variable or file does, and the report on the walls says `absent`.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The program that is launcher and guest.
+    pub program: PathBuf,
+    /// What is left off.
+    pub without: Vec<Layer>,
 }
 
 /// What of the network the host's side allows.
@@ -211,6 +224,7 @@ impl TargetOptions {
                     Some(SettingValue::Tier(tier)) => tier,
                     _ => Tier::Namespaces,
                 },
+                trial: None,
             },
             jobs: 0,
             limits: Limits {

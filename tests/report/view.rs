@@ -129,14 +129,7 @@ fn the_run_is_shown_to_who_has_the_address_and_nothing_else_to_anybody() {
     }
     let ask = |method: &str, path: &str, host: &str| served.ask(method, path, host).0;
     assert_eq!(ask("GET", "/", &served.host), 404);
-    assert_eq!(
-        ask(
-            "GET",
-            &served.path.replace(|c: char| c == '0' || c == '1', "2"),
-            &served.host
-        ),
-        404
-    );
+    assert_eq!(ask("GET", &served.path.replace(['0', '1'], "2"), &served.host), 404);
     assert_eq!(
         ask("GET", &served.path, "elsewhere.example"),
         404,

@@ -106,7 +106,12 @@ impl Judge<'_> {
             let why = match self.attempt(workspace, name, &mut extent).await {
                 Ok(out) => break out,
                 Err(EngineError::Sandbox(why)) if !refuses(&why) => why.to_string(),
-                Err(other) => return Err(other),
+                Err(other) => {
+                    let why = other.to_string();
+                    self.run
+                        .journal("verification-refused", &json!({"verification": name, "why": why}))?;
+                    return Err(other);
+                }
             };
             self.set_aside(name, &why, &mut failures)?;
             if failures.len() > retries {
@@ -168,9 +173,13 @@ impl Judge<'_> {
     }
 }
 
-/// Walls that this host refuses now it refuses the next time as well.
+/// Walls that this host refuses now it refuses the next time as well, and so do those that
+/// let something through.
 fn refuses(why: &SandboxError) -> bool {
-    matches!(why, SandboxError::Build { .. } | SandboxError::TierTooLow { .. })
+    matches!(
+        why,
+        SandboxError::Build { .. } | SandboxError::TierTooLow { .. } | SandboxError::Witness(_)
+    )
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -44,7 +44,7 @@ impl Walk<'_> {
                 match dir.map(String::as_str) {
                     None if name == "cd" => self.enter(&format!("/{HOME}")),
                     None | Some("-") => self.scene.cwd = None,
-                    Some(dir) => self.enter(&dir.to_owned()),
+                    Some(dir) => self.enter(dir),
                 }
             }
             "popd" => self.scene.cwd = None,

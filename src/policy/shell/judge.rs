@@ -63,6 +63,9 @@ pub struct Judged {
     pub commands: Vec<Seen>,
 }
 
+/// What decides so far: the ruling, its rule, the command, and what that command does.
+type Found<'a> = (Ruling, Option<&'a Rule>, &'a Seen, Option<&'a (Effect, String)>);
+
 impl Judge {
     /// By a policy's rules.
     pub fn new(policy: &Policy) -> Self {
@@ -99,7 +102,7 @@ impl Judge {
     pub fn judge(&self, command: &str, setting: &Setting<'_>) -> Judged {
         let commands = walk(command, setting.dir, setting.scripts);
         let mode = setting.mode;
-        let mut best: Option<(Ruling, Option<&Rule>, &Seen, Option<&(Effect, String)>)> = None;
+        let mut best: Option<Found<'_>> = None;
         for seen in &commands {
             let mut consider = |found: Option<&'_ (Effect, String)>| {
                 let effect = found.map(|(effect, _)| *effect);

@@ -67,7 +67,7 @@ pub fn name_of(program: &str) -> &str {
 impl Walk<'_> {
     /// Runs a command; gives what it prints, where that is wanted and known.
     pub(super) fn run(&mut self, argv: Vec<String>, io: &Io) -> Option<String> {
-        let Some(program) = argv.first() else { return None };
+        let program = argv.first()?;
         self.begin(&argv);
         let name = name_of(program);
         if is_open(name) {

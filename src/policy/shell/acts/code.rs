@@ -28,7 +28,7 @@ impl Walk<'_> {
         }
         if name == "make" || name == "gmake" {
             for text in values(&argv[1..], &["--eval"]) {
-                self.makefile(&text.to_owned());
+                self.makefile(text);
             }
             for path in values(&argv[1..], &["-f", "--file", "--makefile"]) {
                 let name = self.file_name(path);
@@ -211,7 +211,7 @@ impl Walk<'_> {
                 Some(rest) => format!("/{}{rest}", crate::policy::shell::value::HOME),
                 None => path.to_owned(),
             };
-            if removes && !matches!(self.place(&path), Place::Root) || removes && path.starts_with('/') {
+            if removes && (path.starts_with('/') || !matches!(self.place(&path), Place::Root)) {
                 self.removes(&path);
             }
             if writes {
@@ -391,7 +391,7 @@ impl Walk<'_> {
         while let Some(at) = rest.find("$(shell ") {
             let script = &rest[at + 8..];
             let end = script.rfind(')').unwrap_or(script.len());
-            self.tried(&script[..end].to_owned());
+            self.tried(&script[..end]);
             rest = script;
         }
         for line in text.lines() {

@@ -274,7 +274,9 @@ impl Walk<'_> {
             let harmless = match &place {
                 Place::Workspace(_) | Place::Temporary(_) | Place::Unknown => true,
                 Place::Home(parts) => {
-                    !parts.is_empty() && !(recursive && parts[0] == ".ssh" && mode.starts_with("777"))
+                    let opened =
+                        recursive && parts.first().is_some_and(|part| *part == ".ssh") && mode.starts_with("777");
+                    !parts.is_empty() && !opened
                 }
                 Place::System(parts) => {
                     let own = parts[0] == "opt"

@@ -229,14 +229,13 @@ impl Walk<'_> {
             }),
             "openssl" => false,
             _ => words.iter().enumerate().any(|(index, word)| {
-                let runs = matches!(word.as_str(), "--exec" | "--sh-exec" | "--lua-exec")
+                matches!(word.as_str(), "--exec" | "--sh-exec" | "--lua-exec")
                     || word.starts_with("--exec=")
                     || word.starts_with("--sh-exec=")
                     || (word.starts_with('-') && !word.starts_with("--") && word.contains(['e', 'c']) && {
                         let next = words.get(index + 1).map_or("", String::as_str);
                         shells(next) || shells(word) || next.contains('/') || next.contains("cmd")
-                    });
-                runs
+                    })
             }),
         };
         if gives {
