@@ -12,12 +12,15 @@ use clap::{
 };
 
 use super::{
+    audit::{AuditVerb, BundleArgs},
     containers::{GcArgs, ImageVerb},
     environment::{EnvVerb, EvaluateArgs},
     fetch::FetchArgs,
+    paper::{CompletionsArgs, ManArgs},
     policy::PolicyVerb,
-    reports::{Ci, ReportArgs},
+    reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
     retired::RetiredArgs,
+    runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
     suite::SuiteArgs,
 };
 use crate::{
@@ -103,8 +106,24 @@ pub(super) enum Verb {
     Env(EnvVerb),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
+    /// Check the record of a run, show it, or compare two.
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Pack a finished run into one file that can be checked anywhere.
+    Bundle(BundleArgs),
+    /// List, show or remove the runs of this host.
+    #[command(subcommand)]
+    Runs(RunsVerb),
+    /// Print what differs between two steps of a run, as a git patch.
+    Diff(DiffArgs),
+    /// Lay out the tree of a step of a run.
+    Checkout(CheckoutArgs),
     /// Show what a run did: a page to read, or a file for another program.
     Report(ReportArgs),
+    /// Bring out what the agent saw and did, for programs that learn from it.
+    Export(ExportArgs),
+    /// Show a run in the browser: its page and its files, on the loopback only.
+    View(ViewArgs),
     /// Write a commented contract for a repository that has none, after a look at its files.
     Init(InitArgs),
     /// Show what this host can give, and what to do about what it cannot.
@@ -119,6 +138,10 @@ pub(super) enum Verb {
     Image(ImageVerb),
     /// Remove what dead runs left behind: containers, volumes, scratch directories.
     Gc(GcArgs),
+    /// Print the completions of a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory; without one, print the first.
+    Man(ManArgs),
     /// Find OpenCode, or install the pinned version with npm into the tool's own cache.
     Setup,
 }
@@ -172,6 +195,9 @@ pub(super) struct TargetArgs {
     /// Directory that holds run directories [default: the XDG state directory].
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<PathBuf>,
+    /// Sign the receipt with this key (PEM, ed25519: `openssl genpkey -algorithm ed25519`).
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: Option<PathBuf>,
     /// Show every setting, redacted, and where it comes from; run nothing.
     #[arg(long)]
     pub print_config: bool,
@@ -287,6 +313,9 @@ pub(super) struct RunArgs {
     /// Bring the changes to the target when the run ends as DONE.
     #[arg(long)]
     pub apply: bool,
+    /// Go on from a step of an earlier run, on its target as it was then: `RUN:3`; without a number from the last.
+    #[arg(long, value_name = "RUN[:STEP]", conflicts_with_all = ["target", "repo", "preflight_only"])]
+    pub from: Option<String>,
     #[command(flatten)]
     pub retired: RetiredArgs,
 }
@@ -314,9 +343,8 @@ pub(super) struct ApplyArgs {
     /// The tree to change [default: the run's target].
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-    /// Directory that holds run directories [default: the XDG state directory].
-    #[arg(long, value_name = "DIR")]
-    pub artifacts_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub runs: RunsArgs,
 }
 
 #[derive(Debug, Args)]

@@ -194,6 +194,10 @@ fn filled(mut verb: Command, fillings: &BTreeMap<&'static str, Setting<String>>)
             verb = verb.mut_arg(key, |arg| arg.default_value(value));
         }
     }
+    let further: Vec<String> = verb.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    for name in further {
+        verb = verb.mut_subcommand(name, |verb| filled(verb, fillings));
+    }
     verb
 }
 

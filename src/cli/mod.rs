@@ -2,15 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod audit;
 mod containers;
 mod environment;
 mod fetch;
 mod invocation;
 mod model;
 mod options;
+mod paper;
 mod policy;
 mod reports;
 mod retired;
+mod runs;
 mod schema;
 mod settings;
 mod show;
@@ -148,13 +151,22 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Env(verb) => environment::perform(verb, &invocation, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
+        Verb::Audit(verb) => audit::perform(verb, reporter),
+        Verb::Bundle(args) => audit::bundle(args, reporter),
+        Verb::Runs(verb) => runs::perform(verb, reporter),
+        Verb::Diff(args) => runs::diff(args, reporter),
+        Verb::Checkout(args) => runs::checkout(args, reporter),
         Verb::Report(args) => reports::report(args, reporter),
+        Verb::Export(args) => reports::export(args, reporter),
+        Verb::View(args) => reports::view(args, reporter, stop).await,
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
         Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
+        Verb::Completions(args) => paper::completions(args, reporter),
+        Verb::Man(args) => paper::man(args, reporter),
         Verb::Setup => {
             let binary = opencode(None, reporter).await?;
             reporter.result(&json!({"opencode": binary}), &format!("OpenCode: {}", binary.display()));
@@ -367,11 +379,7 @@ fn demo_ending(outcome: &Outcome, dir: &Path) -> String {
 }
 
 fn apply(args: &ApplyArgs, reporter: &Reporter) -> Result<u8, EngineError> {
-    let runs = match &args.artifacts_dir {
-        Some(dir) => dir.clone(),
-        None => record::default_runs_dir()?,
-    };
-    let run = record::find_run(&runs, &args.run).map_err(|why| EngineError::Usage(why.to_string()))?;
+    let run = args.runs.find(&args.run)?;
     let target = match &args.to {
         Some(dir) => dir.clone(),
         None => engine::target_of(&run)?,

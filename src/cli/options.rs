@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     args::{RunArgs, TargetArgs, WallArgs},
     model::Resolved,
+    runs::RunsArgs,
     surroundings::Surroundings,
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     contract,
     engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
     policy::{Limits, Policy, SettingName, SettingValue},
-    record::Secret,
+    record::{Secret, audit::Signer},
     source::{Endpoints, Target},
 };
 
@@ -91,7 +92,15 @@ impl TargetArgs {
                 },
             },
             policy: Arc::new(policy),
+            signer: self.signer()?,
         })
+    }
+
+    /// The key that signs the receipt.
+    fn signer(&self) -> Result<Option<Arc<Signer>>, EngineError> {
+        let read = self.sign_key.as_deref().map(Signer::read).transpose();
+        read.map(|signer| signer.map(Arc::new))
+            .map_err(|why| EngineError::Usage(format!("--sign-key {why}")))
     }
 
     /// Runs of this host that go on side by side; 0 for any number.
@@ -155,10 +164,15 @@ impl RunArgs {
     /// was not allowed, or cannot be there.
     pub fn options(
         &self,
-        target: TargetOptions,
+        mut target: TargetOptions,
         model: Resolved,
         around: &Surroundings,
     ) -> Result<RunOptions, EngineError> {
+        let runs = RunsArgs::at(self.target.artifacts_dir.clone());
+        let from = self.from.as_deref().map(|name| runs.step(name)).transpose()?;
+        if let Some(from) = &from {
+            target.target = from.target(&target.endpoints)?;
+        }
         Ok(RunOptions {
             target,
             goal: self.goal.clone(),
@@ -186,6 +200,7 @@ impl RunArgs {
                 wall: Some(self.turn_timeout),
             },
             apply: self.apply,
+            from,
         })
     }
 

@@ -6,7 +6,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    engine::{EngineError, caps::WallCap},
+    engine::{EngineError, caps::WallCap, evidence::Executed},
     fsm::Blame,
     policy::{Refusal, shell::Verdict},
     record::RunDir,
@@ -76,6 +76,9 @@ pub(super) struct CommandResult {
     pub stderr_bytes: u64,
     pub stdout_truncated: bool,
     pub stderr_truncated: bool,
+    /// The rule that refused it.
+    #[serde(skip)]
+    pub rule: Option<String>,
     /// The last of both streams.
     #[serde(skip)]
     pub tails: [Vec<u8>; 2],
@@ -118,7 +121,7 @@ impl Command<'_> {
         for stream in ["stdout", "stderr"] {
             run.adopt(&format!("{prefix}_{stream}.txt"))?;
         }
-        run.keep_json(&format!("{prefix}_result.json"), &result)?;
+        result.record(run, &prefix, self.script)?;
         Ok(result)
     }
 }
@@ -162,6 +165,7 @@ impl CommandResult {
             stderr_bytes: outcome.stderr.total_bytes,
             stdout_truncated: outcome.stdout.truncated,
             stderr_truncated: outcome.stderr.truncated,
+            rule: None,
             tails: [outcome.stdout.tail, outcome.stderr.tail],
         }
     }
@@ -180,7 +184,11 @@ impl CommandResult {
 
     /// A command that policy refuses.
     pub fn refused(refusal: &Refusal) -> Self {
-        Self::never_run(REFUSED, Blame::Policy, &refusal.to_string())
+        let rule = refusal.to_string();
+        Self {
+            rule: Some(rule.clone()),
+            ..Self::never_run(REFUSED, Blame::Policy, &rule)
+        }
     }
 
     /// A command whose stage or run was over before it began.
@@ -198,8 +206,22 @@ impl CommandResult {
         for (stream, bytes) in ["stdout", "stderr"].iter().zip(&self.tails) {
             run.keep(&format!("{prefix}_{stream}.txt"), bytes)?;
         }
-        run.keep_json(&format!("{prefix}_result.json"), &self)?;
+        self.record(run, prefix, script)?;
         Ok(self)
+    }
+
+    fn record(&self, run: &RunDir, prefix: &str, script: &str) -> Result<(), EngineError> {
+        run.keep_json(&format!("{prefix}_result.json"), self)?;
+        let executed = Executed {
+            prefix,
+            script,
+            refused: self.rule.as_deref(),
+            rc: self.rc,
+            signal: self.signal,
+            cap: self.cap.as_deref(),
+            blame: self.blame,
+        };
+        executed.note(run)
     }
 
     /// Whether running it once more could end otherwise. Policy says the same again;

@@ -8,7 +8,7 @@ use crate::{
     image::ImageError,
     names::RelPath,
     policy::PolicyError,
-    record::RecordError,
+    record::{RecordError, audit::AuditError},
     sandbox::{SandboxError, docker},
     source::SourceError,
     tree::TreeError,
@@ -62,6 +62,9 @@ pub enum EngineError {
     /// A prompt template (a bug; exit 7).
     #[error(transparent)]
     Prompt(#[from] crate::fsm::PromptError),
+    /// Evidence that does not hold (exit 9), or cannot be read (exit 7).
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The host (exit 7).
     #[error("{what}: {source}")]
     Io {
@@ -105,6 +108,7 @@ impl EngineError {
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::NotAllowed(_) => 10,
+            EngineError::Audit(AuditError::Broken(_)) => 9,
             EngineError::Source(SourceError::Name { .. }) => 2,
             EngineError::Source(why) if why.is_about_the_target() => 11,
             EngineError::Sandbox(SandboxError::TierTooLow { .. })

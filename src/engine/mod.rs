@@ -9,23 +9,27 @@
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
+//! | `branch` | a step of an earlier run, and the tree that it stands on |
 //! | `workspace`, `seat` | checkpoints, the sandboxes stacked on them, and the agent's place |
 //! | `judge` | one verification in a fresh sandbox |
 //! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
 //! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
 //! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
+//! | `evidence` | what the journal says so that a stranger can check it |
 //! | `facts` | what the prompts are told |
 //! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
 
 mod actions;
 mod bootstrap;
+mod branch;
 mod caps;
 mod command;
 mod drive;
 mod environment;
 mod error;
+mod evidence;
 mod explain;
 mod facts;
 mod judge;
@@ -49,8 +53,12 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use bootstrap::hides;
+pub use branch::{StepOf, checkout};
 pub use error::EngineError;
-pub use explain::{Answer, CaseLine, Enforcement, PathQuestion, explain_host, explain_path, explain_syscall};
+pub use explain::{
+    Answer, CaseLine, CommandAnswer, Enforcement, PathQuestion, explain_command, explain_host, explain_path,
+    explain_syscall,
+};
 pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
 pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};
 pub use options::{

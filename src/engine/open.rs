@@ -15,6 +15,7 @@ use crate::{
     engine::{
         EngineError, Outcome, Stop, Summary, TargetOptions,
         bootstrap::Bootstrap,
+        evidence::Evidence,
         judge::{Fittings, Held, Judge, Overrides, Part, Verification},
         permit,
         site::{self, Site},
@@ -117,6 +118,7 @@ pub struct OpenTarget {
     workspace: Workspace,
     pipeline: Pipeline,
     bootstrap: Option<Bootstrap>,
+    evidence: Evidence,
     began: Instant,
     model: Option<StageModel>,
     door: Option<Door>,
@@ -142,14 +144,28 @@ impl OpenTarget {
             require_pipeline: true,
             ..options
         };
-        let site = Site::prepare(&options, secrets, &reporter, stop).await?;
-        // No agent ever looks at it.
-        let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
-        let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
-        let pipeline = site::contract_of(&options, &workspace, &site.run)?;
-        let bootstrap = Bootstrap::of(&workspace, &options)?;
-        site::warn(&pipeline, bootstrap.as_ref(), &reporter);
+        let mut evidence = Evidence::new("env", &options);
+        let prepared = async {
+            let site = Site::prepare(&options, secrets, None, &mut evidence, &reporter, stop).await?;
+            // No agent ever looks at it.
+            let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
+            let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
+            let pipeline = site::contract_of(&options, &workspace, &site.run)?;
+            let bootstrap = Bootstrap::of(&workspace, &options)?;
+            site::warn(&pipeline, bootstrap.as_ref(), &reporter);
+            evidence.lock(&site.run, &workspace, None)?;
+            Ok((site, workspace, pipeline, bootstrap))
+        }
+        .await;
+        let (site, workspace, pipeline, bootstrap) = match prepared {
+            Ok(prepared) => prepared,
+            Err(why) => {
+                evidence.fail(&why);
+                return Err(why);
+            }
+        };
         Ok(Self {
+            evidence,
             options,
             reporter,
             site,
@@ -402,28 +418,44 @@ impl OpenTarget {
     /// # Errors
     /// When any of that fails.
     pub async fn close(self, ending: Ending) -> Result<Outcome, EngineError> {
-        if let Some(held) = self.held {
-            held.end().await?;
+        let Self {
+            mut evidence,
+            site,
+            workspace,
+            reporter,
+            held,
+            door,
+            last,
+            began,
+            ..
+        } = self;
+        let ended = async {
+            if let Some(held) = held {
+                held.end().await?;
+            }
+            let usage = door.map(|door| door.door.close()).transpose()?;
+            let mut summary = Summary::new(&site);
+            summary.exit_reason = ending.reason.to_owned();
+            summary.detail = ending.detail;
+            summary.exit_code = ending.exit_code;
+            summary.usage = usage;
+            if let Some(last) = last {
+                summary.verified = last.ok;
+                summary.blame = last.blame;
+                summary.evidence = last.place;
+                summary.metrics = last.metrics;
+                summary.walls = last.walls;
+            }
+            summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            evidence.take(&workspace);
+            drop(workspace);
+            site.close_egress(&reporter).await?;
+            let outcome = summary.conclude(&site.run, &reporter)?;
+            site.scratch.remove()?;
+            Ok(outcome)
         }
-        let usage = self.door.map(|door| door.door.close()).transpose()?;
-        let mut summary = Summary::new(&self.site);
-        summary.exit_reason = ending.reason.to_owned();
-        summary.detail = ending.detail;
-        summary.exit_code = ending.exit_code;
-        summary.usage = usage;
-        if let Some(last) = self.last {
-            summary.verified = last.ok;
-            summary.blame = last.blame;
-            summary.evidence = last.place;
-            summary.metrics = last.metrics;
-            summary.walls = last.walls;
-        }
-        summary.wall_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        drop(self.workspace);
-        self.site.close_egress(&self.reporter).await?;
-        let outcome = summary.conclude(&self.site.run, &self.reporter)?;
-        self.site.scratch.remove()?;
-        Ok(outcome)
+        .await;
+        evidence.close(ended)
     }
 
     /// Says something to whoever watches.

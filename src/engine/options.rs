@@ -6,10 +6,10 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::EngineError,
+    engine::{EngineError, StepOf},
     names::RelPath,
     policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier},
-    record::{self, Secret},
+    record::{self, Secret, audit::Signer},
     source::{Endpoints, FetchOptions, Target},
     tree::ExportCaps,
 };
@@ -171,6 +171,8 @@ pub struct TargetOptions {
     pub grants: Vec<(String, Secret)>,
     /// What this host allows, the user's flags included.
     pub policy: Arc<Policy>,
+    /// The key that signs the receipt.
+    pub signer: Option<Arc<Signer>>,
 }
 
 impl TargetOptions {
@@ -233,6 +235,7 @@ impl TargetOptions {
             unattended: Unattended::default(),
             grants: Vec::new(),
             policy: Arc::new(policy),
+            signer: None,
         })
     }
 
@@ -296,4 +299,6 @@ pub struct RunOptions {
     pub turn_budget: Budget,
     /// Bring the changes to the target when the run ends as `DONE`.
     pub apply: bool,
+    /// The step of an earlier run to go on from.
+    pub from: Option<StepOf>,
 }

@@ -9,9 +9,10 @@ use crate::{
     broker::{AGENT_PATIENCE, DoorConfig, ModelDoor, Upstream},
     contract::Plan,
     engine::{
-        EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
+        EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary,
         bootstrap::Bootstrap,
         drive::{Drive, Parts},
+        evidence::{self, Evidence, Executable, Inputs},
         facts::Seed,
         judge::{Judge, Overrides},
         permit,
@@ -49,7 +50,18 @@ fn outside_warning(url: &str) -> String {
 /// # Errors
 /// When it cannot even begin; once it has begun, whatever happens is an
 /// [`Outcome`], and what was accepted until then is in its artifacts.
-pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> Result<Outcome, EngineError> {
+pub async fn run(options: &RunOptions, reporter: &Reporter, stop: Stop) -> Result<Outcome, EngineError> {
+    let mut evidence = Evidence::new("run", &options.target);
+    let ended = perform(options, reporter, stop, &mut evidence).await;
+    evidence.close(ended)
+}
+
+async fn perform(
+    options: &RunOptions,
+    reporter: &Reporter,
+    mut stop: Stop,
+    evidence: &mut Evidence,
+) -> Result<Outcome, EngineError> {
     let began = Instant::now();
     if options.apply && options.target.target.directory().is_none() {
         return Err(EngineError::Usage(
@@ -69,13 +81,24 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         Some(_) => None,
         None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
     };
+    evidence.inputs = Inputs::of(options, &seeds)?;
+    let from = options.from.as_ref().map(StepOf::find).transpose()?;
+    evidence.inputs.from = options
+        .from
+        .as_ref()
+        .zip(from.as_ref())
+        .map(|(of, found)| of.line(found));
+    // It is large: hashed while the target is copied.
+    let executable = found
+        .clone()
+        .map(|path| tokio::task::spawn_blocking(move || executable(&path)));
     let granted = options.target.grants.iter().map(|(_, value)| value);
     // Where the inside shares the host's network others could call the door as well.
     let door_key = Secret::new(uuid::Uuid::new_v4().simple().to_string());
     let password = options.outside.as_ref().and_then(|outside| outside.password.as_ref());
     let keys = options.api_key.iter().chain([&door_key]).chain(password);
     let secrets: Vec<_> = keys.chain(granted).cloned().collect();
-    let site = Site::prepare(&options.target, &secrets, reporter, &mut stop).await?;
+    let site = Site::prepare(&options.target, &secrets, from.as_ref(), evidence, reporter, &mut stop).await?;
     let withheld = guard::withheld()
         .into_iter()
         .filter(|path| !options.allow_repo_config.contains(path))
@@ -92,6 +115,10 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         reporter.say(Happening::Warning { text });
         workspace.seat_outside(outside.server.clone());
     }
+    workspace.keep_steps()?;
+    if let (Some(from), Some(line)) = (&from, &evidence.inputs.from) {
+        workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
+    }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
     let bootstrap = Bootstrap::of(&workspace, &options.target)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
@@ -104,6 +131,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         path: found.display().to_string(),
         version: agent::version_of(found),
     });
+    evidence.receipt.opencode = opencode.as_ref().and_then(|opencode| opencode.version.clone());
     let mut chronicle = Chronicle::begin(&site.run, subject, opencode)?;
     let deadline = options.target.caps.deadline(began);
     let judge = Judge {
@@ -140,6 +168,12 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         );
         reporter.say(Happening::Warning { text });
     }
+    let executable = match executable {
+        // It was there a moment ago, or nothing would have begun.
+        Some(hashing) => Some(hashing.await.map_err(|why| EngineError::Usage(why.to_string()))??),
+        None => None,
+    };
+    evidence.lock(&site.run, &workspace, executable)?;
     let door = open_door(options, door_key.clone(), &site.run)?;
     let prompts = Prompts::new(
         options.plan.to_string(),
@@ -236,6 +270,7 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
     }
     let most = options.changes_caps();
     bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
+    evidence.take(&parts.workspace);
     drop(parts);
     let counted = door.close()?;
     site.close_egress(reporter).await?;
@@ -266,6 +301,14 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, mut stop: Stop) -> R
         }
     }
     summary.conclude(&site.run, reporter)
+}
+
+/// OpenCode's executable, by its hash.
+fn executable(path: &Path) -> Result<Executable, EngineError> {
+    Ok(Executable {
+        version: agent::version_of(path),
+        sha256: evidence::digest_of(path)?,
+    })
 }
 
 /// Whether calls to the model may leave this host.

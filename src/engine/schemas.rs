@@ -7,14 +7,19 @@ use crate::{
     engine::{
         Summary,
         command::CommandResult,
+        evidence::Lock,
         judge::{StageSummary, Verification},
         turn::{TakenBack, TurnRecord},
     },
     policy::Origins,
-    record::{LogLine, State, Versions, audit::JournalLine, schema_of},
+    record::{
+        LogLine, State, Versions,
+        audit::{Document, JournalLine},
+        schema_of,
+    },
     report::Happening,
     sandbox::WallReport,
-    tree::Change,
+    tree::{Change, Step},
 };
 
 /// The name, the file and the schema of every record of a run, and of each line that `--json` prints.
@@ -29,6 +34,9 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
             "a line of journal.jsonl",
             schema_of::<JournalLine<'_, serde_json::Value>>(),
         ),
+        ("receipt", "receipt.json", schema_of::<Document>()),
+        ("lock", "lock.json", schema_of::<Lock<'_>>()),
+        ("checkpoint", "checkpoints/NNNN.json", schema_of::<Step>()),
         ("verification", "iter_NNNN/summary.json", schema_of::<Verification>()),
         ("stage", "iter_NNNN/STAGE_summary.json", schema_of::<StageSummary>()),
         (

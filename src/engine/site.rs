@@ -11,6 +11,8 @@ use crate::{
     engine::{
         EngineError, NetworkOptions, PolicyLine, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
+        branch,
+        evidence::Evidence,
         permit,
         scratch::{self, Scratch},
         slots::{self, Slot},
@@ -28,7 +30,7 @@ use crate::{
 };
 
 /// Bounds on the copied target.
-const COPY: CopyLimits = CopyLimits {
+pub(super) const COPY: CopyLimits = CopyLimits {
     max_files: 2_000_000,
     max_bytes: 64 << 30,
 };
@@ -45,7 +47,7 @@ const EGRESS: &str = "egress.jsonl";
 
 /// What a run stands on.
 pub(super) struct Site {
-    pub run: RunDir,
+    pub run: Arc<RunDir>,
     /// What it is about, and where that was had from.
     pub target: Target,
     pub provenance: Provenance,
@@ -67,6 +69,8 @@ impl Site {
     pub async fn prepare(
         options: &TargetOptions,
         secrets: &[Secret],
+        from: Option<&branch::Found>,
+        evidence: &mut Evidence,
         reporter: &Reporter,
         stop: &mut Stop,
     ) -> Result<Self, EngineError> {
@@ -85,30 +89,29 @@ impl Site {
         let granted = granted.map(|(_, value)| value.clone());
         let keys = options.endpoints.secrets().into_iter().chain(target.secrets());
         let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).chain(keys).collect();
-        let run = RunDir::create(&runs, &id, &secrets)?;
+        let run = Arc::new(RunDir::create(&runs, &id, &secrets)?);
         reporter.say(Happening::RunStarted {
             run: id.to_string(),
             target: target.to_string(),
             artifacts: run.path().display().to_string(),
         });
-        run.journal(
-            "run",
-            &json!({"id": id, "target": target.to_string(), "version": env!("CARGO_PKG_VERSION")}),
-        )?;
+        evidence.begin(&run, &target.to_string())?;
         permit::keep(&options.policy, &run)?;
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
         let slot = slots::take(&cache.join("slots"), options.jobs, reporter, stop).await?;
         let scratch = Scratch::make(&cache.join("scratch"), &id)?;
         let backend = walls::choose(&options.walls, &scratch.path().join("trial"), &run, reporter).await?;
+        evidence.walls(&backend);
         let Obtained { pristine, provenance } = tokio::select! {
-            obtained = obtain(options, (&cache, scratch.path(), &backend), &run, reporter) => obtained?,
+            obtained = obtain(options, from, (&cache, scratch.path(), &backend), &run, reporter) => obtained?,
             signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
         };
         run.journal(
             "copied",
             &json!({"digest": pristine.digest, "entries": pristine.manifest.len(), "skipped": pristine.skipped}),
         )?;
+        evidence.receipt.target = Some(pristine.digest.to_string());
         for (path, why) in &pristine.skipped {
             reporter.say(Happening::Warning {
                 text: format!("not copied: {path}: {why}"),
@@ -192,9 +195,8 @@ impl Site {
             disk_inodes: DISK_INODES,
             agent_mounts,
         };
-        let id = self.run.id().to_string();
         Workspace::new(
-            id,
+            self.run.clone(),
             self.pristine.clone(),
             sets,
             self.scratch.path().to_path_buf(),
@@ -206,6 +208,7 @@ impl Site {
 /// Gets the target into the cache; what it was is in the journal.
 async fn obtain(
     options: &TargetOptions,
+    from: Option<&branch::Found>,
     (cache, scratch, backend): (&Path, &Path, &Backend),
     run: &RunDir,
     reporter: &Reporter,
@@ -224,7 +227,11 @@ async fn obtain(
         copy: &COPY,
         reporter,
     };
-    let obtained = source::obtain(&options.target, &means).await?;
+    let obtained = match from.map(|from| from.held(&trees)).transpose()?.flatten() {
+        Some(held) => held,
+        None => source::obtain(&options.target, &means).await?,
+    };
+    from.map_or(Ok(()), |from| from.stands_on(&obtained.pristine))?;
     tokio::task::spawn_blocking(move || trees.prune(CACHE_BYTES))
         .await
         .map_err(|why| EngineError::Usage(format!("the cache was not looked through: {why}")))??;

@@ -13,6 +13,7 @@ use crate::{
         EngineError,
         actions::{Performed, Stand},
         drive::Drive,
+        evidence,
         workspace::Settled,
     },
     fsm::{Blame, Event, Evidence, Purpose, TurnFailure, TurnResult},
@@ -176,7 +177,7 @@ impl Drive<'_> {
             return if too_weak { report.map(|_| failed) } else { Ok(failed) };
         }
         let discard = failed.is_some();
-        let settled = match self.settle(purpose.phase(), discard).await? {
+        let settled = match self.settle(purpose.phase(), &label, discard).await? {
             Ok(settled) => settled,
             Err(why) => {
                 // What the turn did is lost with its sandbox, however it ended itself.
@@ -188,7 +189,7 @@ impl Drive<'_> {
                 Settled::default()
             }
         };
-        let guard = self.keep_evidence(&label, purpose.phase(), &settled)?;
+        let guard = self.keep_evidence(&label, &under_way.base, purpose.phase(), &settled)?;
         let violations = if failed.is_some() {
             Vec::new()
         } else {
@@ -202,6 +203,13 @@ impl Drive<'_> {
         under_way.record(
             self.parts.run,
             report.as_ref().ok(),
+            failed.as_ref().or(refused.as_ref()),
+        )?;
+        let (usage, _) = self.parts.door.usage();
+        evidence::note_turn(
+            self.parts.run,
+            &under_way.base,
+            &usage,
             failed.as_ref().or(refused.as_ref()),
         )?;
         if let Some(why) = self.run_exhausted() {
@@ -234,8 +242,11 @@ impl Drive<'_> {
             Err(other) => return Err(other),
         };
         self.waited += began.elapsed();
-        let settled = self.settle(Phase::FixOrReplan, false).await?.unwrap_or_default();
-        self.keep_evidence("actions", Phase::FixOrReplan, &settled)?;
+        let settled = self
+            .settle(Phase::FixOrReplan, "actions", false)
+            .await?
+            .unwrap_or_default();
+        self.keep_evidence("actions", &name, Phase::FixOrReplan, &settled)?;
         done.violations = settled.violations();
         if self.parts.workspace.desk().is_none() {
             let lost = "the sandbox was lost, and all that they did with it";
@@ -346,12 +357,17 @@ impl Drive<'_> {
 
     /// Judges the phase. A sandbox that died in it is replaced by one on the last
     /// accepted state, which takes back all that the phase did; the inner error says why.
-    async fn settle(&mut self, phase: Phase, discard: bool) -> Result<Result<Settled, String>, EngineError> {
+    async fn settle(
+        &mut self,
+        phase: Phase,
+        label: &str,
+        discard: bool,
+    ) -> Result<Result<Settled, String>, EngineError> {
         let server = self.agent.as_ref().and_then(Agent::stage);
         match self
             .parts
             .workspace
-            .settle(self.parts.backend, server, phase, discard)
+            .settle(self.parts.backend, server, phase, label, discard)
             .await
         {
             Ok(settled) => {
@@ -377,8 +393,17 @@ impl Drive<'_> {
         self.close().await
     }
 
-    /// Keeps what the guard took back; says where.
-    fn keep_evidence(&mut self, label: &str, phase: Phase, settled: &Settled) -> Result<Option<String>, EngineError> {
+    /// Keeps what the guard took back, and says of every change what became of it; `at` is
+    /// where the artifacts of whoever made them lie. Gives the place of the evidence.
+    fn keep_evidence(
+        &mut self,
+        label: &str,
+        at: &str,
+        phase: Phase,
+        settled: &Settled,
+    ) -> Result<Option<String>, EngineError> {
+        let run = self.parts.run;
+        let note = |evidence| evidence::note_changes(run, at, phase, settled.kept, &settled.judged, evidence);
         if settled.leaked > 0 {
             self.parts
                 .run
@@ -391,11 +416,13 @@ impl Drive<'_> {
         }
         let refused: Vec<_> = settled.judged.iter().filter(|j| j.ruling != Ruling::Allowed).collect();
         if refused.is_empty() {
+            note(None)?;
             return Ok(None);
         }
         self.tally.guard_events += 1;
         let base = format!("guard/{:04}-{label}", self.tally.guard_events);
-        self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
+        let patch = self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
+        note(Some(evidence::digest_of(&patch)?))?;
         self.parts.run.write_json(
             &format!("{base}.json"),
             &TakenBack {
@@ -406,7 +433,7 @@ impl Drive<'_> {
         self.parts.chronicle.guarded(phase, &refused)?;
         self.parts.run.journal(
             "guard",
-            &json!({"phase": phase, "refused": refused, "evidence": format!("{base}.patch")}),
+            &json!({"phase": phase, "refused": refused.len(), "evidence": format!("{base}.patch")}),
         )?;
         for judged in &refused {
             self.parts.reporter.say(Happening::Guard {

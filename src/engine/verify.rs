@@ -6,6 +6,7 @@ use crate::{
     engine::{
         EngineError, Outcome, Stop, Summary, TargetOptions,
         bootstrap::Bootstrap,
+        evidence::Evidence,
         judge::{Judge, Overrides},
         site::{self, Site},
     },
@@ -25,11 +26,23 @@ pub async fn verify(
     options: &TargetOptions,
     name: &str,
     reporter: &Reporter,
+    stop: Stop,
+) -> Result<Outcome, EngineError> {
+    let mut evidence = Evidence::new("verify", options);
+    let ended = perform(options, name, reporter, stop, &mut evidence).await;
+    evidence.close(ended)
+}
+
+async fn perform(
+    options: &TargetOptions,
+    name: &str,
+    reporter: &Reporter,
     mut stop: Stop,
+    evidence: &mut Evidence,
 ) -> Result<Outcome, EngineError> {
     let began = Instant::now();
     let secrets: Vec<_> = options.grants.iter().map(|(_, value)| value.clone()).collect();
-    let site = Site::prepare(options, &secrets, reporter, &mut stop).await?;
+    let site = Site::prepare(options, &secrets, None, evidence, reporter, &mut stop).await?;
     // No agent ever looks at it; what a bootstrap may write is the same as in a run.
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
     let mut workspace = site.workspace(options, &plan, guard::withheld(), Vec::new())?;
@@ -41,6 +54,7 @@ pub async fn verify(
         let text = format!("`{actions}` is for a run: a verification does not perform it");
         reporter.say(Happening::Warning { text });
     }
+    evidence.lock(&site.run, &workspace, None)?;
     let mut chronicle = Chronicle::begin(&site.run, site.subject(options, &plan, &pipeline), None)?;
     chronicle.preflight()?;
     let judge = Judge {
@@ -93,6 +107,7 @@ pub async fn verify(
     summary.metrics = verification.metrics;
     summary.walls = verification.walls;
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    evidence.take(&workspace);
     drop(workspace);
     site.close_egress(reporter).await?;
     site.scratch.remove()?;

@@ -33,9 +33,9 @@ pub(super) async fn choose(
             Err(why) => (kernel.await?, why),
         },
     };
-    let (name, about) = match &backend {
-        Backend::Jail(_) => ("jail", json!({})),
-        Backend::Bare(bare) => ("jail without namespaces", json!({"refusal": bare.refusal()})),
+    let about = match &backend {
+        Backend::Jail(_) => json!({}),
+        Backend::Bare(bare) => json!({"refusal": bare.refusal()}),
         Backend::Docker(docker) => {
             let engine = docker.engine().clone();
             let about = json!({"engine": engine.about, "image": docker.image_id()});
@@ -44,9 +44,10 @@ pub(super) async fn choose(
                     tracing::debug!("{why}");
                 }
             });
-            ("docker", about)
+            about
         }
     };
+    let name = backend.name();
     run.journal("sandbox", &json!({"backend": name, "why": why, "about": about}))?;
     reporter.say(Happening::Note {
         text: format!("  sandbox   {name} ({why})"),

@@ -5,12 +5,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     agent::{Desk, Server},
     broker::EgressDoor,
-    engine::{EngineError, seat::Seat},
+    engine::{EngineError, branch::Found, evidence::Walled, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
     policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
+    record::{RunDir, audit::Digest},
     sandbox::{Backend, Sandbox},
-    tree::{self, BaseLayer, Change, ChangeKind, Checkpoint, Entry, Place, Pristine, Survey, TreeEdits},
+    tree::{
+        self, BaseLayer, Change, ChangeKind, Checkpoint, Content, Entry, Place, Pristine, StepWriter, Survey, TreeEdits,
+    },
 };
 
 /// Why something that a bootstrap wrote is not kept.
@@ -20,6 +23,8 @@ const CONTESTED: &str = "the run had changed it already";
 /// What the settled end of a phase left behind.
 #[derive(Default)]
 pub(super) struct Settled {
+    /// What of the changes may stay did stay.
+    pub kept: bool,
     /// Every change of the phase that is anybody's work, judged.
     pub judged: Vec<Judged>,
     /// What bootstrap had made, changed and put back.
@@ -56,7 +61,7 @@ pub(super) struct Walls {
 
 /// The tree of one run and everything stacked on it.
 pub(super) struct Workspace {
-    run: String,
+    run: Arc<RunDir>,
     /// The target as it was copied.
     copied: Arc<Pristine>,
     /// What everything stands on: the copy, and what bootstrap made over it.
@@ -65,6 +70,12 @@ pub(super) struct Workspace {
     scratch: PathBuf,
     current: Checkpoint,
     start: Checkpoint,
+    /// The state that was kept last, and what keeps them.
+    kept: Checkpoint,
+    steps: Option<StepWriter>,
+    last_step: Option<(u64, Content)>,
+    /// What stands around sandboxes.
+    walled: Walled,
     walls: Walls,
     serial: u64,
     agent: Option<Seat>,
@@ -75,7 +86,7 @@ pub(super) struct Workspace {
 impl Workspace {
     /// The workspace of a run; `scratch` is a directory of the run's own.
     pub fn new(
-        run: String,
+        run: Arc<RunDir>,
         copied: Arc<Pristine>,
         sets: WriteSets,
         scratch: PathBuf,
@@ -89,7 +100,11 @@ impl Workspace {
             sets,
             scratch,
             current: start.clone(),
+            kept: start.clone(),
             start,
+            steps: None,
+            last_step: None,
+            walled: Walled::default(),
             walls,
             serial: 0,
             agent: None,
@@ -127,6 +142,38 @@ impl Workspace {
         &self.start
     }
 
+    /// Keeps every accepted state from now on; this one is the first.
+    pub fn keep_steps(&mut self) -> Result<(), EngineError> {
+        self.steps = Some(StepWriter::new(self.run.path(), self.copied.digest));
+        self.keep_step("start")
+    }
+
+    /// Goes on from a step of an earlier run over the same tree.
+    pub fn go_on(&mut self, from: &Found, label: &str) -> Result<(), EngineError> {
+        let dir = self.next_dir("checkpoint");
+        self.current = from.state(&self.base, &dir)?;
+        self.keep_step(label)
+    }
+
+    /// Keeps the accepted state, where they are kept.
+    fn keep_step(&mut self, label: &str) -> Result<(), EngineError> {
+        let Some(steps) = &mut self.steps else { return Ok(()) };
+        let kept = steps.keep(&self.base, &self.kept, &self.current, label)?;
+        self.kept = self.current.clone();
+        self.last_step = Some((kept.step.number, kept.step.state));
+        Ok(self.run.keep_step(&kept)?)
+    }
+
+    /// Number and digest of the state that was kept last.
+    pub fn last_step(&self) -> Option<(u64, Content)> {
+        self.last_step
+    }
+
+    /// Per role: the digest of its sandboxes' plan, and the tier of their walls.
+    pub fn walled(&self) -> impl Iterator<Item = (&String, &(Digest, String))> {
+        self.walled.all()
+    }
+
     /// Lets the agent work at the user's server, on copies of the tree.
     pub fn seat_outside(&mut self, server: Server) {
         self.server = Some(server);
@@ -155,7 +202,7 @@ impl Workspace {
     fn plan(&mut self, role: Role, name: &str, lowers: Vec<PathBuf>) -> SandboxPlan {
         let scratch = self.next_dir(name);
         SandboxPlan {
-            label: format!("{}-{name}-{}", self.run, self.serial),
+            label: format!("{}-{name}-{}", self.run.id(), self.serial),
             role,
             workspace: WorkspacePlan {
                 lowers,
@@ -176,8 +223,9 @@ impl Workspace {
     }
 
     /// A sandbox with its door out, where it is to have one.
-    async fn build(&self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
+    async fn build(&mut self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
         let sandbox = backend.create(plan).await?;
+        self.walled.note(&self.run, plan, sandbox.walls())?;
         if let Some(egress) = &self.walls.egress {
             egress.serve(&sandbox, &plan.label, plan.role).await?;
         }
@@ -229,6 +277,7 @@ impl Workspace {
         backend: &Backend,
         server: Option<u64>,
         phase: Phase,
+        label: &str,
         discard: bool,
     ) -> Result<Settled, EngineError> {
         let Some(site) = self.agent.as_ref() else {
@@ -266,6 +315,10 @@ impl Workspace {
         };
         let restored = back.is_empty() || self.take_back(&found, &target, &back).await?;
         self.current = target;
+        let kept = !(violated || discard);
+        if kept {
+            self.keep_step(label)?;
+        }
         if restored {
             self.thaw().await?;
         } else {
@@ -274,6 +327,7 @@ impl Workspace {
         }
         let (restored, judged): (Vec<Judged>, _) = judged.into_iter().partition(|j| j.ruling == Ruling::Restored);
         Ok(Settled {
+            kept,
             judged,
             restored: restored.into_iter().map(|j| j.change.path).collect(),
             evidence,
@@ -317,7 +371,8 @@ impl Workspace {
         let target = self.current.with_file(&self.base, path, bytes, &dir)?;
         let mut edits = TreeEdits::write_file(path, bytes, 0o644);
         edits.removals.push(path.clone());
-        self.amend(backend, &edits, target).await
+        self.amend(backend, &edits, target).await?;
+        self.keep_step(&format!("the machine wrote {path}"))
     }
 
     /// Removes one path as the machine, from the accepted state and the live tree.
@@ -328,7 +383,8 @@ impl Workspace {
             removals: vec![path.clone()],
             ..TreeEdits::default()
         };
-        self.amend(backend, &edits, target).await
+        self.amend(backend, &edits, target).await?;
+        self.keep_step(&format!("the machine removed {path}"))
     }
 
     async fn amend(&mut self, backend: &Backend, edits: &TreeEdits, target: Checkpoint) -> Result<(), EngineError> {
@@ -442,6 +498,7 @@ impl Workspace {
         let base = self.copied.with_layer(layer);
         let dir = self.next_dir("checkpoint");
         self.current = self.current.over(&self.base, &base, &dir)?;
+        self.kept = self.current.clone();
         self.base = Arc::new(base);
         self.sets.made.clone_from(layer.owned());
         Ok(())

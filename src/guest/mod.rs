@@ -12,6 +12,7 @@
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
 //! - `doors`: sockets of the inside's network; `peers`: which process holds one;
+//! - `tap`: what is sent past them;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod door;
@@ -23,6 +24,7 @@ mod peers;
 mod process;
 mod ready;
 mod supervisor;
+mod tap;
 mod tree;
 mod warden;
 

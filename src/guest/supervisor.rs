@@ -25,7 +25,7 @@ use super::{
     Failure, GuestStart, door, doors, payload, peers,
     process::{self, Passes, Process},
     ready::Ready,
-    tree, warden,
+    tap, tree, warden,
 };
 use crate::wire::{
     self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reach, Reply, Request,
@@ -186,6 +186,7 @@ impl Supervisor {
                 Ok((Reply::Listening { port }, Some(fd)))
             }
             Request::Datagrams { port } => Ok((Reply::Done, Some(doors::datagrams(port)?))),
+            Request::Tap => Ok((Reply::Done, Some(tap::tap()?))),
             Request::Peer(connection) => {
                 let stage_of = |warden: i32| self.wardens.get(&warden).map(|watched| watched.stage);
                 let found = peers::of(connection, stage_of);

@@ -21,6 +21,14 @@ impl RunId {
         Self(uuid::Uuid::now_v7().hyphenated().to_string())
     }
 
+    /// When its run began, since 1970.
+    pub fn began(&self) -> std::time::Duration {
+        // The first 48 bits of a version 7 are milliseconds (RFC 9562 section 5.7); the text
+        // was checked when it became an id.
+        let bits = uuid::Uuid::try_parse(&self.0).unwrap_or_default().as_u128();
+        std::time::Duration::from_millis(u64::try_from(bits >> 80).unwrap_or(u64::MAX))
+    }
+
     /// The id as text; safe as a single path component.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run_dir` | [`RunDir`]: one run's locked directory, its journal and its artifacts |
 //! | `journal`, `binding`, `audit` | the journal, a chain of hashes that a stranger can check |
+//! | `bundle`, `shelf` | a finished run as one file; the runs of a host, listed and removed |
 //! | `chronicle`, `log_line`, `state`, `versions` | [`Chronicle`]: the run's course in the predecessor's files |
 //! | `unsynced` | artifacts that are made durable together |
 //! | `schema` | JSON Schemas of records |
@@ -13,6 +14,7 @@
 
 pub mod audit;
 mod binding;
+mod bundle;
 mod chronicle;
 mod journal;
 mod log_line;
@@ -20,16 +22,19 @@ mod places;
 mod redact;
 mod run_dir;
 mod schema;
+mod shelf;
 mod state;
 mod unsynced;
 mod versions;
 
+pub use bundle::bundle;
 pub use chronicle::{Answer, Chronicle, Judgement};
 pub use log_line::{LogLine, SnapshotOf};
 pub use places::{config_file, default_cache_dir, default_runs_dir, find_run, policy_places};
 pub use redact::{Redactor, Secret};
 pub use run_dir::{RunDir, durable_write};
 pub use schema::schema_of;
+pub use shelf::{Listed, Retention, RunState, list, remove, target_of};
 pub use state::{State, Subject};
 pub use versions::{Named, OpenCode, Os, Versions};
 
@@ -57,6 +62,9 @@ pub enum RecordError {
     /// A directory of records could not be read.
     #[error(transparent)]
     Tree(#[from] crate::tree::TreeError),
+    /// A run that lives.
+    #[error("the run at {0} lives; it is not touched")]
+    Alive(String),
     /// No place to keep anything.
     #[error("neither {0} nor HOME is set to an absolute path; set one of them")]
     NoHome(&'static str),

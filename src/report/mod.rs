@@ -10,12 +10,15 @@ mod face;
 pub mod formats;
 mod html;
 pub mod reading;
+mod serve;
+pub mod trajectory;
 
 use serde::Serialize;
 
 pub use escape::escape;
 pub use face::{Aside, Face, Reporter};
-pub use html::{PageError, html};
+pub use html::{Links, PageError, html};
+pub use serve::serve;
 
 /// One thing that happened, for the terminal or as one JSON line.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]

@@ -18,6 +18,23 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// What it is called in the record.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Jail(_) => "jail",
+            Self::Bare(_) => "jail without namespaces",
+            Self::Docker(_) => "docker",
+        }
+    }
+
+    /// The image of its containers, by its id.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Self::Docker(docker) => Some(docker.image_id()),
+            Self::Jail(_) | Self::Bare(_) => None,
+        }
+    }
+
     /// The jail; or, where this kernel refuses what it is made of and `min_tier` accepts
     /// that by name, what can be had without. `scratch` is a directory for the trial.
     ///

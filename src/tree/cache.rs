@@ -201,6 +201,14 @@ impl Cache {
         Ok(total)
     }
 
+    /// The tree of this digest, where it is (still) there and whole.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn held(&self, digest: Content) -> Result<Option<Pristine>, TreeError> {
+        self.find(digest, Vec::new())
+    }
+
     /// A tree that is there already; `None` when it is not, or is damaged.
     fn find(&self, digest: Content, skipped: Vec<(RelPath, String)>) -> Result<Option<Pristine>, TreeError> {
         let home = self.root.join("trees").join(digest.to_string());

@@ -23,6 +23,9 @@ pub enum Request {
     /// Bind a datagram socket to 127.0.0.1:`port` inside; answered by [`Reply::Done`] with
     /// it attached.
     Datagrams { port: u16 },
+    /// Lead every address to the loopback, and show what is sent there: answered by
+    /// [`Reply::Done`] with a packet socket attached. A jail's guest can.
+    Tap,
     /// Whose socket of the inside's loopback this is; answered by [`Reply::Peer`].
     Peer(Connection),
     /// A fresh, unconnected, non-blocking TCP socket of the inside's network; answered by [`Reply::Done`] with it attached.

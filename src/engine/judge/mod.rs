@@ -26,7 +26,7 @@ use serde_json::json;
 
 use crate::{
     contract::Pipeline,
-    engine::{EngineError, TargetOptions, bootstrap::Bootstrap, workspace::Workspace},
+    engine::{EngineError, TargetOptions, bootstrap::Bootstrap, evidence, workspace::Workspace},
     fsm::Blame,
     record::{RunDir, Secret},
     report::{Happening, Reporter},
@@ -119,6 +119,7 @@ impl Judge<'_> {
         out.sandbox_failures = failures;
         out.wall_ms = millis(began.elapsed());
         self.run.write_json(&format!("{name}/summary.json"), &out)?;
+        evidence::bind_ledgers(self.run)?;
         Ok(out)
     }
 

@@ -36,7 +36,7 @@ enum Premises {
     Unusable {
         what: &'static str,
         script: String,
-        result: CommandResult,
+        result: Box<CommandResult>,
     },
 }
 
@@ -165,7 +165,7 @@ impl Session<'_> {
                     return Ok(Premises::Unusable {
                         what: "workdir",
                         script: format!("cd {dir}"),
-                        result: CommandResult::never_run(UNUSABLE, Blame::Verifier, &why),
+                        result: Box::new(CommandResult::never_run(UNUSABLE, Blame::Verifier, &why)),
                     });
                 }
             },
@@ -184,7 +184,7 @@ impl Session<'_> {
                 Premises::Unusable {
                     what: "terminal",
                     script: "open /dev/tty".to_owned(),
-                    result: CommandResult::never_run(UNUSABLE, Blame::User, &why),
+                    result: Box::new(CommandResult::never_run(UNUSABLE, Blame::User, &why)),
                 }
             }
         })

@@ -9,8 +9,10 @@
 //! | `chain`, `records` | records as they are written, and as they are read |
 //! | `seal`, `receipt`, `sign` | the end of a chain: files, closing record, receipt, signature |
 //! | `place`, `verify` | where evidence lies, and whether it holds |
+//! | `diff` | two chains compared |
 
 mod chain;
+mod diff;
 mod digest;
 mod place;
 mod receipt;
@@ -24,9 +26,10 @@ use std::{fmt, io, path::Path};
 use serde::Serialize;
 
 pub use chain::{COURSE, Chain, JOURNAL, JournalLine, Link, VERSION};
+pub use diff::{Comparison, Difference, Parting, diff, first_of, next, open, run_of};
 pub use digest::Digest;
 pub use place::{Place, is_held};
-pub use receipt::{Ending, RECEIPT, RECEIPT_VERSION, Receipt, SignerLine, StateLine};
+pub use receipt::{Document, Ending, RECEIPT, RECEIPT_VERSION, Receipt, SignerLine, StateLine};
 pub use records::{MAX_RECORD, Next, Record, Records};
 pub use sign::{ENVELOPE, KeyError, PublicKey, Signer};
 pub use verify::{State, Verified, verify};
@@ -99,11 +102,11 @@ pub enum AuditError {
 }
 
 impl AuditError {
-    fn broken(found: Break) -> Self {
+    pub(in crate::record) fn broken(found: Break) -> Self {
         Self::Broken(Box::new(found))
     }
 
-    fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(in crate::record) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.display().to_string().escape_debug().to_string();
         Self::Io { what, path, source }
     }

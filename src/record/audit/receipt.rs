@@ -79,11 +79,29 @@ pub struct SignerLine {
     pub public: String,
 }
 
+/// `receipt.json`: the receipt, and the record that holds it.
+#[derive(Serialize, JsonSchema)]
+pub struct Document {
+    #[serde(flatten)]
+    receipt: Receipt,
+    chain: End,
+}
+
+/// The end of a chain.
+#[derive(Serialize, JsonSchema)]
+struct End {
+    /// Records, the closing one included.
+    records: u64,
+    /// SHA-256 of the closing record, its newline included.
+    root: Digest,
+}
+
 /// The bytes of `receipt.json`: the receipt as the chain's last record holds it, and that
 /// record's number and hash.
 pub(super) fn document(receipt: &Value, records: u64, root: Digest) -> Vec<u8> {
     let mut whole = receipt.clone();
-    whole["chain"] = json!({"records": records, "root": root});
+    // Plain values: encoding them never fails.
+    whole["chain"] = serde_json::to_value(End { records, root }).unwrap_or_default();
     // Writing JSON to memory never fails.
     let mut bytes = serde_json::to_vec_pretty(&whole).unwrap_or_default();
     bytes.push(b'\n');

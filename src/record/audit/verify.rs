@@ -432,7 +432,11 @@ impl Walk<'_> {
             found: what,
             ..Break::at(
                 file,
-                format!("{}: the receipt of the closing record", Digest::of(expected)),
+                format!(
+                    "{}: the closing record and its hash {}, unless that record was changed",
+                    Digest::of(expected),
+                    self.root
+                ),
             )
         }))
     }

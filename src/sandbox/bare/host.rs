@@ -211,6 +211,7 @@ fn furnish(plan: &SandboxPlan) -> Result<Inside, SandboxError> {
         port: proxy_port,
         key: Some(uuid::Uuid::new_v4().simple().to_string()),
         certificates: Path::new(CERTIFICATES).exists(),
+        tapped: false,
     });
     Ok(Inside {
         workspace: text(tree)?,

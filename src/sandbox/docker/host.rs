@@ -319,7 +319,7 @@ impl Docker {
                 tier: Tier::NamespacesCgroup,
                 walls: Vec::new(),
             },
-            inside: Inside::private().with_door(plan.network, self.image.certificates),
+            inside: Inside::private().with_door(plan.network, self.image.certificates, false),
             place: Place::Overlay(plan.workspace.scratch.join("upper")),
             disk: Some(DiskCap {
                 dir: plan.workspace.scratch.join("upper"),

@@ -126,7 +126,7 @@ impl Jail {
         let tier = report.tier;
         let premises = Premises {
             walls: report,
-            inside: Inside::private().with_door(plan.network, Path::new(CERTIFICATES).exists()),
+            inside: Inside::private().with_door(plan.network, Path::new(CERTIFICATES).exists(), true),
             place: Place::Overlay(scratch.join("upper")),
             disk: Some(disk),
             oom_events: built.bounds.oom_events,

@@ -1,0 +1,420 @@
+//! What the journal says of a run so that a stranger can check it, from its first record to
+//! the receipt (docs/audit.md).
+
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    broker::Usage,
+    engine::{EngineError, ModelChoice, Outcome, RunOptions, TargetOptions, facts::Seed, workspace::Workspace},
+    fsm::{Blame, TurnFailure},
+    guard::{Judged, Phase},
+    policy::{Role, SandboxPlan},
+    record::{
+        RunDir,
+        audit::{Digest, Ending, Receipt, Signer, StateLine},
+    },
+    sandbox::{Backend, WallReport},
+};
+
+/// Version of `lock.json`.
+const LOCK_VERSION: u32 = 1;
+/// Changes of one record.
+const CHANGES_A_RECORD: usize = 500;
+/// Ledgers that others write and the journal binds.
+const LEDGERS: [&str; 2] = ["model.jsonl", "egress.jsonl"];
+
+/// The evidence of one run, from its first record to its receipt.
+pub(super) struct Evidence {
+    run: Option<Arc<RunDir>>,
+    signer: Option<Arc<Signer>>,
+    pub receipt: Receipt,
+    pub inputs: Inputs,
+}
+
+/// What goes into a run besides its target and the policy, by hash.
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
+pub(super) struct Inputs {
+    /// SHA-256 of the goal.
+    goal: Option<Digest>,
+    /// The model, as the user names it.
+    model: Option<String>,
+    /// SHA-256 of the cassette that plays it.
+    cassette: Option<Digest>,
+    /// The acceptance command that the user gives in place of the contract's.
+    test_cmd: Option<Digest>,
+    /// Texts for every snapshot.
+    seeds: Vec<SeedLine>,
+    /// The step of another run that this one goes on from.
+    pub from: Option<FromLine>,
+}
+
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+struct SeedLine {
+    name: String,
+    /// SHA-256 of what of it is shown.
+    sha256: Digest,
+}
+
+/// A step of another run.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+pub(super) struct FromLine {
+    /// That run.
+    pub run: String,
+    /// The step's number.
+    pub checkpoint: u64,
+    /// BLAKE3 digest of its state.
+    pub state: String,
+}
+
+/// `lock.json`: everything that went into a run, by hash.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub(super) struct Lock<'a> {
+    /// 1; it rises when a field changes its meaning.
+    version: u32,
+    /// Version of this program.
+    tool: &'a str,
+    /// BLAKE3 digest of the target's manifest, as it was copied.
+    target: String,
+    /// SHA-256 of the contract; null where there is none.
+    contract: Option<Digest>,
+    /// BLAKE3 digest of the target with what bootstrap made; null where nothing was made yet.
+    bootstrapped: Option<String>,
+    /// `sha256:` and the digest of `policy.json`.
+    policy: String,
+    /// What built the walls.
+    backend: Option<&'a str>,
+    /// The image of containers, by its id.
+    image: Option<&'a str>,
+    /// OpenCode's executable; null without an agent inside.
+    opencode: Option<Executable>,
+    /// The rest.
+    #[serde(flatten)]
+    inputs: &'a Inputs,
+}
+
+/// A program of the host.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+pub(super) struct Executable {
+    /// As its package names it.
+    pub version: Option<String>,
+    /// SHA-256 of it.
+    pub sha256: Digest,
+}
+
+impl Inputs {
+    /// Of a run.
+    ///
+    /// # Errors
+    /// When the cassette cannot be read.
+    pub fn of(options: &RunOptions, seeds: &[Seed]) -> Result<Self, EngineError> {
+        let cassette = match &options.model {
+            ModelChoice::Cassette(path) => Some(digest_of(path)?),
+            ModelChoice::Bundled(text) => Some(Digest::of(text.as_bytes())),
+            ModelChoice::Endpoint { .. } | ModelChoice::OfTheServer(_) => None,
+        };
+        let seeds = seeds.iter().map(|seed| SeedLine {
+            name: seed.name.clone(),
+            sha256: Digest::of(seed.text.as_bytes()),
+        });
+        Ok(Self {
+            goal: Some(Digest::of(options.goal.as_bytes())),
+            model: Some(match &options.model {
+                // Its hash says which.
+                ModelChoice::Cassette(_) => "cassette".to_owned(),
+                model => model.to_string(),
+            }),
+            cassette,
+            seeds: seeds.collect(),
+            ..Self::of_target(&options.target)
+        })
+    }
+
+    /// Of a verification.
+    pub fn of_target(options: &TargetOptions) -> Self {
+        Self {
+            test_cmd: options.test_cmd.as_ref().map(|command| Digest::of(command.as_bytes())),
+            ..Self::default()
+        }
+    }
+}
+
+impl Evidence {
+    /// Of a run that has no directory yet.
+    pub fn new(verb: &str, options: &TargetOptions) -> Self {
+        Self {
+            run: None,
+            signer: options.signer.clone(),
+            receipt: Receipt {
+                verb: verb.to_owned(),
+                tool: env!("CARGO_PKG_VERSION").to_owned(),
+                policy: options.policy.digest(),
+                ..Receipt::default()
+            },
+            inputs: Inputs::of_target(options),
+        }
+    }
+
+    /// The first record: the run, and all that it is bound to.
+    pub fn begin(&mut self, run: &Arc<RunDir>, target: &impl Serialize) -> Result<(), EngineError> {
+        self.run = Some(run.clone());
+        self.receipt.run = run.id().to_string();
+        let Receipt { verb, tool, policy, .. } = &self.receipt;
+        run.journal(
+            "run",
+            &json!({
+                "id": run.id(),
+                "verb": verb,
+                "target": target,
+                "version": tool,
+                "policy": policy,
+                "inputs": self.inputs,
+            }),
+        )?;
+        Ok(())
+    }
+
+    /// What builds the walls.
+    pub fn walls(&mut self, backend: &Backend) {
+        self.receipt.backend = Some(backend.name().to_owned());
+        self.receipt.image = backend.image().map(str::to_owned);
+    }
+
+    /// Keeps `lock.json`, when all that goes in is known.
+    pub fn lock(&self, run: &RunDir, workspace: &Workspace, opencode: Option<Executable>) -> Result<(), EngineError> {
+        let contract = run.path().join("pipeline.yml");
+        let lock = Lock {
+            version: LOCK_VERSION,
+            tool: &self.receipt.tool,
+            target: workspace.copied().digest.to_string(),
+            contract: match contract.exists() {
+                true => Some(digest_of(&contract)?),
+                false => None,
+            },
+            bootstrapped: workspace.is_bootstrapped().then(|| workspace.base().digest.to_string()),
+            policy: self.receipt.policy.clone(),
+            backend: self.receipt.backend.as_deref(),
+            image: self.receipt.image.as_deref(),
+            opencode,
+            inputs: &self.inputs,
+        };
+        let path = run.write_json("lock.json", &lock)?;
+        run.note("lock", &json!({"sha256": digest_of(&path)?}))?;
+        Ok(())
+    }
+
+    /// What the workspace knows at the end.
+    pub fn take(&mut self, workspace: &Workspace) {
+        for (role, (plan, tier)) in workspace.walled() {
+            self.receipt.plans.insert(role.clone(), *plan);
+            self.receipt.tiers.insert(role.clone(), tier.clone());
+        }
+        self.receipt.state = workspace.last_step().map(|(checkpoint, state)| StateLine {
+            checkpoint,
+            digest: state.to_string(),
+        });
+    }
+
+    /// Ends the chain, however the run ended.
+    pub fn close(mut self, ended: Result<Outcome, EngineError>) -> Result<Outcome, EngineError> {
+        match &ended {
+            Ok(outcome) => {
+                let Some(run) = self.run.take() else { return ended };
+                let summary = &outcome.summary;
+                self.receipt.outcome = Ending {
+                    reason: summary.exit_reason.clone(),
+                    exit: summary.exit_code,
+                    verified: summary.verified,
+                    detail: run.redact(&summary.detail),
+                };
+                self.seal(&run)?;
+            }
+            Err(why) => self.fail(why),
+        }
+        ended
+    }
+
+    /// Ends the chain of a run that came to no summary, where it began.
+    pub fn fail(mut self, why: &EngineError) {
+        let Some(run) = self.run.take() else { return };
+        let reason = match why {
+            EngineError::Interrupted(_) => "INTERRUPTED",
+            _ => "ERROR",
+        };
+        self.receipt.outcome = Ending {
+            reason: reason.to_owned(),
+            exit: why.exit_code(),
+            verified: false,
+            detail: run.redact(&why.to_string()),
+        };
+        // The first error is the one to tell; a chain without its end says that it has none.
+        if let Err(why) = self.end(&run) {
+            tracing::warn!("the run's record was not closed: {why}");
+        }
+    }
+
+    /// The end of a run that came to no summary.
+    fn end(self, run: &RunDir) -> Result<(), EngineError> {
+        run.settle()?;
+        let Ending {
+            reason, exit, detail, ..
+        } = &self.receipt.outcome;
+        run.journal("ended", &json!({"reason": reason, "exit": exit, "why": detail}))?;
+        self.seal(run)
+    }
+
+    fn seal(self, run: &RunDir) -> Result<(), EngineError> {
+        bind_ledgers(run)?;
+        run.seal(self.receipt, self.signer.as_deref())?;
+        Ok(())
+    }
+}
+
+/// Binds what the doors have written down so far.
+pub(super) fn bind_ledgers(run: &RunDir) -> Result<(), EngineError> {
+    Ok(LEDGERS.iter().try_for_each(|ledger| run.bind_ledger(ledger))?)
+}
+
+/// A command, its verdict, and what came of it.
+pub(super) struct Executed<'a> {
+    /// Where its artifacts lie.
+    pub prefix: &'a str,
+    pub script: &'a str,
+    /// The rule that refused it.
+    pub refused: Option<&'a str>,
+    pub rc: i32,
+    pub signal: Option<i32>,
+    /// The limit that ended it.
+    pub cap: Option<&'a str>,
+    pub blame: Option<Blame>,
+}
+
+impl Executed<'_> {
+    pub fn note(&self, run: &RunDir) -> Result<(), EngineError> {
+        let verdict = if self.refused.is_some() { "refused" } else { "allowed" };
+        run.note(
+            "exec",
+            &json!({
+                "at": self.prefix,
+                "script": Digest::of(self.script.as_bytes()),
+                "verdict": verdict,
+                "rule": self.refused,
+                "rc": self.rc,
+                "signal": self.signal,
+                "cap": self.cap,
+                "blame": self.blame,
+            }),
+        )?;
+        Ok(())
+    }
+}
+
+/// Every change of a phase, what became of it and by which rule, in as many records as it takes.
+pub(super) fn note_changes(
+    run: &RunDir,
+    at: &str,
+    phase: Phase,
+    kept: bool,
+    judged: &[Judged],
+    evidence: Option<Digest>,
+) -> Result<(), EngineError> {
+    let parts = judged.len().div_ceil(CHANGES_A_RECORD).max(1);
+    for part in 0..parts {
+        let from = part * CHANGES_A_RECORD;
+        let changes = &judged[from..judged.len().min(from + CHANGES_A_RECORD)];
+        run.note(
+            "changes",
+            &json!({
+                "at": at,
+                "phase": phase,
+                "kept": kept,
+                "evidence": evidence,
+                "part": part,
+                "parts": parts,
+                "changes": changes,
+            }),
+        )?;
+    }
+    Ok(())
+}
+
+/// A turn of the agent, by its artifacts.
+pub(super) fn note_turn(
+    run: &RunDir,
+    base: &str,
+    usage: &Usage,
+    failed: Option<&TurnFailure>,
+) -> Result<(), EngineError> {
+    let artifact = |ending: &str| -> Result<Value, EngineError> {
+        let path = run.path().join(format!("{base}.{ending}"));
+        Ok(match path.exists() {
+            true => json!(digest_of(&path)?),
+            false => Value::Null,
+        })
+    };
+    run.note(
+        "turn",
+        &json!({
+            "at": base,
+            "prompt": artifact("prompt.md")?,
+            "events": artifact("events.jsonl")?,
+            "result": artifact("json")?,
+            "calls": usage.calls,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "blame": failed.map(|failed| failed.blame),
+        }),
+    )?;
+    bind_ledgers(run)
+}
+
+/// What stands around the sandboxes of a run, by their role: told when it is new.
+#[derive(Default)]
+pub(super) struct Walled(BTreeMap<String, (Digest, String)>, BTreeMap<String, Digest>);
+
+impl Walled {
+    /// A sandbox stands.
+    pub fn note(&mut self, run: &RunDir, plan: &SandboxPlan, report: &WallReport) -> Result<(), EngineError> {
+        let role = match plan.role {
+            Role::Agent => "agent",
+            Role::Judge => "judge",
+        };
+        let plan = plan_digest(plan);
+        let seen = Digest::of(json!([plan, report]).to_string().as_bytes());
+        if self.1.insert(role.to_owned(), seen) == Some(seen) {
+            return Ok(());
+        }
+        self.0.insert(role.to_owned(), (plan, report.tier.to_string()));
+        run.note("walls", &json!({"role": role, "plan": plan, "report": report}))?;
+        Ok(())
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (&String, &(Digest, String))> {
+        self.0.iter()
+    }
+}
+
+/// The digest of what a plan asks for, without the names of this one run and of places on
+/// this one host.
+fn plan_digest(plan: &SandboxPlan) -> Digest {
+    let mut plan = plan.clone();
+    plan.label.clear();
+    plan.workspace.lowers.clear();
+    plan.workspace.scratch.clear();
+    plan.read_only.iter_mut().for_each(|mount| mount.host.clear());
+    // Plain values: encoding them never fails.
+    Digest::of(&serde_json::to_vec(&plan).unwrap_or_default())
+}
+
+/// SHA-256 of a file of the host.
+pub(super) fn digest_of(path: &Path) -> Result<Digest, EngineError> {
+    let digest = File::open(path).and_then(Digest::of_stream);
+    Ok(digest
+        .map_err(|source| EngineError::Io {
+            what: format!("read {}", path.display()),
+            source,
+        })?
+        .0)
+}
