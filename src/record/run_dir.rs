@@ -271,6 +271,11 @@ impl RunDir {
             .map_err(RecordError::io("link", &to))
     }
 
+    /// Whether there is anything that is redacted.
+    pub fn redacts(&self) -> bool {
+        !self.redactor().is_empty()
+    }
+
     /// A text without any secret.
     pub fn redact(&self, text: &str) -> String {
         self.redactor().text(text).into_owned()

@@ -15,7 +15,7 @@ use nix::{
 use serde_json::{Value, json};
 
 use crate::{
-    program::{Bench, json_file, program},
+    program::{Bench, holding, json_file, program},
     target::{alive, scratch, until},
 };
 
@@ -385,4 +385,23 @@ fn a_sandbox_that_dies_is_no_verdict_and_the_next_call_has_another() {
     let found = server.result("evaluation", json!({"session": session, "env": {"FAST": "1"}}));
     assert_eq!(found["ok"], true, "{found}");
     assert_eq!(found["verify"]["rollout"]["ok"], true, "{found}");
+}
+
+#[test]
+fn what_looks_like_a_secret_is_in_no_file_and_what_does_not_stays() {
+    let (token, name) = ("hunter2-of-the-call", "gsm8k-of-the-call");
+    let env = json!({"MY_TOKEN": token, "DATASET": name});
+    let bench = Bench::new();
+    bench.file(
+        "pipeline.yml",
+        "rollout:\n  run_cmd: echo \"$MY_TOKEN and $DATASET\"; mkdir -p .aider_fsm; echo \"$MY_TOKEN and $DATASET\" > .aider_fsm/note\n",
+    );
+    let mut server = Server::start(&bench, &[]);
+    let (session, _) = server.setup(&bench);
+    let done = server.result("rollout", json!({"session": session, "llm": "m", "env": env}));
+    assert_eq!(done["ok"], true, "{done}");
+    let run = bench.the_run();
+    assert_eq!(holding(&run, token), Vec::<std::path::PathBuf>::new());
+    let shown = holding(&run, &format!("[redacted] and {name}"));
+    assert!(shown.len() >= 2, "the control: both printed and wrote it: {shown:?}");
 }
