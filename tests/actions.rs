@@ -326,7 +326,9 @@ fn what_the_user_grants_reaches_the_stages_and_neither_bootstrap_nor_actions() {
     );
     assert!(run.join("files/acted").exists() && !run.join("files/made").exists());
     for secret in ["granted-by-flag", "granted-by-file"] {
-        let kept: Vec<_> = holding(&run, secret);
+        let mut kept: Vec<_> = holding(&run, secret);
+        // The states of the steps hold the same bytes.
+        kept.retain(|path| !path.starts_with(run.join("objects")));
         assert!(kept.iter().all(|path| *path == run.join("files/note")), "{kept:?}");
     }
     assert!(text("changes.patch").contains("[redacted]"));

@@ -79,8 +79,9 @@ pub(super) struct Walk<'w> {
     pub(super) worlds: usize,
     steps: u32,
     pub(super) depth: u32,
-    /// Functions under way, each with [`Walk::spawning`] at its beginning.
-    calls: Vec<(String, u32)>,
+    /// Bodies of functions under way, each with [`Walk::spawning`] at its beginning: a
+    /// function may define its own name anew, and call that.
+    calls: Vec<(Rc<Command>, u32)>,
     /// Functions that were called.
     called: Vec<String>,
     /// Every function that was defined, by its name.
@@ -301,7 +302,7 @@ impl Walk<'_> {
         arguments: Option<Rc<[String]>>,
         io: &Io,
     ) -> Option<String> {
-        if let Some((_, spawning)) = self.calls.iter().find(|(under_way, _)| under_way == name) {
+        if let Some((_, spawning)) = self.calls.iter().find(|(under_way, _)| Rc::ptr_eq(under_way, &body)) {
             if self.spawning > *spawning {
                 self.note(Effect::ExhaustsHost, format!("`{name}` starts itself over and over"));
             }
@@ -310,7 +311,7 @@ impl Walk<'_> {
         if self.called.len() < 500 {
             self.called.push(name.to_owned());
         }
-        self.calls.push((name.to_owned(), self.spawning));
+        self.calls.push((body.clone(), self.spawning));
         let positional = std::mem::replace(&mut self.scene.positional, arguments);
         let before = std::mem::replace(&mut self.text, text);
         let output = self.nested(|walk| walk.command(&body, io)).flatten();
