@@ -62,10 +62,17 @@ fn sync(files: Vec<PathBuf>) -> Result<(), RecordError> {
         }
     };
     let failed = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..AT_ONCE.min(places.len())).map(|_| scope.spawn(some)).collect();
-        let results = threads.into_iter().map(|thread| thread.join());
-        results
-            .filter_map(|result| result.ok()?.err())
+        // This thread works as well: a host that has none to spare makes it slower, no more.
+        let threads: Vec<_> = (1..AT_ONCE.min(places.len()))
+            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, some).ok())
+            .collect();
+        let own = some();
+        let others = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        std::iter::once(own)
+            .chain(others.collect::<Vec<_>>())
+            .filter_map(Result::err)
             .min_by_key(|(at, _)| *at)
     });
     match failed {

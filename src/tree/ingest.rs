@@ -76,12 +76,18 @@ pub(super) fn copy(
         .map_or(1, usize::from)
         .clamp(1, MAX_THREADS);
     let parts: Vec<Part> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| job.work())).collect();
+        // This thread works as well: a host that has none to spare makes it slower, no more.
+        let workers: Vec<_> = (1..threads)
+            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, || job.work()).ok())
+            .collect();
+        let mut parts = vec![job.work()];
         // A worker that panicked has no part; its panic is passed on.
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        parts.extend(
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+        );
+        parts
     });
     if let Some(error) = job.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
