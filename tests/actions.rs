@@ -221,10 +221,11 @@ fn actions_write_nothing_that_a_step_may_not() {
             &format!("actions: [{{kind: write_file, path: {path}, content: hacked}}, {{cmd: touch never}}]\n"),
         );
     }
+    // Written so that no reading of the command tells what it writes: the guard has to.
     let tricks = [
-        "f=$(printf %s pipeline.yml); echo hacked > $f",
-        "mv .aider_fsm elsewhere && mkdir -p .aider_fsm/stages && echo hacked > .aider_fsm/bootstrap.yml",
-        "echo 'exit 0 # hacked' > .aider_fsm/stages/kept.sh; echo lost > lost",
+        "echo hacked > $(ls | grep pipeline)",
+        "d=$(ls -a | grep aider); mv $d elsewhere && mkdir -p $d/stages && echo hacked > $d/bootstrap.yml",
+        "d=$(ls -a | grep aider); echo 'exit 0 # hacked' > $d/stages/kept.sh; echo lost > lost",
     ];
     for trick in tricks {
         rounds.leave("", &format!("actions: [{{cmd: '{}'}}]\n", trick.replace('\'', "''")));

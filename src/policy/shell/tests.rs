@@ -323,7 +323,8 @@ proptest! {
                 6 => format!("while read -r l; do {command}; done"),
                 7 => format!("f() {{ {command}; }}; f"),
                 8 => format!("{{ {command}; }} > log 2>&1"),
-                9 => format!("echo \"$({command})\""),
+                // With a blank: `$((` begins arithmetic.
+                9 => format!("echo \"$( {command})\""),
                 10 => format!("case x in *) {command};; esac"),
                 _ => format!("{{ {{ {command}; }} & }}"),
             };
