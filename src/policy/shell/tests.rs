@@ -314,7 +314,8 @@ proptest! {
         let mut command = denied[at.index(denied.len())].clone();
         for style in around {
             command = match style {
-                0 => format!("({command})"),
+                // With a blank, and below: `((` begins arithmetic.
+                0 => format!("( {command})"),
                 1 => format!("{{ {command}; }}"),
                 2 => format!("if true; then {command}; fi"),
                 3 => format!("true && {{ {command}; }}"),
@@ -323,7 +324,6 @@ proptest! {
                 6 => format!("while read -r l; do {command}; done"),
                 7 => format!("f() {{ {command}; }}; f"),
                 8 => format!("{{ {command}; }} > log 2>&1"),
-                // With a blank: `$((` begins arithmetic.
                 9 => format!("echo \"$( {command})\""),
                 10 => format!("case x in *) {command};; esac"),
                 _ => format!("{{ {{ {command}; }} & }}"),
