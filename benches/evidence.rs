@@ -44,10 +44,22 @@ fn main() {
                 assert!(peer.status().expect("sha256sum").success());
             }));
         }
-        row("`audit verify` of 1 000 000 records", median(ours), "`sha256sum` of the file", median(peers));
+        row(
+            "`audit verify` of 1 000 000 records",
+            median(ours),
+            "`sha256sum` of the file",
+            median(peers),
+        );
         let bytes = std::fs::metadata(long.join("journal.jsonl")).expect("stat").len();
-        println!("| they have {} MiB; written in {:.1} s | | | | |", bytes >> 20, written.as_secs_f64());
-        println!("| resident memory: {} KiB, of a chain of 1 000 {small} KiB | | | | |", most_memory());
+        println!(
+            "| they have {} MiB; written in {:.1} s | | | | |",
+            bytes >> 20,
+            written.as_secs_f64()
+        );
+        println!(
+            "| resident memory: {} KiB, of a chain of 1 000 {small} KiB | | | | |",
+            most_memory()
+        );
     }
 }
 
@@ -55,7 +67,8 @@ fn main() {
 fn chain(dir: &Path, records: u64) -> PathBuf {
     let id = RunId::fresh();
     let run = RunDir::create(dir, &id, &[]).expect("create");
-    run.journal("run", &json!({"id": id, "verb": "run", "target": "/t"})).expect("journal");
+    run.journal("run", &json!({"id": id, "verb": "run", "target": "/t"}))
+        .expect("journal");
     let digest = Digest::of(b"x");
     for number in 0..records {
         let written = match number % 4 {
