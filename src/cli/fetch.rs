@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     engine::EngineError,
+    policy::parse_amount,
     source::{Endpoints, FetchLimits, FetchOptions, History, Named, Target},
 };
 
@@ -18,7 +19,7 @@ const NO_CLONES: &str = "what is fetched lies in the cache ($XDG_CACHE_HOME), is
                          leave the flag out";
 
 /// How a target elsewhere is fetched.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct FetchArgs {
     /// Branch, tag or commit of a repository, revision of a data set [default: its own].
     #[arg(long = "ref", value_name = "NAME")]
@@ -48,16 +49,16 @@ pub(super) struct FetchArgs {
     #[arg(long, value_name = "SECONDS", default_value = "1800", value_parser = seconds)]
     fetch_timeout: Duration,
     /// Bytes of a target that come over a network.
-    #[arg(long, value_name = "BYTES", default_value = "2G", value_parser = amount)]
+    #[arg(long, value_name = "BYTES", default_value = "2G", value_parser = parse_amount)]
     fetch_max_bytes: u64,
     /// Bytes of a target's files, where it comes packed.
-    #[arg(long, value_name = "BYTES", default_value = "16G", value_parser = amount)]
+    #[arg(long, value_name = "BYTES", default_value = "16G", value_parser = parse_amount)]
     fetch_max_unpacked: u64,
     /// Bytes of a data set's files together; what is beyond is left out [env: AIDER_FSM_HF_MAX_TOTAL_BYTES].
-    #[arg(long, value_name = "BYTES", default_value = "512M", value_parser = amount)]
+    #[arg(long, value_name = "BYTES", default_value = "512M", value_parser = parse_amount)]
     hf_max_total: u64,
     /// Bytes of one file of a data set; larger ones are left out [env: AIDER_FSM_HF_MAX_FILE_BYTES].
-    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = amount)]
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_amount)]
     hf_max_file: u64,
     /// A flag of the predecessor.
     #[arg(long, hide = true, value_name = "DIR")]
@@ -102,23 +103,4 @@ impl TargetArgs {
         let named = Target::parse(self.target().as_os_str(), &endpoints)?;
         Ok((named, endpoints))
     }
-}
-
-/// Bytes, as a number with an optional K, M, G or T (powers of 1024).
-pub(super) fn amount(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("expected a number of bytes, or one with K, M, G or T".to_owned()),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "expected a number of bytes, at least 1 and at most what 64 bits hold".to_owned())
 }

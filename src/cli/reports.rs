@@ -1,4 +1,4 @@
-//! `report`: a run, read back.
+//! `report`, `export` and `view`: a run, read back.
 
 use std::{
     io::Write as _,
@@ -10,11 +10,13 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::{
-    engine::EngineError,
+    engine::{EngineError, Stop},
     record,
     report::{
-        Face, Happening, Reporter, formats, html,
-        reading::{Detail, RunView, read_run},
+        Face, Happening, Links, Reporter, formats, html,
+        reading::{Detail, Folder, RunView, read_run},
+        serve,
+        trajectory::{self, Shape},
     },
 };
 
@@ -80,7 +82,7 @@ pub(super) fn report(args: &ReportArgs, reporter: &Reporter) -> Result<u8, Engin
     let detail = args.iterations.clone().unwrap_or_default();
     let view = read_run(&run, &detail).map_err(reading(&run))?;
     let text = match args.format {
-        ReportFormat::Html => html(&view).map_err(|why| EngineError::Usage(why.to_string()))?,
+        ReportFormat::Html => html(&view, Links::None).map_err(|why| EngineError::Usage(why.to_string()))?,
         ReportFormat::Junit => formats::junit(&view),
         ReportFormat::Ctrf => pretty(&formats::ctrf(&view)),
         ReportFormat::Sarif => pretty(&formats::sarif(&view)),
@@ -94,6 +96,88 @@ pub(super) fn report(args: &ReportArgs, reporter: &Reporter) -> Result<u8, Engin
         (output, _) => output.clone(),
     };
     deliver(&text, output.as_deref(), reporter)
+}
+
+/// What a trajectory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// ATIF 1.7: one JSON document.
+    Atif,
+    /// A log of Inspect, in its JSON form; the file's name has to end in .json for it.
+    Inspect,
+    /// ShareGPT: JSON lines, one a turn.
+    Sharegpt,
+    /// TRL: JSON lines of prompt, completion and reward.
+    Trl,
+    /// verl: JSON lines of messages and reward.
+    Verl,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// What it is for.
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// Where it goes; `-` is standard output [default: standard output].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Performs `export`.
+pub(super) fn export(args: &ExportArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let path = args.which.find()?;
+    let run = read_run(&path, &Detail::Nothing).map_err(reading(&path))?;
+    let folder = Folder::open(&path).map_err(reading(&path))?;
+    if run.totals.turns == 0 {
+        let shown = path.display();
+        return Err(EngineError::Usage(format!(
+            "no agent took part in {shown}: there is no trajectory"
+        )));
+    }
+    let lines = |shape| {
+        let mut text = String::new();
+        trajectory::rows(&folder, &run, shape, |row| text += &format!("{row}\n"));
+        text
+    };
+    let text = match args.format {
+        ExportFormat::Atif => pretty(&trajectory::atif(&folder, &run)),
+        ExportFormat::Inspect => pretty(&trajectory::inspect(&folder, &run)),
+        ExportFormat::Sharegpt => lines(Shape::ShareGpt),
+        ExportFormat::Trl => lines(Shape::Trl),
+        ExportFormat::Verl => lines(Shape::Verl),
+    };
+    let output = args.output.as_deref().filter(|path| path.as_os_str() != "-");
+    deliver(&text, output, reporter)
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ViewArgs {
+    #[command(flatten)]
+    pub which: WhichRun,
+    /// The port on the loopback [default: any that is free].
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub port: u16,
+}
+
+/// Performs `view`: until it is stopped.
+pub(super) async fn view(args: &ViewArgs, reporter: &Reporter, mut stop: Stop) -> Result<u8, EngineError> {
+    let run = args.which.find()?;
+    let stopped = async move {
+        stop.requested().await;
+    };
+    let tell = |address: &str| {
+        let text = format!("{address}\nwho has this address can read the run; Ctrl-C ends it");
+        reporter.result(&json!({"address": address}), &text);
+    };
+    serve(&run, args.port, stopped, tell)
+        .await
+        .map_err(|source| EngineError::Io {
+            what: format!("serve {}", run.display()),
+            source,
+        })?;
+    Ok(0)
 }
 
 /// Whether, and how, a job of a CI service is told.

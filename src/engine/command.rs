@@ -11,7 +11,7 @@ use crate::{
     policy::{Refusal, shell::Verdict},
     record::RunDir,
     report::escape,
-    sandbox::{ExecOutcome, ExecSpec, OutputCaps, OutputSink, Sandbox},
+    sandbox::{Denied, ExecOutcome, ExecSpec, Layer, OutputCaps, OutputSink, Sandbox},
     wire::{Argv, LeakedProcess, Leftovers, Reach, ResourceUse, Termination},
 };
 
@@ -63,6 +63,10 @@ pub(super) struct CommandResult {
     /// `max_run_seconds`, `max_silence_seconds`, `memory` or `disk`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
+    /// What was refused to it and what ended it, and by which layer, as far as that was seen
+    /// from outside of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Denied>,
     /// What policy said of it, where its text did not tell what it would do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undecided: Option<Verdict>,
@@ -138,6 +142,11 @@ impl CommandResult {
         } else {
             outcome.cap_hit
         };
+        let mut denied = outcome.denied;
+        for time in denied.iter_mut().filter(|denied| denied.what == "time") {
+            // The rule that the cap came of.
+            time.what = wall_rule.to_owned();
+        }
         let timed_out = cap.as_ref().is_some_and(|cap| cap.ends_with("_seconds"));
         let (rc, signal) = match outcome.end {
             _ if timed_out => (TIMED_OUT, None),
@@ -156,6 +165,7 @@ impl CommandResult {
             signal,
             timed_out,
             cap,
+            denied,
             blame,
             undecided: None,
             usage: outcome.usage,
@@ -187,6 +197,7 @@ impl CommandResult {
         let rule = refusal.to_string();
         Self {
             rule: Some(rule.clone()),
+            denied: vec![Denied::by(Layer::Policy, escape(rule.as_bytes(), 300))],
             ..Self::never_run(REFUSED, Blame::Policy, &rule)
         }
     }
@@ -196,6 +207,7 @@ impl CommandResult {
         Self {
             timed_out: true,
             cap: Some(rule.to_owned()),
+            denied: vec![Denied::by(Layer::Supervisor, rule)],
             ..Self::never_run(TIMED_OUT, Blame::Budget, &format!("{rule}_exceeded"))
         }
     }

@@ -167,9 +167,12 @@ impl Drive<'_> {
             }),
         };
         if let Err(EngineError::Sandbox(why)) = &report
-            && matches!(why, SandboxError::Build { .. } | SandboxError::TierTooLow { .. })
+            && matches!(
+                why,
+                SandboxError::Build { .. } | SandboxError::TierTooLow { .. } | SandboxError::Witness(_)
+            )
         {
-            // No later try would build what this host cannot build now.
+            // No later try would build what this host cannot build now, or make it hold.
             under_way.record(self.parts.run, None, failed.as_ref())?;
             let failed = Event::SandboxFailed(why.to_string());
             // The walls are for the user to accept or not, and have an exit code of their own.

@@ -13,6 +13,7 @@ use crate::{
     sandbox::{
         Backend, SandboxError,
         docker::{self, Docker, Engine, Start},
+        jail::Jail,
     },
 };
 
@@ -26,6 +27,10 @@ pub(super) async fn choose(
 ) -> Result<Backend, EngineError> {
     let kernel = Backend::of_this_kernel(options.min_tier, scratch);
     let (backend, why) = match options.backend {
+        _ if let Some(trial) = &options.trial => {
+            let jail = Jail::with_launcher(&trial.program)?.without(&trial.without);
+            (Backend::Jail(jail), "a test of the walls".to_owned())
+        }
         BackendChoice::Jail => (kernel.await?, "as asked".to_owned()),
         BackendChoice::Docker => (container(options, reporter).await?, "as asked".to_owned()),
         BackendChoice::Auto => match found(options).await {

@@ -1,6 +1,6 @@
 //! The run's tree: pristine copy, checkpoints, and the sandboxes stacked on them.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::{Desk, Server},
@@ -10,7 +10,7 @@ use crate::{
     names::RelPath,
     policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     record::{RunDir, audit::Digest},
-    sandbox::{Backend, Sandbox},
+    sandbox::{Backend, Sandbox, WitnessReport},
     tree::{
         self, BaseLayer, Change, ChangeKind, Checkpoint, Content, Entry, Place, Pristine, StepWriter, Survey, TreeEdits,
     },
@@ -79,6 +79,8 @@ pub(super) struct Workspace {
     walls: Walls,
     serial: u64,
     agent: Option<Seat>,
+    /// What a witness found in the first sandbox of each kind.
+    witnessed: HashMap<Role, WitnessReport>,
     /// The user's server, where the agent is not to run inside.
     server: Option<Server>,
 }
@@ -108,6 +110,7 @@ impl Workspace {
             walls,
             serial: 0,
             agent: None,
+            witnessed: HashMap::new(),
             server: None,
         })
     }
@@ -224,7 +227,7 @@ impl Workspace {
 
     /// A sandbox with its door out, where it is to have one.
     async fn build(&mut self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
-        let sandbox = backend.create(plan).await?;
+        let sandbox = self.create(backend, plan).await?;
         self.walled.note(&self.run, plan, sandbox.walls())?;
         if let Some(egress) = &self.walls.egress {
             egress.serve(&sandbox, &plan.label, plan.role).await?;
@@ -259,6 +262,21 @@ impl Workspace {
         };
         self.agent = Some(seat);
         Ok(())
+    }
+
+    /// Builds a sandbox. In the first of its kind a witness tries the walls before anything
+    /// else runs there; what it found is told of those after it as well, which are built alike.
+    async fn create(&mut self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
+        let mut sandbox = backend.create(plan).await?;
+        match self.witnessed.get(&plan.role) {
+            Some(report) => sandbox.set_witness(report.clone()),
+            None => {
+                sandbox.witness().await?;
+                self.witnessed
+                    .extend(sandbox.walls().witness.clone().map(|report| (plan.role, report)));
+            }
+        }
+        Ok(sandbox)
     }
 
     /// Ends the agent's sandbox, or removes its copy.
@@ -422,17 +440,28 @@ impl Workspace {
     }
 
     /// A fresh judge over the accepted state, and where its own changes will lie.
-    pub async fn open_judge(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "judge").await
+    /// `read_only` shows there besides.
+    pub async fn open_judge(
+        &mut self,
+        backend: &Backend,
+        read_only: Vec<ReadOnlyMount>,
+    ) -> Result<(Sandbox, Place), EngineError> {
+        self.open_fresh(backend, "judge", read_only).await
     }
 
     /// A sandbox of its own for the bootstrap, with the judge's walls, likewise.
     pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "bootstrap").await
+        self.open_fresh(backend, "bootstrap", Vec::new()).await
     }
 
-    async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, Place), EngineError> {
-        let plan = self.plan(Role::Judge, name, self.lowers());
+    async fn open_fresh(
+        &mut self,
+        backend: &Backend,
+        name: &str,
+        read_only: Vec<ReadOnlyMount>,
+    ) -> Result<(Sandbox, Place), EngineError> {
+        let mut plan = self.plan(Role::Judge, name, self.lowers());
+        plan.read_only = read_only;
         let sandbox = self.build(backend, &plan).await?;
         let place = sandbox.place().clone();
         Ok((sandbox, place))

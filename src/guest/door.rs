@@ -22,7 +22,7 @@ use nix::{
 };
 
 use super::{Failure, Guest, GuestStart};
-use crate::wire::{self, Admission, FrameError, Reply, Witness};
+use crate::wire::{self, Admission, FoundWalls, FrameError, Reply};
 
 /// The host's socket, inside.
 pub const DOOR: &str = "/.opencode-fsm/door/guest.sock";
@@ -108,14 +108,14 @@ fn empty(dir: &Path) {
 }
 
 /// The walls that an engine has built, as they are found.
-pub(super) fn witness() -> Witness {
+pub(super) fn found() -> FoundWalls {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.map_or("", str::trim)
     };
     let interfaces = fs::read_to_string("/proc/net/dev").unwrap_or_default();
-    Witness {
+    FoundWalls {
         bounding: u64::from_str_radix(field("CapBnd:"), 16).unwrap_or(u64::MAX),
         seccomp: field("Seccomp:").parse().unwrap_or(0),
         no_new_privs: field("NoNewPrivs:") == "1",

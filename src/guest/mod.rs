@@ -11,11 +11,14 @@
 //! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
+//! - `kin`: proof that nobody is left, and that all stand still;
 //! - `doors`: sockets of the inside's network; `peers`: which process holds one;
+//! - `tap`: what is sent past them;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod door;
 mod doors;
+mod kin;
 mod memory;
 mod nested;
 mod payload;
@@ -23,12 +26,13 @@ mod peers;
 mod process;
 mod ready;
 mod supervisor;
+mod tap;
 mod tree;
 mod warden;
 
 pub use door::{DOOR, guest_main};
 pub(crate) use nested::nest;
-pub(crate) use payload::{BEHIND, drop_capabilities, landlock_abi};
+pub(crate) use payload::{BEHIND, drop_bounding, drop_capabilities, landlock_abi};
 
 use std::{os::fd::OwnedFd, time::Instant};
 

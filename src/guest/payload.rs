@@ -12,7 +12,8 @@
 //!  9. landlock(7)
 //! 10. seccomp(2)
 //! 11. the command arrives: all of the above is done before it is known
-//! 12. stdio in place, `oom_score_adj`, `chdir(2)`, `execve(2)`
+//! 12. stdio in place, `oom_score_adj`, `chdir(2)`, `execve(2)`; or, for a witness, what is
+//!     forbidden tried in this process
 #![allow(unsafe_code)]
 
 use std::{
@@ -35,7 +36,10 @@ use nix::{
 };
 
 use super::Failure;
-use crate::wire::{self, Argv, Confinement, ExecRequest, Identity, LandlockRules, PathAccess, Reach};
+use crate::{
+    probe::{self, Layer, Marks},
+    wire::{self, Argv, Confinement, ExecRequest, Identity, LandlockRules, PathAccess, Reach},
+};
 
 /// How far a command's nice value is behind that of its supervisors, who would else
 /// have to share the processor evenly with every process that they are to end.
@@ -60,7 +64,23 @@ pub(super) fn become_next(
         .map_err(|_| Failure::plain("read the request", "three descriptors are needed"))?;
     place(&stdio)?;
     offer.make();
-    Command::new(&request)?.run()
+    match &request.argv {
+        Argv::Witness(marks) => testify(marks, &request.cwd),
+        _ => Command::new(&request)?.run(),
+    }
+}
+
+/// Tries what is forbidden, in this very process.
+fn testify(marks: &Marks, cwd: &str) -> Result<Infallible, Failure> {
+    chdir(cwd).map_err(|e| Failure::new(&format!("chdir {cwd:?}"), e))?;
+    // SAFETY: plain numbers (close_range(2)). As an execution would; the end of the pipe for
+    // failures says that the walls were passed.
+    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    let text = serde_json::to_vec(&probe::testify(marks)).unwrap_or_default();
+    let mut out = std::io::stdout();
+    let said = out.write_all(&text).and_then(|()| out.flush());
+    // SAFETY: leaves without running anything of the supervisor's, or closing what is closed (_exit(2)).
+    unsafe { libc::_exit(i32::from(said.is_err())) }
 }
 
 /// Steps 1 to 10.
@@ -70,7 +90,8 @@ fn build_walls(confinement: &Confinement, reach: Reach, nested: Option<BorrowedF
     fall_behind()?;
     let offer = OomOffer::open();
     close_on_exec()?;
-    if confinement.identity == Identity::Changed {
+    let off = |layer| confinement.off.contains(&layer);
+    if confinement.identity == Identity::Changed && !off(Layer::Capabilities) {
         // Giving root's id up takes the capability that this needs.
         drop_bounding()?;
     }
@@ -85,12 +106,19 @@ fn build_walls(confinement: &Confinement, reach: Reach, nested: Option<BorrowedF
             .map_err(|e| Failure::new(&format!("setrlimit {}", limit.resource), e))?;
     }
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
-    drop_capabilities()?;
-    set_no_new_privs()?;
+    match (off(Layer::Capabilities), off(Layer::NoNewPrivs)) {
+        (true, _) => {}
+        // A filter asks for a capability then, which the execution itself takes away.
+        (_, true) => drop_bounding()?,
+        _ => drop_capabilities()?,
+    }
+    if !off(Layer::NoNewPrivs) {
+        set_no_new_privs()?;
+    }
     if let Some(rules) = &confinement.landlock {
         // Without a pid namespace there are others than ours to signal.
         let scoped = reach == Reach::Own || !confinement.pid1;
-        restrict(rules, scoped)?;
+        restrict(rules, scoped, !off(Layer::NoNewPrivs))?;
     }
     if let Some(program) = &confinement.seccomp {
         install_filter(program)?;
@@ -114,6 +142,8 @@ impl Command {
         let words: Vec<&str> = match argv {
             Argv::Shell(script) => vec!["/bin/sh", "-c", script],
             Argv::Direct(words) => words.iter().map(String::as_str).collect(),
+            // It is no command.
+            Argv::Witness(_) => Vec::new(),
         };
         let program = *words
             .first()
@@ -307,7 +337,7 @@ const DAC_OVERRIDE: u32 = 1 << 1;
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 /// Empties the bounding set (PR_CAPBSET_DROP(2const)).
-fn drop_bounding() -> Result<(), Failure> {
+pub(crate) fn drop_bounding() -> Result<(), Failure> {
     for cap in 0..64 {
         // SAFETY: numbers only; EINVAL says that the last capability is passed.
         match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap, 0, 0, 0) }) {
@@ -360,7 +390,7 @@ fn set_capabilities(sets: [CapSet; 2]) -> Result<(), Failure> {
 }
 
 /// Landlock with the best ABI that kernel and crate share; `min_abi` is hard.
-pub(super) fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failure> {
+pub(super) fn restrict(rules: &LandlockRules, scoped: bool, no_new_privs: bool) -> Result<(), Failure> {
     let failed = |why: landlock::RulesetError| Failure::plain("landlock", why);
     let found = landlock_abi();
     if found < rules.min_abi {
@@ -406,7 +436,7 @@ pub(super) fn restrict(rules: &LandlockRules, scoped: bool) -> Result<(), Failur
                 .map_err(failed)?;
         }
     }
-    let status = created.restrict_self().map_err(failed)?;
+    let status = created.no_new_privs(no_new_privs).restrict_self().map_err(failed)?;
     if status.ruleset == RulesetStatus::NotEnforced {
         return Err(Failure::plain("landlock", "the kernel enforces none of it"));
     }

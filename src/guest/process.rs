@@ -15,6 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
+use super::kin;
 use crate::wire::LeakedProcess;
 
 /// How long a tree that keeps changing is gone through again and again.
@@ -54,6 +55,8 @@ impl Passes {
 pub(super) struct Process {
     pub pid: i32,
     pub parent: i32,
+    /// Its process group.
+    group: i32,
     state: u8,
     threads: u32,
     pub comm: String,
@@ -67,7 +70,7 @@ impl Process {
     }
 
     /// Every thread is: a stop reaches them one after the other.
-    fn stopped(&self) -> bool {
+    pub fn stopped(&self) -> bool {
         self.gone() || self.tasks().all(|task| halted(self.pid, &task))
     }
 
@@ -120,8 +123,13 @@ pub(super) fn all() -> Vec<Process> {
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid: i32| parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?))
+        .filter_map(one)
         .collect()
+}
+
+/// One process, if it is there.
+pub(super) fn one(pid: i32) -> Option<Process> {
+    parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// `comm` may hold anything, parentheses included: the last `)` ends it.
@@ -133,11 +141,13 @@ fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
     let state = *rest.next()?.first()?;
     let mut number = |skip| std::str::from_utf8(rest.nth(skip)?).ok();
     let parent = number(0)?.parse().ok()?;
-    // `num_threads` is field 20; the parent was field 4.
-    let threads = number(15)?.parse().ok()?;
+    let group = number(0)?.parse().ok()?;
+    // `num_threads` is field 20; the group was field 5.
+    let threads = number(14)?.parse().ok()?;
     Some(Process {
         pid,
         parent,
+        group,
         state,
         threads,
         comm,
@@ -164,25 +174,64 @@ pub(super) fn below(root: Pid, spare: &HashSet<i32>) -> Vec<Process> {
     found
 }
 
+/// Kills processes, however they fork: takes away the right to, stops, kills. Whole groups
+/// first, because the kernel does that between two forks (kill(2)): one that forks and
+/// leaves, again and again, is gone from where it was seen before its own turn comes. A
+/// command begins a session, so whoever is in its groups is its own.
+pub(super) fn kill_all(victims: &[Process]) {
+    let ours = nix::unistd::getpgrp().as_raw();
+    let groups: HashSet<i32> = victims.iter().map(|victim| victim.group).collect();
+    for group in groups.into_iter().filter(|group| *group > 1 && *group != ours) {
+        let _ = kill(Pid::from_raw(-group), Signal::SIGKILL);
+    }
+    for victim in victims {
+        forbid_forks(victim.pid);
+        let _ = kill(Pid::from_raw(victim.pid), Signal::SIGSTOP);
+    }
+    for victim in victims {
+        let _ = kill(Pid::from_raw(victim.pid), Signal::SIGKILL);
+    }
+}
+
+/// Rounds over the children of a process, which are done before a pass over `/proc` would be.
+const ADOPTED_ROUNDS: u32 = 200;
+
+/// Kills what `root` has for children, but `spare`. Whoever forks and leaves, each time in a
+/// session of its own, is a child of the subreaper at every moment: to look there takes less
+/// time than it lives (proc_pid_task_children(5)).
+fn kill_adopted(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(Pid, WaitStatus)) {
+    let list = format!("/proc/{root}/task/{root}/children");
+    for _ in 0..ADOPTED_ROUNDS {
+        reap(reaped);
+        let children = fs::read_to_string(&list).unwrap_or_default();
+        let mut found = false;
+        for child in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+            if !spare.contains(&child) {
+                found = true;
+                forbid_forks(child);
+                let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+            }
+        }
+        if !found {
+            return;
+        }
+    }
+}
+
 /// Kills everything below `root` that is not in `spare`, however it forks,
-/// detaches or ignores: each pass takes away the right to fork, stops, kills;
-/// the loop ends when a pass finds nothing alive. Reaps our own children,
-/// handing every status to `reaped`. Returns what was alive in the first pass.
+/// detaches or ignores ([`kill_all`]); the loop ends when a pass finds nothing alive. Reaps our own children,
+/// handing every status to `reaped`. Returns what was alive in the first pass that met anybody.
 pub(super) fn kill_below(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(Pid, WaitStatus)) -> Vec<Process> {
     let mut first = None;
     let mut passes = Passes::begin();
     loop {
         let alive: Vec<Process> = below(root, spare).into_iter().filter(|p| !p.gone()).collect();
-        for process in &alive {
-            forbid_forks(process.pid);
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGSTOP);
+        kill_all(&alive);
+        kill_adopted(root, spare, reaped);
+        let done = alive.is_empty() && kin::childless(root.as_raw(), spare);
+        if !alive.is_empty() || done {
+            first.get_or_insert(alive);
         }
-        for process in &alive {
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-        }
-        reap(reaped);
-        let done = alive.is_empty();
-        first.get_or_insert(alive);
         if done || !passes.again() {
             return first.unwrap_or_default();
         }
@@ -198,7 +247,7 @@ pub(super) fn stop_below(root: Pid, spare: &HashSet<i32>) -> Result<(), Vec<Proc
             .into_iter()
             .filter(|p| !p.stopped())
             .collect();
-        if running.is_empty() {
+        if running.is_empty() && kin::all_still(root.as_raw(), spare) {
             return Ok(());
         }
         for process in &running {
@@ -259,8 +308,14 @@ mod tests {
     fn a_hostile_comm_does_not_shift_the_fields() {
         let process = parse(7, b"7 (a) S 1 (b) R 42 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 5").expect("parses");
         assert_eq!(
-            (process.state, process.parent, process.threads, process.comm.as_str()),
-            (b'R', 42, 3, "a) S 1 (b")
+            (
+                process.state,
+                process.parent,
+                process.group,
+                process.threads,
+                process.comm.as_str()
+            ),
+            (b'R', 42, 7, 3, "a) S 1 (b")
         );
         for short in ["7 (x", "7 (x) R 42 7 7 0"] {
             assert!(parse(7, short.as_bytes()).is_none());

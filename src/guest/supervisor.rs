@@ -22,10 +22,10 @@ use nix::{
 };
 
 use super::{
-    Failure, GuestStart, door, doors, payload, peers,
+    Failure, GuestStart, door, doors, kin, payload, peers,
     process::{self, Passes, Process},
     ready::Ready,
-    tree, warden,
+    tap, tree, warden,
 };
 use crate::wire::{
     self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reach, Reply, Request,
@@ -186,6 +186,7 @@ impl Supervisor {
                 Ok((Reply::Listening { port }, Some(fd)))
             }
             Request::Datagrams { port } => Ok((Reply::Done, Some(doors::datagrams(port)?))),
+            Request::Tap => Ok((Reply::Done, Some(tap::tap()?))),
             Request::Peer(connection) => {
                 let stage_of = |warden: i32| self.wardens.get(&warden).map(|watched| watched.stage);
                 let found = peers::of(connection, stage_of);
@@ -306,13 +307,11 @@ impl Supervisor {
         let mut passes = Passes::begin();
         loop {
             let victims = self.victims(keep, mains_only);
-            for victim in &victims {
-                for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
-                    let _ = nix::sys::signal::kill(Pid::from_raw(victim.pid), signal);
-                }
+            process::kill_all(&victims);
+            let done = victims.is_empty() && self.swept(keep, mains_only);
+            if !victims.is_empty() {
+                first.get_or_insert(victims);
             }
-            let done = victims.is_empty();
-            first.get_or_insert(victims);
             if done || !passes.again() {
                 break;
             }
@@ -320,6 +319,16 @@ impl Supervisor {
         Reply::Swept {
             leaked: first.unwrap_or_default().iter().take(32).map(Process::leaked).collect(),
         }
+    }
+
+    /// Whether nobody is left whom no pass has met.
+    fn swept(&self, keep: &[u64], mains_only: bool) -> bool {
+        let others = self.wardens.iter().all(|(warden, watched)| {
+            let kept = keep.contains(&watched.stage);
+            let spare = kept.then_some(watched.main).into_iter().collect();
+            (kept && !mains_only) || kin::childless(*warden, &spare)
+        });
+        others && kin::childless(getpid().as_raw(), &self.supervisors())
     }
 
     fn victims(&self, keep: &[u64], mains_only: bool) -> Vec<Process> {
@@ -381,7 +390,7 @@ impl Supervisor {
             return Ok(());
         };
         payload::set_no_new_privs()?;
-        payload::restrict(rules, true)
+        payload::restrict(rules, true, true)
     }
 
     /// Everything inside dies.
@@ -400,7 +409,7 @@ fn hello(confinement: &Confinement) -> Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         landlock_abi: payload::landlock_abi(),
-        witness: (confinement.identity == Identity::Changed).then(door::witness),
+        found: (confinement.identity == Identity::Changed).then(door::found),
     }
 }
 

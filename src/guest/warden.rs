@@ -226,8 +226,8 @@ impl Tree {
     /// Stays with daemons until told to end them, until none is left, or until
     /// they hold too much memory.
     fn keep(&mut self, control: &OwnedFd, signals: &SignalFd, memory: Option<memory::Cap>) {
-        while !process::below(getpid(), &HashSet::new()).is_empty() {
-            self.reap();
+        // What outlives its starter is a child of ours, sooner than it is found elsewhere.
+        while self.reap() {
             let until = Instant::now() + LONGEST_LOOK;
             let greedy = memory.is_some_and(|cap| memory::exceeds(getpid(), cap, until));
             if greedy || listen(control, signals, memory.map(|_| MEMORY_TICK)).is_some() {

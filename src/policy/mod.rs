@@ -27,7 +27,7 @@ pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pat
 pub use file::{
     Change, DEFAULT, Difference, HostPlaces, Layer, LayerLine, NAMES, Origin, Origins, PathPattern, Policy,
     PolicyError, Problem, Protection, Said, SaidLine, SettingName, SettingValue, Source, WordPattern, Words, diff,
-    host_names, load, load_file, load_host, parse_size, schema, shipped_file, shipped_text, show_size,
+    host_names, load, load_file, load_host, parse_amount, parse_size, schema, shipped_file, shipped_text, show_size,
 };
 pub use hosts::{HostName, HostPattern, NotAName};
 pub use network::{

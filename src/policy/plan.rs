@@ -54,8 +54,10 @@ pub struct Proxy {
     pub port: u16,
     /// What it wants to be shown, where others than the inside could reach it.
     pub key: Option<String>,
-    /// [`CERTIFICATES`], where the inside has them.
+    /// Whether the inside has [`CERTIFICATES`].
     pub certificates: bool,
+    /// Whether what is sent past it can be seen.
+    pub tapped: bool,
 }
 
 /// The user of a proxy that wants a key (`Basic`, RFC 7617; RFC 1929 for SOCKS).
@@ -111,14 +113,14 @@ impl Inside {
         }
     }
 
-    /// The same with the egress door that `network` asks for; `certificates`: whether the
-    /// inside has [`CERTIFICATES`].
+    /// The same with the egress door that `network` asks for; see [`Proxy`] for the others.
     #[must_use]
-    pub fn with_door(self, network: NetworkMode, certificates: bool) -> Self {
+    pub fn with_door(self, network: NetworkMode, certificates: bool, tapped: bool) -> Self {
         let proxy = (network == NetworkMode::Allow).then_some(Proxy {
             port: PROXY_PORT,
             key: None,
             certificates,
+            tapped,
         });
         Self { proxy, ..self }
     }

@@ -10,12 +10,15 @@ mod face;
 pub mod formats;
 mod html;
 pub mod reading;
+mod serve;
+pub mod trajectory;
 
 use serde::Serialize;
 
 pub use escape::escape;
 pub use face::{Aside, Face, Reporter};
-pub use html::{PageError, html};
+pub use html::{Links, PageError, html};
+pub use serve::serve;
 
 /// One thing that happened, for the terminal or as one JSON line.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
@@ -88,6 +91,25 @@ pub enum Happening {
         path: String,
         /// The rule.
         because: String,
+    },
+    /// A target of a suite is done.
+    Target {
+        /// The target, as it was named.
+        target: String,
+        /// How many are done.
+        done: u64,
+        /// How many there are.
+        of: u64,
+        /// `passed`, `failed` or `infra`.
+        outcome: String,
+        /// Whose it is, where it did not pass.
+        attribution: Option<String>,
+        /// The score of its metrics.
+        score: Option<f64>,
+        /// In one line.
+        reason: Option<String>,
+        /// How long it took, milliseconds.
+        wall_ms: u64,
     },
     /// Long work goes on.
     Working {

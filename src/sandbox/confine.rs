@@ -7,15 +7,6 @@ use crate::{
     wire::{LandlockRules, PathAccess, Rlimit},
 };
 
-/// A layer that a test may leave off, to show that the others hold alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The landlock rules.
-    Landlock,
-    /// The seccomp filter.
-    Seccomp,
-}
-
 /// The landlock rules for the inside of a jail or a container.
 pub(super) fn landlock_rules() -> LandlockRules {
     let mut paths = vec![("/".to_owned(), PathAccess::ReadExecute)];

@@ -4,11 +4,13 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
+    os::fd::OwnedFd,
     sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
 use tokio::{
+    io::unix::AsyncFd,
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::Mutex,
     task::JoinSet,
@@ -17,6 +19,7 @@ use tokio::{
 use super::{
     Sandbox, SandboxError,
     guest_link::{Link, only, tell},
+    output::async_fd,
 };
 use crate::wire::{Connection, Peer, Reply, Request};
 
@@ -24,8 +27,8 @@ use crate::wire::{Connection, Peer, Reply, Request};
 /// connection for longer.
 const NAMED: Duration = Duration::from_secs(1);
 
-/// What each stage of a sandbox is called.
-pub(super) type StageNames = Arc<std::sync::Mutex<HashMap<u64, String>>>;
+/// What the stages of a sandbox are called, and which was named last.
+pub(super) type StageNames = Arc<std::sync::Mutex<(HashMap<u64, String>, Option<String>)>>;
 
 /// What serves on a sandbox's sockets. It ends with the sandbox: a socket of the inside
 /// would keep the inside's network alive.
@@ -69,6 +72,19 @@ impl Sandbox {
         UdpSocket::from_std(socket).map_err(io)
     }
 
+    /// A packet socket that shows what is sent to addresses outside: every one then leads to
+    /// the loopback, where nobody listens. Only where the inside's network is its guest's own.
+    ///
+    /// # Errors
+    /// When the guest may not, or is gone.
+    pub async fn tap(&self) -> Result<AsyncFd<OwnedFd>, SandboxError> {
+        let (_, fds) = self.ask(&Request::Tap, &[]).await?;
+        async_fd(only(fds)?).map_err(|source| SandboxError::Io {
+            what: "watch what is sent past the doors".to_owned(),
+            source,
+        })
+    }
+
     /// A connection to 127.0.0.1:`port` inside.
     ///
     /// # Errors
@@ -94,7 +110,8 @@ impl Sandbox {
     /// Says what a stage ([`super::Running::stage`]) is called in the record.
     pub fn name_stage(&self, stage: u64, name: &str) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.insert(stage, name.to_owned());
+        names.0.insert(stage, name.to_owned());
+        names.1 = Some(name.to_owned());
     }
 
     /// Who asks at the sandbox's doors.
@@ -128,6 +145,11 @@ impl Peers {
     /// What a stage is called.
     pub fn stage(&self, stage: u64) -> Option<String> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(&stage).cloned()
+        names.0.get(&stage).cloned()
+    }
+
+    /// What the stage is called that was begun last.
+    pub fn last_stage(&self) -> Option<String> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 }

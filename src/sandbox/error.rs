@@ -25,6 +25,13 @@ pub enum SandboxError {
         /// What the user can do about it.
         remedy: String,
     },
+    /// Forbidden acts of the witness were done: a wall that was reported does not stand.
+    #[error(
+        "the walls do not hold: before anything of the repository's ran, a witness in the sandbox could do what is \
+         forbidden ({}); remedy: do not run anything here until `opencode-fsm escape-test` says that nothing escapes",
+        .0.join("; ")
+    )]
+    Witness(Vec<String>),
     /// The guest answered that a request failed.
     #[error("the guest could not {step}: {why}")]
     Guest {

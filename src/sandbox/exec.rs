@@ -2,7 +2,6 @@
 
 use std::{
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,8 +9,10 @@ use std::{
 use tokio::io::unix::AsyncFd;
 
 use crate::{
+    probe::Layer,
     sandbox::{
-        Captured, OutputCaps, SandboxError,
+        Captured, Denied, OutputCaps, SandboxError,
+        denied::EventCount,
         output::{Heard, Stream, async_fd, nonblocking},
     },
     wire::{self, Argv, Control, FrameError, LeakedProcess, Leftovers, Progress, Reach, ResourceUse, Termination},
@@ -60,6 +61,8 @@ pub struct ExecOutcome {
     pub timed_out: bool,
     /// A cap other than time that killed it (`memory`, `disk`), named.
     pub cap_hit: Option<String>,
+    /// What was refused to it and what ended it, as far as that was seen from outside.
+    pub denied: Vec<Denied>,
     /// Resources.
     pub usage: ResourceUse,
     /// Processes killed at its end (at most 32 listed).
@@ -82,9 +85,18 @@ pub struct Running {
     stderr: Stream,
     heard: Heard,
     silence: Option<Duration>,
-    ooms: Option<OomCount>,
+    counts: Counts,
     watcher: Option<tokio::task::JoinHandle<()>>,
     kept: Option<Kept>,
+}
+
+/// What the kernel counts for a sandbox, where its cgroups do.
+#[derive(Clone, Default)]
+pub(super) struct Counts {
+    /// Processes killed for memory.
+    pub ooms: Option<EventCount>,
+    /// Processes not started.
+    pub forks: Option<EventCount>,
 }
 
 /// The stages whose leftovers live on.
@@ -111,7 +123,7 @@ impl Running {
         spec: &ExecSpec,
         control: OwnedFd,
         [stdout, stderr]: [std::io::PipeReader; 2],
-        ooms: Option<OomCount>,
+        counts: Counts,
         kept: Option<Kept>,
     ) -> std::io::Result<Self> {
         nonblocking(control.as_fd())?;
@@ -125,7 +137,7 @@ impl Running {
             stderr: Stream::new(stderr, &spec.stderr, &heard)?,
             heard,
             silence: spec.silence,
-            ooms,
+            counts,
             watcher: None,
             kept,
         })
@@ -233,14 +245,27 @@ impl Running {
             kept.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
         }
         let named = self.killed_for.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let oom = || {
-            let grew = self.ooms.as_ref().is_some_and(OomCount::grew);
-            (grew && !timed_out && end != Termination::Code(0)).then(|| "memory".to_owned())
-        };
+        let Counts { ooms, forks } = &self.counts;
+        let [killed, refused] = [ooms, forks].map(|count| count.as_ref().is_some_and(EventCount::grew));
+        let oom = || (killed && !timed_out && end != Termination::Code(0)).then(|| "memory".to_owned());
+        let cap_hit = named.or(cap_hit).or_else(oom);
+        let mut denied = Vec::new();
+        if timed_out {
+            denied.push(Denied::by(Layer::Supervisor, "time"));
+        }
+        denied.extend(cap_hit.as_deref().map(|cap| match cap {
+            "disk" => Denied::by(Layer::Disk, cap),
+            "memory" if killed => Denied::by(Layer::Cgroup, cap),
+            cap => Denied::by(Layer::Supervisor, cap),
+        }));
+        denied.extend(refused.then(|| Denied::by(Layer::Cgroup, "processes")));
+        denied.extend((stdout.truncated || stderr.truncated).then(|| Denied::by(Layer::Record, "output")));
+        denied.extend(Denied::signal(end));
         Ok(ExecOutcome {
             end,
             timed_out,
-            cap_hit: named.or(cap_hit).or_else(oom),
+            cap_hit,
+            denied,
             usage,
             leaked,
             leaked_total,
@@ -262,31 +287,6 @@ impl Drop for Running {
 fn name_cap(killed_for: &Mutex<Option<String>>, cap: &str) {
     let mut named = killed_for.lock().unwrap_or_else(PoisonError::into_inner);
     named.get_or_insert_with(|| cap.to_owned());
-}
-
-/// The kernel's count of processes that it killed for the sandbox's memory
-/// (`oom_kill` in `memory.events` of cgroup v2 and in `memory.oom_control` of v1).
-#[derive(Clone)]
-pub(super) struct OomCount {
-    events: PathBuf,
-    before: u64,
-}
-
-impl OomCount {
-    pub fn begin(events: PathBuf) -> Self {
-        let before = oom_kills(&events);
-        Self { events, before }
-    }
-
-    pub fn grew(&self) -> bool {
-        oom_kills(&self.events) > self.before
-    }
-}
-
-fn oom_kills(events: &std::path::Path) -> u64 {
-    let text = std::fs::read_to_string(events).unwrap_or_default();
-    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 async fn next(control: &AsyncFd<OwnedFd>) -> Result<Progress, SandboxError> {

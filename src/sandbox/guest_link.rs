@@ -19,9 +19,10 @@ use crate::{
     names::RelPath,
     policy::Inside,
     sandbox::{
-        ExecSpec, Running, SandboxError, WallReport,
+        ExecSpec, Running, SandboxError, WallReport, WitnessReport,
+        denied::EventCount,
         doors::{Doors, StageNames},
-        exec::{Kept, OomCount},
+        exec::{Counts, Kept},
         output::{async_fd, nonblocking},
         owner,
     },
@@ -120,6 +121,8 @@ pub struct Premises {
     pub disk: Option<DiskCap>,
     /// The file in which the kernel counts its kills for memory, if it bounds the memory.
     pub oom_events: Option<PathBuf>,
+    /// The file in which it counts the processes that it did not start, if it bounds them.
+    pub fork_events: Option<PathBuf>,
 }
 
 /// The guest's socket: strictly one answer a request.
@@ -188,6 +191,11 @@ impl Sandbox {
         self.premises.walls = walls;
     }
 
+    /// Adds what a witness found to the report on the walls.
+    pub fn set_witness(&mut self, report: WitnessReport) {
+        self.premises.walls.witness = Some(report);
+    }
+
     /// The walls that stand.
     pub fn walls(&self) -> &WallReport {
         &self.premises.walls
@@ -246,7 +254,11 @@ impl Sandbox {
             leftovers: spec.leftovers,
             reach: spec.reach,
         }));
-        let ooms = self.premises.oom_events.clone().map(OomCount::begin);
+        let counts = Counts {
+            ooms: self.premises.oom_events.clone().map(EventCount::oom_kills),
+            forks: self.premises.fork_events.clone().map(EventCount::refused_forks),
+        };
+        let ooms = counts.ooms.clone();
         let disk = self.disk.clone();
         if let Some(disk) = &disk {
             disk.begin();
@@ -259,7 +271,7 @@ impl Sandbox {
             .tell(&request, &[theirs.as_fd(), stdio[0], stdio[1], stdio[2]])
             .await?;
         // The files that take its output are made while the guest starts it.
-        let mut running = Running::new(stage, &spec, control, [stdout, stderr], ooms.clone(), kept).map_err(io)?;
+        let mut running = Running::new(stage, &spec, control, [stdout, stderr], counts, kept).map_err(io)?;
         if let Err(why) = asked.answer().await {
             // A guest that dies before it answers may have started the command, which may
             // have spoken.
@@ -269,7 +281,7 @@ impl Sandbox {
         if disk.is_some() || ooms.is_some() {
             running.watch(move || {
                 // The kernel has killed something of it: what is left goes on with a part missing.
-                if ooms.as_ref().is_some_and(OomCount::grew) {
+                if ooms.as_ref().is_some_and(EventCount::grew) {
                     return Some("memory");
                 }
                 disk.as_ref()?.exceeded().then_some("disk")

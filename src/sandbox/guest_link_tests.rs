@@ -25,7 +25,7 @@ fn dies_before_it_answers(socket: &OwnedFd) {
         version: String::new(),
         pid: 1,
         landlock_abi: 0,
-        witness: Default::default(),
+        found: Default::default(),
     };
     wire::send(socket.as_fd(), &Reply::Hello(hello), &[]).expect("hello");
     let (_, fds) = wire::recv::<Request>(socket.as_fd()).expect("a request");
@@ -43,11 +43,13 @@ async fn what_a_command_said_is_kept_when_its_guest_dies_before_it_answers() {
         walls: WallReport {
             tier: Tier::Namespaces,
             walls: Vec::new(),
+            witness: None,
         },
         inside: Inside::private(),
         place: Place::Overlay(dir.path().to_path_buf()),
         disk: None,
         oom_events: None,
+        fork_events: None,
     };
     let (sandbox, _) = Sandbox::connect(ours, premises, Box::new(Nothing))
         .await

@@ -7,6 +7,7 @@
 mod backend;
 pub mod bare;
 mod confine;
+mod denied;
 pub mod docker;
 mod doors;
 mod error;
@@ -22,9 +23,11 @@ mod owner;
 pub mod seccomp;
 pub mod view;
 mod wall;
+mod witness;
 
+pub use crate::probe::Layer;
 pub use backend::Backend;
-pub use confine::Layer;
+pub use denied::{Attribution, Denied};
 pub use doors::Peers;
 pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
@@ -34,3 +37,4 @@ use inherited::inherited_socket;
 pub use output::{Captured, OutputCaps, OutputSink};
 pub use owner::{SANDBOX_UID, owner};
 pub use wall::{Wall, WallReport, WallState};
+pub use witness::{Denial, WitnessReport};

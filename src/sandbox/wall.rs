@@ -3,7 +3,10 @@
 use nix::unistd::{getegid, getgroups};
 use serde::{Deserialize, Serialize};
 
-use crate::{policy::Tier, sandbox::owner};
+use crate::{
+    policy::Tier,
+    sandbox::{WitnessReport, owner},
+};
 
 /// What became of one wall.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -34,6 +37,9 @@ pub struct WallReport {
     pub tier: Tier,
     /// The walls, outermost first.
     pub walls: Vec<Wall>,
+    /// What the witness found who tried them, in the first sandbox of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<WitnessReport>,
 }
 
 /// An ordinary user cannot drop groups: `setgroups(2)` is denied in a user

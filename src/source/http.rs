@@ -15,6 +15,8 @@ use crate::record::Secret;
 const MAX_REDIRECTS: usize = 10;
 /// Times that one request is made.
 pub(super) const ATTEMPTS: u32 = 5;
+/// Times that a server is called which nobody answers for.
+const CALLS: u32 = 3;
 /// The pause before the first repetition; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest time that a server may ask to be left alone for.
@@ -104,16 +106,17 @@ impl Client {
     pub async fn send(&self, ask: &Ask) -> Result<Answer, SourceError> {
         let mut attempt = 1;
         loop {
-            let (why, wait) = match self.follow(ask).await? {
+            let (why, wait, most) = match self.follow(ask).await? {
                 Ok(answer) => match passing(&answer.response) {
                     None => return Ok(answer),
                     Some(_) if attempt >= ATTEMPTS => return Ok(answer),
-                    Some(wait) => (format!("it answered {}", answer.response.status()), wait),
+                    Some(wait) => (format!("it answered {}", answer.response.status()), wait, ATTEMPTS),
                 },
-                Err(why) => (why, None),
+                Err((why, true)) => (why, None, CALLS),
+                Err((why, false)) => (why, None, ATTEMPTS),
             };
             let fail = |why: String| Err(SourceError::fetch(&ask.address, why));
-            if attempt >= ATTEMPTS {
+            if attempt >= most {
                 return fail(format!("{why}, {attempt} times"));
             }
             let wait = wait.unwrap_or(PAUSE * 2u32.pow(attempt - 1));
@@ -126,8 +129,8 @@ impl Client {
         }
     }
 
-    /// One attempt; the inner error is worth another.
-    async fn follow(&self, ask: &Ask) -> Result<Result<Answer, String>, SourceError> {
+    /// One attempt; the inner error is worth another, and says whether there was no connection.
+    async fn follow(&self, ask: &Ask) -> Result<Result<Answer, (String, bool)>, SourceError> {
         let mut address = ask.address.clone();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self
@@ -149,7 +152,10 @@ impl Client {
             }
             let response = match request.send().await {
                 Ok(response) => response,
-                Err(why) => return Ok(Err(chain(&why.without_url()))),
+                Err(why) => {
+                    let connect = why.is_connect();
+                    return Ok(Err((chain(&why.without_url()), connect)));
+                }
             };
             let Some(next) = redirection(&response) else {
                 return Ok(Ok(Answer {

@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -149,23 +152,25 @@ impl<'a> Fetching<'a> {
     /// Copies a directory of ours into the cache under a name which says all of what it holds.
     pub async fn keep(&self, name: &str, dir: PathBuf, provenance: Provenance) -> Result<Obtained, SourceError> {
         let reporter = self.means.reporter.clone();
-        let progress = move |files, bytes| reporter.say(Happening::Copying { files, bytes });
         let (cache, copy) = (self.means.cache.clone(), self.means.copy.clone());
         let kept = name.to_owned();
-        let pristine = blocking(move || {
-            let last = AtomicU64::new(0);
-            let every = |files: u64, bytes: u64| {
-                // As often as a person can read it: files come in thousands.
-                if files >= last.load(Ordering::Relaxed) + 500 {
-                    last.store(files, Ordering::Relaxed);
-                    progress(files, bytes);
-                }
-            };
-            Ok(cache.keep(&kept, &dir, &copy, &every)?)
-        })
-        .await?;
+        let pristine = blocking(move || Ok(cache.keep(&kept, &dir, &copy, &copying(&reporter))?)).await?;
         self.remember(name, &provenance)?;
         Ok(Obtained { pristine, provenance })
+    }
+}
+
+/// Tells of a copy's progress, a few times a second; from several threads.
+pub(super) fn copying(reporter: &Reporter) -> impl Fn(u64, u64) + Sync {
+    let last = Mutex::new(Instant::now());
+    move |files, bytes| {
+        // Who cannot have the lock has nothing newer to say than who has it.
+        if let Ok(mut last) = last.try_lock()
+            && last.elapsed().as_millis() >= u128::from(REPORT)
+        {
+            *last = Instant::now();
+            reporter.say(Happening::Copying { files, bytes });
+        }
     }
 }
 

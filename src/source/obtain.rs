@@ -2,7 +2,7 @@
 
 use super::{
     History, Provenance, SourceError, Target, archives, git, hub,
-    means::{Fetching, Means, Obtained, blocking, within},
+    means::{Fetching, Means, Obtained, blocking, copying, within},
     provenance::Kind,
 };
 use crate::report::Happening;
@@ -70,19 +70,7 @@ async fn directory(fetching: &Fetching<'_>, path: &std::path::Path, what: &str) 
     let means = fetching.means;
     let (cache, limits, from) = (means.cache.clone(), means.copy.clone(), path.to_path_buf());
     let reporter = means.reporter.clone();
-    let pristine = blocking(move || {
-        let last = std::sync::Mutex::new(std::time::Instant::now());
-        let progress = |files: u64, bytes: u64| {
-            if let Ok(mut last) = last.try_lock()
-                && last.elapsed() >= REPORT
-            {
-                *last = std::time::Instant::now();
-                reporter.say(Happening::Copying { files, bytes });
-            }
-        };
-        Ok(cache.pristine(&from, &limits, &progress)?)
-    })
-    .await?;
+    let pristine = blocking(move || Ok(cache.pristine(&from, &limits, &copying(&reporter))?)).await?;
     if means.options.history == Some(History::Reachable) {
         return git::scrubbed(fetching, &pristine, what).await;
     }
@@ -92,6 +80,3 @@ async fn directory(fetching: &Fetching<'_>, path: &std::path::Path, what: &str) 
     };
     Ok(Obtained { pristine, provenance })
 }
-
-/// Between two reports of the copy's progress.
-const REPORT: std::time::Duration = std::time::Duration::from_millis(200);

@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::RelPath;
+#[cfg(doc)]
+use crate::probe;
+use crate::{
+    names::RelPath,
+    probe::{Layer, Marks},
+};
 
 /// Version of this protocol; both ends are the same binary, so only equality is accepted.
 pub const PROTOCOL: u32 = 1;
@@ -23,6 +28,9 @@ pub enum Request {
     /// Bind a datagram socket to 127.0.0.1:`port` inside; answered by [`Reply::Done`] with
     /// it attached.
     Datagrams { port: u16 },
+    /// Lead every address to the loopback, and show what is sent there: answered by
+    /// [`Reply::Done`] with a packet socket attached. A jail's guest can.
+    Tap,
     /// Whose socket of the inside's loopback this is; answered by [`Reply::Peer`].
     Peer(Connection),
     /// A fresh, unconnected, non-blocking TCP socket of the inside's network; answered by [`Reply::Done`] with it attached.
@@ -113,14 +121,14 @@ pub struct Hello {
     /// Landlock ABI found inside; 0 is none.
     pub landlock_abi: u32,
     /// What it sees of walls that somebody else has built around it.
-    pub witness: Option<Witness>,
+    pub found: Option<FoundWalls>,
 }
 
 /// The walls of a container as a process in it finds them: an engine may leave out
 /// what its host cannot do, and say nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Witness {
+pub struct FoundWalls {
     /// `CapBnd` of `/proc/self/status` (capabilities(7)).
     pub bounding: u64,
     /// `Seccomp` there; 2 is a filter (seccomp(2)).
@@ -156,6 +164,9 @@ pub enum Argv {
     Shell(String),
     /// A program found on the request's `PATH`, and its arguments.
     Direct(Vec<String>),
+    /// No program: past its walls the process itself tries what is forbidden ([`probe::testify`])
+    /// and prints what became of it, a JSON list of [`probe::Testimony`].
+    Witness(Box<Marks>),
 }
 
 /// One command to run.
@@ -296,6 +307,9 @@ pub struct Confinement {
     pub pid1: bool,
     /// Private memory of one stage, bytes, watched by its warden where no cgroup does it.
     pub memory_bytes: Option<u64>,
+    /// Further layers that are left off (tests of the other layers only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub off: Vec<Layer>,
 }
 
 /// How a command comes to the ids that it runs as.

@@ -12,7 +12,7 @@ mod message;
 
 pub use frame::{FrameError, MAX_FDS, MAX_FRAME, pair, recv, send};
 pub use message::{
-    Admission, Argv, Confinement, Connection, Control, ExecRequest, GET, Hello, Identity, LandlockRules, LeakedProcess,
-    Leftovers, PROTOCOL, PathAccess, Peer, Progress, Reach, Removal, Reply, Request, ResourceUse, Rlimit, Termination,
-    Witness,
+    Admission, Argv, Confinement, Connection, Control, ExecRequest, FoundWalls, GET, Hello, Identity, LandlockRules,
+    LeakedProcess, Leftovers, PROTOCOL, PathAccess, Peer, Progress, Reach, Removal, Reply, Request, ResourceUse,
+    Rlimit, Termination,
 };

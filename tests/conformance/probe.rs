@@ -220,6 +220,7 @@ async fn exec(sandbox: &Sandbox, spec: ExecSpec, verdict: &Verdict) -> String {
         argv: match &spec.argv {
             Argv::Shell(script) => Argv::Shell(at(script)),
             Argv::Direct(words) => Argv::Direct(words.iter().map(at).collect()),
+            Argv::Witness(marks) => Argv::Witness(marks.clone()),
         },
         env: spec.env.iter().map(|(name, value)| (name.clone(), at(value))).collect(),
         cwd: at(&spec.cwd),

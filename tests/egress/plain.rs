@@ -6,6 +6,7 @@ use crate::world::{SECRET, Step, World, reasons};
 
 const RULES: &str = "
 - {host: plain.example, ports: [HTTP], addresses: [127.0.0.1]}
+- {host: tls.example, addresses: [127.0.0.1]}
 - {host: posts.example, ports: [HTTP], methods: [POST], addresses: [127.0.0.1]}
 - {host: allowed.example, ports: [HTTPS], methods: [GET], addresses: [127.0.0.1], header: {name: authorization, secret: TOKEN}}
 ";
@@ -85,6 +86,7 @@ async fn what_is_not_allowed_or_not_for_a_proxy_is_refused() {
         ("GET http://user:pass@plain.example:PORT/ HTTP/1.0\r\n\r\n".to_owned(), "403", "not-a-name"),
         ("GET http://0x7f.1:PORT/ HTTP/1.0\r\n\r\n".to_owned(), "403", "address-literal"),
         ("GET http://[::1]:PORT/ HTTP/1.0\r\n\r\n".to_owned(), "403", "address-literal"),
+        ("GET http://tls.example:443/ HTTP/1.0\r\n\r\n".to_owned(), "403", "not-tls"),
         ("GET https://plain.example:PORT/ HTTP/1.0\r\n\r\n".to_owned(), "400", "not-a-proxy-request"),
         ("GET ftp://plain.example/ HTTP/1.0\r\n\r\n".to_owned(), "400", "not-a-proxy-request"),
         ("GET / HTTP/1.1\r\nHost: plain.example\r\nConnection: close\r\n\r\n".to_owned(), "400", "not-a-proxy-request"),
@@ -113,7 +115,7 @@ async fn what_is_not_allowed_or_not_for_a_proxy_is_refused() {
     let lines = world.lines().await;
     let expected: Vec<&str> = cases.iter().map(|(_, _, reason)| *reason).collect();
     assert_eq!(reasons(&lines), expected);
-    let metadata = &lines[10];
+    let metadata = &lines[11];
     assert_eq!(metadata["host"], "%31%36%39.254.169.254", "as it was given: {metadata}");
 }
 

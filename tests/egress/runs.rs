@@ -130,7 +130,8 @@ fn without_the_flag_there_is_no_door() {
     let bench = Bench::new();
     bench.file(
         "pipeline.yml",
-        "version: 1\ntests:\n  cmd: '! env | grep -i proxy && ! curl -s --max-time 5 http://127.0.0.1:4098/'\n",
+        "version: 1\ntests:\n  cmds:\n    - '! env | grep -i proxy'\n    \
+         - '! perl -MIO::Socket::INET -e \"IO::Socket::INET->new(q(127.0.0.1:4098)) or exit 1\"'\n",
     );
     expect(bench.command(&["verify", "--json"], "repo"), 0);
     assert!(!bench.the_run().join("egress.jsonl").exists());
@@ -181,7 +182,7 @@ fn the_agents_tools_meet_the_same_door() {
             "## Next (exactly ONE item)\n- [ ] (STEP_ID=001) make it\n## Backlog\n## Done\n## Notes\n-\n",
         );
     bench.say("plan_update_attempt_1", 1, 1, &[]);
-    bench.shell("execute_step", 1, "curl -s https://tool.denied.example/ ; touch made");
+    bench.shell("execute_step", 1, "perl -MIO::Socket::INET -e '$ENV{HTTPS_PROXY} =~ m{//(.*)} or die; $s = IO::Socket::INET->new($1) or die; print $s qq(CONNECT tool.denied.example:443 HTTP/1.1\\r\\n\\r\\n); print <$s>'; touch made");
     bench.say("plan_update_attempt_1", 2, 1, &[]);
     let flags = ["--network", "allow", "--allow-host", "allowed.example"];
     expect(bench.run(&flags), 0);
@@ -194,5 +195,5 @@ fn the_agents_tools_meet_the_same_door() {
         (&tool["role"], &tool["stage"], &tool["reason"]),
         (&"agent".into(), &"agent".into(), &"no-rule".into())
     );
-    assert_eq!(tool["process"]["comm"], "curl");
+    assert_eq!(tool["process"]["comm"], "perl");
 }

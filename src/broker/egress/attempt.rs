@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::ledger::{Ledger, Line, Process, Reason, Verdict, Via};
+use super::ledger::{Ledger, Line, Open, Process, Reason, Verdict, Via};
 use crate::{
     broker::ledger::now,
     policy::{AddressKind, Role},
@@ -41,8 +41,8 @@ impl Asker {
 
     /// The line of an attempt that begins now.
     pub fn begin(&self, peer: Option<&Peer>, via: Via, host: &[u8], port: Option<u16>) -> Attempt {
-        self.ledger.begin();
         Attempt {
+            _open: self.ledger.open(),
             asker: self.clone(),
             stage: peer.and_then(|peer| peer.stage),
             began: Instant::now(),
@@ -90,6 +90,8 @@ pub(super) struct Attempt {
     began: Instant,
     pub moved: Arc<Moved>,
     line: Option<Line>,
+    /// Given up after the line is written.
+    _open: Open,
 }
 
 /// Why an attempt is not allowed, or not possible.
@@ -189,7 +191,11 @@ impl Drop for Attempt {
         let asker = &self.asker;
         asker.ledger.append(Line {
             // A command is named only once it runs.
-            stage: self.stage.and_then(|stage| asker.peers.stage(stage)),
+            stage: match (self.stage, line.via) {
+                (Some(stage), _) => asker.peers.stage(stage),
+                (None, Via::Direct) => asker.peers.last_stage(),
+                (None, _) => None,
+            },
             up: self.moved.up.load(Ordering::Relaxed),
             down: self.moved.down.load(Ordering::Relaxed),
             ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -9,7 +9,7 @@ use super::{
     ledger::{EgressCount, Ledger, Reason},
     meter::Meter,
     names::Names,
-    nonames, serve,
+    nonames, past, serve,
     trust::Trust,
 };
 use crate::{
@@ -126,7 +126,10 @@ impl EgressDoor {
             let datagrams = sandbox.datagrams(NAMES_PORT).await?;
             let streams = sandbox.listen(NAMES_PORT).await?;
             sandbox.attend(nonames::datagrams(asker.clone(), datagrams));
-            sandbox.attend(nonames::streams(asker, streams));
+            sandbox.attend(nonames::streams(asker.clone(), streams));
+        }
+        if proxy.tapped {
+            sandbox.attend(past::watch(asker, sandbox.tap().await?));
         }
         Ok(())
     }

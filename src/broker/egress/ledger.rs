@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ const MOST: u64 = 50_000;
 /// Attempts that were not allowed and are alike get as many lines of their own; further ones
 /// are counted, and told in one line at the end.
 const ALIKE: u64 = 20;
-/// Longest wait for attempts whose sandboxes are gone.
+/// Longest wait for what serves sandboxes that are gone.
 const SETTLED: Duration = Duration::from_secs(5);
 /// Most kinds of them that are told apart.
 const KINDS: usize = 4_096;
@@ -104,6 +104,8 @@ pub(super) enum Via {
     Socks5,
     /// A question for a name.
     Dns,
+    /// Not at all: sent to an address, past the door. Its `stage` is the command that was begun last.
+    Direct,
     /// Nothing that the door speaks.
     Unknown,
 }
@@ -157,6 +159,8 @@ pub(super) enum Reason {
     Command,
     /// Names are not resolved inside.
     Dns,
+    /// It was sent to an address, and not to the door.
+    PastTheDoor,
     /// A request that cannot be read.
     Malformed,
     /// A request for the proxy itself, or one that no proxy takes.
@@ -211,12 +215,21 @@ struct Written {
     alike: HashMap<Kind, (u64, Option<Line>)>,
 }
 
+/// Somebody who may still have a line to write, as long as it is kept.
+pub(super) struct Open(Arc<Ledger>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
+}
+
 /// The ledger of a run.
 pub(super) struct Ledger {
     lines: Lines,
     redactor: Redactor,
     written: Mutex<Written>,
-    /// Attempts under way.
+    /// How many may still have a line to write.
     open: watch::Sender<u64>,
 }
 
@@ -232,12 +245,13 @@ impl Ledger {
         })
     }
 
-    /// One more attempt, which [`Ledger::append`]s its line.
-    pub fn begin(&self) {
+    /// One more that may still have a line to write.
+    pub fn open(self: &Arc<Self>) -> Open {
         self.open.send_modify(|open| *open += 1);
+        Open(self.clone())
     }
 
-    /// Waits for the lines of all that has begun; whatever hangs is not waited for.
+    /// Waits until nobody has a line to write any more; whatever hangs is not waited for.
     pub async fn settled(&self) {
         let mut open = self.open.subscribe();
         let _ = tokio::time::timeout(SETTLED, open.wait_for(|open| *open == 0)).await;
@@ -249,11 +263,6 @@ impl Ledger {
 
     /// Takes the line of an attempt that is over.
     pub fn append(&self, line: Line) {
-        self.keep(line);
-        self.open.send_modify(|open| *open = open.saturating_sub(1));
-    }
-
-    fn keep(&self, line: Line) {
         let mut written = self.written();
         let count = &mut written.count;
         *match line.verdict {

@@ -13,8 +13,9 @@
 //! | `plain`, `body` | plain HTTP, request by request |
 //! | `names`, `trust` | from a name to an address, and whom TLS of our own trusts |
 //! | `meter` | bytes and rates of a rule |
-//! | `hello`, `head`, `socks`, `question` | readers of hostile bytes, pure |
+//! | `hello`, `head`, `socks`, `question`, `packet` | readers of hostile bytes, pure |
 //! | `nonames` | the place for names inside, where the answer is no |
+//! | `past` | what is sent past the door, where that can be seen |
 //! | `attempt`, `ledger` | one line an attempt, however it ends |
 //! | `rewound` | a stream of which something was read already |
 
@@ -28,6 +29,8 @@ mod ledger;
 mod meter;
 mod names;
 mod nonames;
+mod packet;
+mod past;
 mod plain;
 mod question;
 mod rewound;

@@ -26,6 +26,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers datagrams until the sandbox is gone.
 pub(super) async fn datagrams(asker: Asker, socket: UdpSocket) {
+    let _open = asker.ledger.open();
     let mut buffer = vec![0; MAX_BYTES];
     loop {
         let Ok((read, from)) = socket.recv_from(&mut buffer).await else {
@@ -46,6 +47,7 @@ pub(super) async fn datagrams(asker: Asker, socket: UdpSocket) {
 
 /// Answers streams until the sandbox is gone.
 pub(super) async fn streams(asker: Asker, listener: TcpListener) {
+    let _open = asker.ledger.open();
     let slots = Arc::new(Semaphore::new(MOST));
     let mut connections = JoinSet::new();
     loop {

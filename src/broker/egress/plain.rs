@@ -159,6 +159,13 @@ async fn fetch(
         return unfit("a tunnel is asked for first");
     }
     let way = place.door.judge(host, port, attempt)?;
+    if port == HTTPS && way.rule.tls && way.header.is_none() {
+        let why = format!(
+            "port {HTTPS} of {} is for TLS by rule {}: ask for https",
+            way.host, way.rule
+        );
+        return Err(Denial::refused(Reason::NotTls, why));
+    }
     if !way.rule.takes(request.method().as_str()) {
         let (method, rule) = (request.method(), way.rule);
         let why = format!("{method} is no method of rule {rule}");

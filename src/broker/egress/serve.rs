@@ -43,6 +43,7 @@ pub(super) struct Place {
 
 /// Accepts until the sandbox is gone.
 pub(super) async fn accept(door: Arc<Door>, asker: Asker, listener: TcpListener, port: u16, key: Option<Arc<str>>) {
+    let _open = asker.ledger.open();
     let place = Place { door, asker, key };
     let slots = Arc::new(Semaphore::new(MOST));
     // They end with this.

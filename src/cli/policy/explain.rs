@@ -10,7 +10,7 @@ use super::{
     questions::{self, Questions},
 };
 use crate::{
-    engine::{EngineError, Stop},
+    engine::{CommandAnswer, EngineError, Stop, explain_command},
     policy::{Policy, shell::Judge},
     record,
     report::{Reporter, escape},
@@ -39,8 +39,8 @@ pub(super) async fn perform(args: &ExplainArgs, reporter: &Reporter, mut stop: S
         questions::tell(&answer, reporter);
         return Ok(0);
     }
-    let judge = Judge::new(&policy);
     if args.stdin {
+        let judge = Judge::new(&policy);
         let face = reporter.face();
         let answering = tokio::task::spawn_blocking(move || batch::answer(&judge, io::stdin(), io::stdout(), face));
         // Reading a terminal cannot be interrupted: a signal leaves the reader behind.
@@ -53,23 +53,29 @@ pub(super) async fn perform(args: &ExplainArgs, reporter: &Reporter, mut stop: S
             signal = stop.requested() => Err(EngineError::Interrupted(signal)),
         };
     }
-    let command = line(&args.command);
-    let verdict = judge.verdict(&command);
-    let text = format!(
+    let answer = explain_command(&policy, &line(&args.command), args.questions.repo.clone());
+    reporter.result(&json!(answer), &shown(&answer));
+    Ok(0)
+}
+
+fn shown(answer: &CommandAnswer) -> String {
+    let verdict = &answer.verdict;
+    let mut text = format!(
         "{}: {}\n  rule     {}\n  because  {}\n  at       {}",
         verdict.verdict.name(),
-        escape(command.as_bytes(), 500),
+        escape(answer.command.as_bytes(), 500),
         verdict.rule,
         escape(verdict.because.as_bytes(), 1000),
         verdict.at,
     );
-    let mut value = json!({"command": command});
-    if let (Some(fields), Ok(serde_json::Value::Object(more))) = (value.as_object_mut(), serde_json::to_value(&verdict))
-    {
-        fields.extend(more);
+    if let Some(enforcement) = answer.enforced_by.first() {
+        // The same in every back end.
+        text.push_str(&format!(
+            "\n  so       it {}: {}",
+            enforcement.verdict, enforcement.mechanism
+        ));
     }
-    reporter.result(&value, &text);
-    Ok(0)
+    text
 }
 
 /// The command as the shell would be given it.

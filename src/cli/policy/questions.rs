@@ -21,9 +21,9 @@ pub(in crate::cli) struct Questions {
     /// For --path: the phase of the agent, plan-update, execute-step or fix-or-replan [default: each].
     #[arg(long, value_name = "PHASE", requires = "path")]
     phase: Option<Phase>,
-    /// For --path: the repository, to see which stage scripts it has.
-    #[arg(long, value_name = "DIR", requires = "path")]
-    repo: Option<PathBuf>,
+    /// For --path: the repository, to see which stage scripts it has; for a command: to follow its scripts.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["host", "syscall", "stdin"])]
+    pub repo: Option<PathBuf>,
     /// For --path: the contract, relative to the repository [default: pipeline.yml].
     #[arg(long, value_name = "PATH", requires = "path")]
     pipeline: Option<RelPath>,

@@ -7,7 +7,9 @@
 //! | `syscall` | the compiled filter |
 //! | `path` | the guard's write-sets, mounts and landlock rules |
 //! | `host` | the rules about hosts, and the door |
+//! | `command` | the rules about commands |
 
+mod command;
 mod host;
 mod path;
 mod syscall;
@@ -16,6 +18,7 @@ use serde::Serialize;
 
 use crate::sandbox::look::{self, Standing};
 
+pub use command::{CommandAnswer, explain_command};
 pub use host::explain_host;
 pub use path::{PathQuestion, explain_path};
 pub use syscall::explain_syscall;

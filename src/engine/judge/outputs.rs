@@ -98,6 +98,7 @@ impl Session<'_> {
         if matches!(declared, Declared::RuntimeEnv { after: false, .. }) {
             return Ok(());
         }
+        let offers = matches!(declared, Declared::RuntimeEnv { .. });
         match self.sandbox.freeze().await {
             Ok(()) => {}
             Err(SandboxError::Guest { step, why, .. }) => {
@@ -125,7 +126,11 @@ impl Session<'_> {
             }
             Declared::Benchmark(benchmark) => self.metrics(StageName::Benchmark, benchmark).await?,
         }
-        Ok(self.sandbox.thaw().await?)
+        self.sandbox.thaw().await?;
+        if offers && self.out.ok {
+            self.name_the_model().await?;
+        }
+        Ok(())
     }
 
     /// A file under `.aider_fsm/` that is checked where it is there.
@@ -260,10 +265,10 @@ impl Judge<'_> {
             .collect();
         let files = self.run.path().join(name).join("outputs");
         out.refused_outputs = tree::export(pristine, &after, &written, &files, self.options.outputs_caps())?;
-        if self.options.grants.is_empty() {
+        if !self.run.redacts() {
             return Ok(());
         }
-        // Whatever the stages were granted may stand in what they wrote.
+        // Whatever the stages were given may stand in what they wrote.
         for change in written {
             let came_out = !out.refused_outputs.iter().any(|(path, _)| *path == change.path);
             let is_file = change

@@ -53,7 +53,7 @@ impl Session<'_> {
                 let prefix = format!("{}/{}_{what}_error", self.name, stage.name);
                 let result = result.keep(self.judge.run, &prefix, &script)?;
                 let reason = String::from_utf8_lossy(&result.tails[1]).trim().to_owned();
-                summary.count(&result, reason, &prefix);
+                summary.count(&result, &script, reason, &prefix);
                 summary.ok = false;
                 self.show(stage, &result, &script);
                 self.judge.alias(&prefix, &format!("{}/{}", self.name, stage.name))?;
@@ -83,7 +83,7 @@ impl Session<'_> {
                 let result = self
                     .command(stage, script, &prefix, caps, cwd, terminal.as_ref())
                     .await?;
-                summary.count(&result, result.reason(script), &prefix);
+                summary.count(&result, script, result.reason(script), &prefix);
                 let failed = result.rc != 0;
                 if failed && (attempt > stage.retries || !result.may_be_repeated()) {
                     summary.ok = false;

@@ -31,7 +31,7 @@ pub use pattern::{PathPattern, WordPattern};
 pub use record::{LayerLine, Origins, SaidLine};
 pub use setting::{SettingName, SettingValue};
 pub use shipped::{DEFAULT, NAMES, file as shipped_file, text as shipped_text};
-pub use units::{parse_size, show_size};
+pub use units::{parse_amount, parse_size, show_size};
 
 /// The JSON Schema of a policy file.
 pub fn schema() -> schemars::Schema {

@@ -8,11 +8,23 @@ use serde::{Deserialize, Deserializer, de};
 /// Letters of a size, and by how many bits each shifts.
 const LETTERS: [(&str, u32); 5] = [("T", 40), ("G", 30), ("M", 20), ("K", 10), ("", 0)];
 
-/// Bytes, of a number with an optional K, M, G or T (powers of 1024).
+/// Bytes, at least a mebibyte, of a number with an optional K, M, G or T (powers of 1024).
 ///
 /// # Errors
 /// One line about what was expected.
 pub fn parse_size(text: &str) -> Result<u64, String> {
+    at_least(text, 1 << 20, "1M")
+}
+
+/// The same, at least one byte.
+///
+/// # Errors
+/// As there.
+pub fn parse_amount(text: &str) -> Result<u64, String> {
+    at_least(text, 1, "1")
+}
+
+fn at_least(text: &str, least: u64, shown: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let letter = text[digits.len()..].to_ascii_uppercase();
     let known = LETTERS.iter().find(|(known, _)| *known == letter);
@@ -23,8 +35,8 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| *bytes >= 1 << 20)
-        .ok_or_else(|| "expected at least 1M and at most what 64 bits hold".to_owned())
+        .filter(|bytes| *bytes >= least)
+        .ok_or_else(|| format!("expected at least {shown} and at most what 64 bits hold"))
 }
 
 /// The shortest spelling of a size.

@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use super::{
     effect::Effect,
+    output::printf,
     place,
-    value::{DOWNLOADED, HOME, UNKNOWN, is_open, shown},
+    value::{DOWNLOADED, HOME, SECRET, UNKNOWN, is_open, shown},
     walk::{Io, Walk},
     wrapper::assignment,
 };
@@ -43,11 +44,14 @@ impl Walk<'_> {
                 match dir.map(String::as_str) {
                     None if name == "cd" => self.enter(&format!("/{HOME}")),
                     None | Some("-") => self.scene.cwd = None,
-                    Some(dir) => self.enter(&dir.to_owned()),
+                    Some(dir) => self.enter(dir),
                 }
             }
             "popd" => self.scene.cwd = None,
             "export" | "declare" | "typeset" | "local" | "readonly" => {
+                if io.wanted && !arguments.iter().any(|word| word.contains('=')) {
+                    return Some(Some(SECRET.to_string()));
+                }
                 for word in arguments {
                     if let Some((variable, value)) = assignment(word) {
                         self.assigned(variable, value.to_owned());
@@ -78,12 +82,11 @@ impl Walk<'_> {
                 };
                 let (path, more) = (path.clone(), more.to_vec());
                 if let Some(text) = self.sourced(&path, io) {
-                    self.wraps();
                     let before = self.scene.positional.clone();
                     if !more.is_empty() {
                         self.scene.positional = Some(Rc::from(more));
                     }
-                    let output = self.nested(|walk| walk.made(&text, io)).flatten();
+                    let output = self.in_file(|walk| walk.nested(|walk| walk.made(&text, io)).flatten());
                     self.scene.positional = before;
                     return Some(output);
                 }
@@ -98,6 +101,7 @@ impl Walk<'_> {
                     self.nested(|walk| walk.apart(|walk| walk.made(&text, io)));
                 }
             }
+            "set" if arguments.is_empty() && io.wanted => return Some(Some(SECRET.to_string())),
             "set" => {
                 if let Some(at) = arguments.iter().position(|word| word == "--") {
                     self.scene.positional = Some(Rc::from(&arguments[at + 1..]));
@@ -112,6 +116,10 @@ impl Walk<'_> {
                     .positional
                     .take()
                     .map(|all| Rc::from(all.get(count..).unwrap_or_default()));
+            }
+            "printf" if arguments.first().is_some_and(|word| word == "-v") && arguments.len() > 2 => {
+                let value = printf(&arguments[2..]);
+                self.assigned(&arguments[1], value);
             }
             "read" | "mapfile" | "readarray" | "getopts" => self.read_into(name, arguments, io),
             "hash" => {
@@ -163,6 +171,11 @@ impl Walk<'_> {
             }
             return;
         };
+        let separators = match self.scene.is_set("IFS") {
+            true => self.first_value("IFS").unwrap_or_default(),
+            false => " \t".to_owned(),
+        };
+        let separates = |c: char| separators.contains(c);
         let count = names.len();
         for (index, name) in names.iter().enumerate() {
             let value = |line: &str| -> String {
@@ -170,13 +183,16 @@ impl Walk<'_> {
                     true => {
                         let mut rest = line.trim();
                         for _ in 0..index {
-                            rest = rest
-                                .split_once(char::is_whitespace)
-                                .map_or("", |(_, rest)| rest.trim_start());
+                            rest = rest.split_once(separates).map_or("", |(_, rest)| rest.trim_start());
                         }
                         rest.to_owned()
                     }
-                    false => line.split_whitespace().nth(index).unwrap_or_default().to_owned(),
+                    false => line
+                        .split(separates)
+                        .filter(|word| !word.is_empty())
+                        .nth(index)
+                        .unwrap_or_default()
+                        .to_owned(),
                 }
             };
             let values: Vec<String> = text.lines().map(value).take(64).collect();

@@ -63,6 +63,9 @@ pub struct Judged {
     pub commands: Vec<Seen>,
 }
 
+/// What decides so far: the ruling, its rule, the command, and what that command does.
+type Found<'a> = (Ruling, Option<&'a Rule>, &'a Seen, Option<&'a (Effect, String)>);
+
 impl Judge {
     /// By a policy's rules.
     pub fn new(policy: &Policy) -> Self {
@@ -99,7 +102,7 @@ impl Judge {
     pub fn judge(&self, command: &str, setting: &Setting<'_>) -> Judged {
         let commands = walk(command, setting.dir, setting.scripts);
         let mode = setting.mode;
-        let mut best: Option<(Ruling, Option<&Rule>, &Seen, Option<&(Effect, String)>)> = None;
+        let mut best: Option<Found<'_>> = None;
         for seen in &commands {
             let mut consider = |found: Option<&'_ (Effect, String)>| {
                 let effect = found.map(|(effect, _)| *effect);
@@ -172,15 +175,24 @@ impl Judge {
 }
 
 impl Judged {
-    /// Whether every simple command fits one of `patterns`. What only runs others counts by those.
+    /// Whether every simple command fits one of `patterns`. What only runs others counts by
+    /// those, and a script in a file by the command that runs it.
     pub fn all_fit(&self, patterns: &[Regex]) -> bool {
         self.commands.iter().all(|seen| {
             let unread = [Effect::CannotBeParsed, Effect::CannotBeFollowed];
             if seen.effects.iter().any(|(effect, _)| unread.contains(effect)) {
                 return false;
             }
-            seen.wraps || seen.text.is_empty() || patterns.iter().any(|pattern| pattern.is_match(&seen.text))
+            seen.wraps
+                || seen.in_file
+                || seen.text.is_empty()
+                || patterns.iter().any(|pattern| pattern.is_match(&seen.text))
         })
+    }
+
+    /// Whether a simple command, wherever it was found, fits `pattern`.
+    pub fn any_fits(&self, pattern: &Regex) -> bool {
+        self.commands.iter().any(|seen| pattern.is_match(&seen.text))
     }
 
     /// Whether it waits for a person.

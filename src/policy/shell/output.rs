@@ -15,10 +15,10 @@ const PASSES: [&str; 16] = [
     "buffer", "mbuffer",
 ];
 /// Programs that change a text in ways that are not followed.
-const CHANGES: [&str; 30] = [
-    "sed", "awk", "gawk", "mawk", "tr", "cut", "paste", "rev", "grep", "egrep", "fgrep", "jq", "yq", "base64",
-    "base32", "xxd", "od", "hexdump", "openssl", "gpg", "uudecode", "gunzip", "zcat", "xz", "xzcat", "bzcat",
-    "bunzip2", "gzip", "zstd", "iconv",
+const CHANGES: [&str; 33] = [
+    "tar", "zip", "bzip2", "sed", "awk", "gawk", "mawk", "tr", "cut", "paste", "rev", "grep", "egrep", "fgrep", "jq",
+    "yq", "base64", "base32", "xxd", "od", "hexdump", "openssl", "gpg", "uudecode", "gunzip", "zcat", "xz", "xzcat",
+    "bzcat", "bunzip2", "gzip", "zstd", "iconv",
 ];
 /// Of these, what only picks lines and words.
 const PICKS: [&str; 9] = ["sed", "awk", "gawk", "mawk", "cut", "grep", "egrep", "fgrep", "paste"];
@@ -54,6 +54,7 @@ impl Walk<'_> {
                     .map(|word| format!("{word}\n"))
                     .collect()
             }
+            "xargs" => input().split_whitespace().collect::<Vec<_>>().join(" "),
             "mktemp" => format!("/tmp/{UNKNOWN}"),
             "git" if arguments.iter().any(|word| word == "--show-toplevel") => format!("/{WORKSPACE}"),
             "env" | "printenv" if arguments.iter().all(|word| word.starts_with('-')) => SECRET.to_string(),
@@ -72,9 +73,17 @@ impl Walk<'_> {
                 }
             }
             _ if PASSES.contains(&name) => self.passed(name, arguments, io),
-            "base64" | "gbase64" => decoded(arguments, input(), |text| {
-                base64::engine::general_purpose::STANDARD.decode(text).ok()
-            }),
+            "base64" | "gbase64" => {
+                let text = self.passed(name, arguments, io);
+                let text = if io.input.is_none() && text.chars().all(|c| c == UNKNOWN) {
+                    ""
+                } else {
+                    &text
+                };
+                decoded(arguments, text, |text| {
+                    base64::engine::general_purpose::STANDARD.decode(text).ok()
+                })
+            }
             "xxd" => decoded(arguments, input(), unhex),
             "rev" if !is_open(input()) => input()
                 .lines()
@@ -212,7 +221,7 @@ fn echo(arguments: &[String]) -> String {
     text
 }
 
-fn printf(arguments: &[String]) -> String {
+pub(super) fn printf(arguments: &[String]) -> String {
     let mut arguments = arguments.iter();
     let mut format = arguments.next();
     if format.is_some_and(|word| word == "--") {

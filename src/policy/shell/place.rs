@@ -4,6 +4,9 @@
 
 use super::{
     effect::Effect,
+    known_places::{
+        CACHES, CUSTOMARY, ESSENTIAL, KEPT, KEYS, LOCAL, PROGRAMS, STARTS, SYSTEM_STARTS, VITAL, WORKSPACES,
+    },
     value::{HOME, OUTSIDE, UNKNOWN, WORKSPACE, is_open},
 };
 
@@ -29,160 +32,6 @@ pub enum Place {
     /// Not known.
     Unknown,
 }
-
-/// Names below which containers and runners keep their workspaces.
-const WORKSPACES: [&[&str]; 9] = [
-    &["workspace"],
-    &["github", "workspace"],
-    &["home", "runner", "work"],
-    &["home", "circleci", "project"],
-    &["usr", "src", "app"],
-    &["bitbucket", "pipelines"],
-    &["drone", "src"],
-    &["codebuild", "output"],
-    &["builds"],
-];
-/// Directories of which something below is a workspace by custom, and they themselves are not.
-const CUSTOMARY: [&str; 11] = [
-    "app",
-    "src",
-    "code",
-    "repo",
-    "build",
-    "project",
-    "work",
-    "workspaces",
-    "source",
-    "go",
-    "site",
-];
-/// What a home directory keeps that no program makes again.
-const KEPT: [&str; 21] = [
-    ".ssh",
-    ".gnupg",
-    ".aws",
-    ".azure",
-    ".kube",
-    ".docker",
-    ".config",
-    ".local",
-    ".password-store",
-    ".mozilla",
-    ".thunderbird",
-    "Documents",
-    "Desktop",
-    "Downloads",
-    "Pictures",
-    "Music",
-    "Videos",
-    "Library",
-    "Mail",
-    ".git",
-    "projects",
-];
-/// What shells, sessions and clocks of a user read.
-const STARTS: [&str; 20] = [
-    ".bashrc",
-    ".bash_profile",
-    ".bash_login",
-    ".bash_logout",
-    ".bash_aliases",
-    ".profile",
-    ".zshrc",
-    ".zshenv",
-    ".zprofile",
-    ".zlogin",
-    ".zlogout",
-    ".kshrc",
-    ".cshrc",
-    ".tcshrc",
-    ".login",
-    ".xinitrc",
-    ".xsession",
-    ".xprofile",
-    ".inputrc",
-    ".pam_environment",
-];
-/// Directories of the system whose files programs and the boot depend on.
-const VITAL: [&[&str]; 34] = [
-    &["bin"],
-    &["sbin"],
-    &["lib"],
-    &["lib32"],
-    &["lib64"],
-    &["libx32"],
-    &["boot"],
-    &["sys"],
-    &["proc"],
-    &["efi"],
-    &["usr", "bin"],
-    &["usr", "sbin"],
-    &["usr", "lib"],
-    &["usr", "lib32"],
-    &["usr", "lib64"],
-    &["usr", "libexec"],
-    &["etc", "passwd"],
-    &["etc", "passwd-"],
-    &["etc", "shadow"],
-    &["etc", "gshadow"],
-    &["etc", "group"],
-    &["etc", "sudoers"],
-    &["etc", "sudoers.d"],
-    &["etc", "fstab"],
-    &["etc", "ld.so.preload"],
-    &["etc", "pam.d"],
-    &["etc", "ssh"],
-    &["etc", "security"],
-    &["etc", "hosts"],
-    &["etc", "resolv.conf"],
-    &["etc", "nsswitch.conf"],
-    &["etc", "crypttab"],
-    &["etc", "selinux"],
-    &["System"],
-];
-/// What the system reads when it starts, when somebody logs in, or by the clock.
-const SYSTEM_STARTS: [&[&str]; 17] = [
-    &["etc", "profile"],
-    &["etc", "profile.d"],
-    &["etc", "bash.bashrc"],
-    &["etc", "bashrc"],
-    &["etc", "zsh"],
-    &["etc", "zshrc"],
-    &["etc", "crontab"],
-    &["etc", "cron.d"],
-    &["etc", "cron.daily"],
-    &["etc", "cron.hourly"],
-    &["etc", "cron.weekly"],
-    &["etc", "cron.monthly"],
-    &["var", "spool", "cron"],
-    &["etc", "rc.local"],
-    &["etc", "init.d"],
-    &["etc", "systemd"],
-    &["usr", "lib", "systemd"],
-];
-/// What package tools keep and fetch again.
-const CACHES: [&[&str]; 9] = [
-    &["var", "lib", "apt", "lists"],
-    &["var", "cache"],
-    &["var", "lib", "dpkg", "updates"],
-    &["var", "log"],
-    &["usr", "share", "doc"],
-    &["usr", "share", "man"],
-    &["usr", "share", "locale"],
-    &["usr", "share", "info"],
-    &["opt", "hostedtoolcache"],
-];
-/// What administrators put there by hand; one level below, each thing is its own.
-const LOCAL: [&[&str]; 8] = [
-    &["usr", "local"],
-    &["opt"],
-    &["srv"],
-    &["var", "www"],
-    &["etc", "apt"],
-    &["etc", "nginx"],
-    &["usr", "share"],
-    &["var", "lib"],
-];
 
 /// `path` from `cwd`, cut into components without `.`, `..` and empty ones; `None` where it
 /// begins with something unknown, or the directory is not known.
@@ -233,8 +82,12 @@ fn begins(parts: &[String], with: &[&str]) -> bool {
 pub fn place(path: &str, cwd: Option<&str>) -> Place {
     let Some(parts) = canonical(path, cwd) else {
         // Relative to nobody knows what; enough `..` leads out of anything.
-        let climbs = path.split('/').take_while(|part| *part == "..").count();
-        return if climbs > 2 { Place::Outside } else { Place::Unknown };
+        let climbs = path.split('/').filter(|part| *part == "..").count();
+        return match climbs > 2 {
+            true if path.trim_end_matches('/').ends_with("..") => Place::Outside,
+            true => Place::BelowRoot,
+            false => Place::Unknown,
+        };
     };
     let rest = |from: usize| parts[from..].to_vec();
     let Some(first) = parts.first() else { return Place::Root };
@@ -301,9 +154,6 @@ impl Place {
                 let vital = VITAL.iter().chain(&SYSTEM_STARTS).any(|vital| begins(parts, vital));
                 let local = LOCAL.iter().find(|local| begins(parts, local));
                 match local {
-                    Some(["var", "lib"] | ["usr", "share"]) if parts.len() < 4 && parts[1] == "lib" => {
-                        Some(Effect::DestroysOutsideWorkspace)
-                    }
                     Some(local) if !vital && parts.len() > local.len() && !is_glob(&parts[local.len()]) => {
                         let whole = ["bin", "lib", "sbin", "share", "include", "html"];
                         let is_whole = parts.len() == local.len() + 1 && whole.contains(&parts[local.len()].as_str());
@@ -321,8 +171,7 @@ impl Place {
     /// What it does to write there.
     pub fn written(&self) -> Option<Effect> {
         match self {
-            Place::Root => Some(Effect::DestroysOutsideWorkspace),
-            Place::Outside | Place::BelowRoot => Some(Effect::WritesOutsideWorkspace),
+            Place::Root | Place::Outside | Place::BelowRoot => Some(Effect::WritesOutsideWorkspace),
             Place::Unknown | Place::Temporary(_) => None,
             Place::Workspace(parts) => evidence(parts, false).then_some(Effect::TampersWithEvidence),
             Place::Home(parts) => home_written(parts),
@@ -345,7 +194,15 @@ impl Place {
                     return Some(Effect::ChangesWhatStartsLater);
                 }
                 if VITAL.iter().any(|vital| begins(parts, vital)) {
-                    return Some(Effect::DestroysOutsideWorkspace);
+                    // A new program or library beside the others harms none of them.
+                    let beside = PROGRAMS.iter().any(|dir| begins(parts, dir) && parts.len() > dir.len());
+                    let vital = parts
+                        .last()
+                        .is_some_and(|last| !beside || ESSENTIAL.contains(&last.as_str()));
+                    return Some(match vital {
+                        true => Effect::DestroysOutsideWorkspace,
+                        false => Effect::WritesOutsideWorkspace,
+                    });
                 }
                 let own = [
                     &["usr", "local"][..],
@@ -375,6 +232,7 @@ impl Place {
                     || (begins(parts, &["etc", "ssh"]) && last.contains("key") && !last.ends_with(".pub"))
                     || (begins(parts, &["etc", "ssl", "private"]))
                     || (begins(parts, &["proc"]) && matches!(last, "environ" | "mem" | "kcore" | "auxv"))
+                    || KEYS.contains(&last)
                     || begins(parts, &["run", "secrets"])
                     || begins(parts, &["var", "run", "secrets"])
             }
@@ -433,6 +291,9 @@ fn secret_of_home(parts: &[String]) -> bool {
         return false;
     };
     let last = parts.last().map_or("", String::as_str);
+    if KEYS.contains(&last) {
+        return true;
+    }
     match first.as_str() {
         ".ssh" => match second {
             None => true,

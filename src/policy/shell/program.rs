@@ -67,7 +67,7 @@ pub fn name_of(program: &str) -> &str {
 impl Walk<'_> {
     /// Runs a command; gives what it prints, where that is wanted and known.
     pub(super) fn run(&mut self, argv: Vec<String>, io: &Io) -> Option<String> {
-        let Some(program) = argv.first() else { return None };
+        let program = argv.first()?;
         self.begin(&argv);
         let name = name_of(program);
         if is_open(name) {
@@ -184,7 +184,7 @@ impl Walk<'_> {
             return false;
         }
         if is_shell {
-            self.follow(&text, arguments, io);
+            self.in_file(|walk| walk.follow(&text, arguments, io));
         } else if first.starts_with("#!") {
             self.code(name_of(first.rsplit([' ', '/']).next().unwrap_or_default()), &text);
         }
@@ -281,8 +281,7 @@ impl Walk<'_> {
         }
         self.reads(path);
         let text = self.script_of(path)?;
-        self.wraps();
-        self.follow(&text, arguments, io)
+        self.in_file(|walk| walk.follow(&text, arguments, io))
     }
 
     fn run_wrapped(&mut self, name: &str, argv: &[String], wrapped: Wrapped, io: &Io) -> Option<String> {
@@ -309,7 +308,7 @@ impl Walk<'_> {
         }
         let mut inner = wrapped.argv;
         if wrapped.takes_input {
-            inner = self.with_input(inner, wrapped.replace.as_deref(), io);
+            inner = self.with_input(inner, wrapped.replace.as_deref(), wrapped.by_line, io);
         }
         let inner_io = match wrapped.takes_input {
             true => Io {
@@ -338,10 +337,10 @@ impl Walk<'_> {
     }
 
     /// Arguments that `xargs` and its like take from their input.
-    fn with_input(&mut self, mut argv: Vec<String>, replace: Option<&str>, io: &Io) -> Vec<String> {
+    fn with_input(&mut self, mut argv: Vec<String>, replace: Option<&str>, by_line: bool, io: &Io) -> Vec<String> {
         let text = io.input.clone().unwrap_or_else(|| Rc::from(UNKNOWN.to_string()));
         let words: Vec<String> = text
-            .split([' ', '\n', '\t', '\0'])
+            .split(|c| matches!(c, '\n' | '\0') || (!by_line && matches!(c, ' ' | '\t')))
             .filter(|word| !word.is_empty())
             .map(|word| word.trim_matches(['\'', '"']).to_owned())
             .take(64)

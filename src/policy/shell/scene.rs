@@ -111,8 +111,19 @@ impl Scene {
 
     /// Forgets a variable.
     pub fn unset(&mut self, name: &str) {
-        if self.certain && self.is_set(name) {
-            Rc::make_mut(&mut self.variables).retain(|(known, _)| **known != *name);
+        self.set(name, vec![String::new()]);
+    }
+
+    /// What a variable was set to here, for [`Scene::put_back`].
+    pub fn known(&self, name: &str) -> Option<Rc<Vec<String>>> {
+        get(&self.variables, name).cloned()
+    }
+
+    /// Gives a variable back what it had.
+    pub fn put_back(&mut self, name: &str, values: Option<Rc<Vec<String>>>) {
+        match values {
+            Some(values) => put(&mut self.variables, name, values),
+            None => Rc::make_mut(&mut self.variables).retain(|(known, _)| **known != *name),
         }
     }
 

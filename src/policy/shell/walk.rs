@@ -10,8 +10,8 @@ use super::{
     parse::{ParseError, parse},
     place::{Place, place},
     scene::{Function, Scene},
-    tree::{Command, Item, Kind, Pipeline, Redirect, RedirectOp, Script, Sub, Value, Word},
-    value::{DECODED, DOWNLOADED, OUTPUT, SECRET, UNKNOWN, bounded, clean, is_open, shown},
+    tree::{Command, Item, Kind, Pipeline, Script, Sub, Value, Word},
+    value::{OUTPUT, SECRET, UNKNOWN, bounded, clean, is_open, shown},
 };
 
 /// Most simple commands that are followed.
@@ -41,6 +41,8 @@ pub struct Seen {
     pub effects: Vec<(Effect, String)>,
     /// It only runs other commands, and they were all found.
     pub wraps: bool,
+    /// It stands in a file that a command of the line runs.
+    pub in_file: bool,
 }
 
 /// What a shell gives a command besides its arguments.
@@ -56,6 +58,16 @@ pub(super) struct Io {
     pub network: bool,
 }
 
+impl Io {
+    /// For what runs inside: where the output goes is the matter of what is outside.
+    fn inner(&self) -> Self {
+        Self {
+            to: None,
+            ..self.clone()
+        }
+    }
+}
+
 pub(super) struct Walk<'w> {
     pub(super) scene: Scene,
     pub(super) seen: Vec<Seen>,
@@ -67,18 +79,21 @@ pub(super) struct Walk<'w> {
     pub(super) worlds: usize,
     steps: u32,
     pub(super) depth: u32,
-    /// Functions under way, each with [`Walk::spawning`] at its beginning.
-    calls: Vec<(String, u32)>,
+    /// Bodies of functions under way, each with [`Walk::spawning`] at its beginning: a
+    /// function may define its own name anew, and call that.
+    calls: Vec<(Rc<Command>, u32)>,
     /// Functions that were called.
     called: Vec<String>,
     /// Every function that was defined, by its name.
-    defined: Vec<(String, Function)>,
+    pub(super) defined: Vec<(String, Function)>,
     /// How many pipelines and background lists surround what runs now.
-    spawning: u32,
+    pub(super) spawning: u32,
+    /// How many files surround what runs now.
+    files: u32,
     /// Something was left out because a bound was met.
     pub(super) unfollowed: bool,
     /// The text that spans are in.
-    text: Rc<str>,
+    pub(super) text: Rc<str>,
     pipes: u32,
     scripts: Option<&'w dyn Scripts>,
 }
@@ -99,6 +114,7 @@ pub fn walk(text: &str, dir: &str, scripts: Option<&dyn Scripts>) -> Vec<Seen> {
         called: Vec::new(),
         defined: Vec::new(),
         spawning: 0,
+        files: 0,
         unfollowed: false,
         text: Rc::from(""),
         pipes: 0,
@@ -141,14 +157,6 @@ impl Walk<'_> {
             // What a program prints to be evaluated (`ssh-agent -s`) is that program's doing.
             return None;
         }
-        if text.contains(DOWNLOADED) {
-            self.note(Effect::DownloadsAndExecutes, "what it fetches".to_owned());
-            return None;
-        }
-        if text.contains(DECODED) {
-            self.note(Effect::RunsDecodedText, "a text that is decoded first".to_owned());
-            return None;
-        }
         self.source(text, io)
     }
 
@@ -166,6 +174,14 @@ impl Walk<'_> {
         Some(done)
     }
 
+    /// Within the text of a file.
+    pub(super) fn in_file<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
+        self.files += 1;
+        let done = inner(self);
+        self.files -= 1;
+        done
+    }
+
     /// In a shell of its own: what it sets is gone afterwards.
     pub(super) fn apart<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
         let scene = self.scene.clone();
@@ -176,7 +192,7 @@ impl Walk<'_> {
         done
     }
 
-    fn maybe<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn maybe<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
         let certain = std::mem::replace(&mut self.scene.certain, false);
         let done = inner(self);
         self.scene.certain = certain;
@@ -258,105 +274,13 @@ impl Walk<'_> {
         output
     }
 
-    fn command(&mut self, command: &Command, io: &Io) -> Option<String> {
+    pub(super) fn command(&mut self, command: &Command, io: &Io) -> Option<String> {
         if let Kind::Simple { assigns, words } = &command.kind {
             return self.simple(command, assigns, words, io);
         }
         let io = &self.redirected(&command.redirects, io);
-        let output = self.nested(|walk| walk.compound(command, io)).flatten();
+        let output = self.nested(|walk| walk.compound(command, &io.inner())).flatten();
         self.keep_output(io, output)
-    }
-
-    fn compound(&mut self, command: &Command, io: &Io) -> Option<String> {
-        match &command.kind {
-            Kind::Simple { .. } => None,
-            Kind::Subshell(script) => self.apart(|walk| walk.script(script, io)),
-            Kind::Group(script) => self.script(script, io),
-            Kind::If(branches, otherwise) => {
-                let mut output = io.wanted.then(String::new);
-                let begin = self.scene.cwd.clone();
-                let mut end = None;
-                let bodies = branches.iter().map(|(condition, body)| (Some(condition), body));
-                for (condition, body) in bodies.chain([(None, otherwise)]) {
-                    self.scene.cwd.clone_from(&begin);
-                    if let Some(condition) = condition {
-                        self.script(condition, io);
-                    }
-                    let more = self.maybe(|walk| walk.script(body, io));
-                    if let (Some(whole), Some(more)) = (&mut output, more) {
-                        whole.push_str(&more);
-                    }
-                    end = Some(worse(end, self.scene.cwd.clone()));
-                }
-                self.scene.cwd = end.flatten();
-                output
-            }
-            Kind::While(condition, body) => {
-                self.script(condition, io);
-                self.maybe(|walk| walk.script(body, io))
-            }
-            Kind::ForArith(word, body) => {
-                self.text(word);
-                self.maybe(|walk| walk.script(body, io))
-            }
-            Kind::For(name, words, body) => {
-                let values = match words {
-                    Some(words) => self.fields(words),
-                    None => self
-                        .scene
-                        .positional
-                        .as_ref()
-                        .map_or_else(|| vec![UNKNOWN.to_string()], |all| all.to_vec()),
-                };
-                if !values.is_empty() {
-                    self.scene.set_all(name, values);
-                }
-                self.maybe(|walk| walk.script(body, io))
-            }
-            Kind::Case(word, arms) => {
-                self.text(word);
-                let mut output = io.wanted.then(String::new);
-                let begin = self.scene.cwd.clone();
-                let mut end = Some(begin.clone());
-                for (patterns, body) in arms {
-                    for pattern in patterns {
-                        self.text(pattern);
-                    }
-                    self.scene.cwd.clone_from(&begin);
-                    let more = self.maybe(|walk| walk.script(body, io));
-                    if let (Some(whole), Some(more)) = (&mut output, more) {
-                        whole.push_str(&more);
-                    }
-                    end = Some(worse(end, self.scene.cwd.clone()));
-                }
-                self.scene.cwd = end.flatten();
-                output
-            }
-            Kind::Function(name, body) => {
-                let function = (body.clone(), self.text.clone());
-                if self.defined.len() < 500 {
-                    self.defined.push((name.clone(), function.clone()));
-                }
-                self.scene.define(name, function);
-                None
-            }
-            Kind::Test(words) => {
-                for word in words {
-                    self.text(word);
-                }
-                None
-            }
-            Kind::Arith(word) => {
-                self.text(word);
-                None
-            }
-            Kind::Coproc(command) => {
-                self.spawning += 1;
-                let output = self.apart(|walk| walk.command(command, io));
-                self.spawning -= 1;
-                output
-            }
-        }
     }
 
     /// Functions that nothing called are looked into all the same: whoever reads them may.
@@ -378,7 +302,7 @@ impl Walk<'_> {
         arguments: Option<Rc<[String]>>,
         io: &Io,
     ) -> Option<String> {
-        if let Some((_, spawning)) = self.calls.iter().find(|(under_way, _)| under_way == name) {
+        if let Some((_, spawning)) = self.calls.iter().find(|(under_way, _)| Rc::ptr_eq(under_way, &body)) {
             if self.spawning > *spawning {
                 self.note(Effect::ExhaustsHost, format!("`{name}` starts itself over and over"));
             }
@@ -387,7 +311,7 @@ impl Walk<'_> {
         if self.called.len() < 500 {
             self.called.push(name.to_owned());
         }
-        self.calls.push((name.to_owned(), self.spawning));
+        self.calls.push((body.clone(), self.spawning));
         let positional = std::mem::replace(&mut self.scene.positional, arguments);
         let before = std::mem::replace(&mut self.text, text);
         let output = self.nested(|walk| walk.command(&body, io)).flatten();
@@ -431,11 +355,16 @@ impl Walk<'_> {
     fn once(&mut self, command: &Command, assigns: &[super::tree::Assign], words: &[Word], io: &Io) -> Option<String> {
         let index = self.seen.len();
         self.seen.push(Seen {
+            in_file: self.files > 0,
             text: self.text.get(command.span.clone()).unwrap_or_default().to_owned(),
             ..Seen::default()
         });
         self.current = index;
-        let before = (!words.is_empty() && !assigns.is_empty()).then(|| self.scene.variables());
+        let passing = if words.is_empty() { &[] } else { assigns };
+        let before: Vec<_> = passing
+            .iter()
+            .map(|assign| (assign.name.as_str(), self.scene.known(&assign.name)))
+            .collect();
         for assign in assigns {
             self.assign(assign);
         }
@@ -444,10 +373,10 @@ impl Walk<'_> {
         self.current = index;
         let output = match argv.is_empty() {
             true => self.without_program(words, io),
-            false => self.run(argv, io),
+            false => self.run(argv, &io.inner()),
         };
-        if let Some(before) = before {
-            self.scene.restore(before);
+        for (name, values) in before {
+            self.scene.put_back(name, values);
         }
         self.current = index;
         self.keep_output(io, output)
@@ -504,115 +433,6 @@ impl Walk<'_> {
         path
     }
 
-    /// Takes redirections into account, the effects of opening their files included.
-    fn redirected(&mut self, redirects: &[Redirect], io: &Io) -> Io {
-        let mut io = io.clone();
-        for redirect in redirects {
-            let Some(word) = redirect.target.word() else { continue };
-            let text = self.text(word);
-            let is_network = text.starts_with("/dev/tcp/") || text.starts_with("/dev/udp/");
-            match redirect.op {
-                RedirectOp::HereDoc => io.input = Some(Rc::from(text)),
-                RedirectOp::HereString => io.input = Some(Rc::from(text + "\n")),
-                RedirectOp::Read if is_network => {
-                    io.network = true;
-                    io.input = Some(Rc::from(DOWNLOADED.to_string()));
-                }
-                RedirectOp::Read => {
-                    self.reads(&text);
-                    io.input = Some(Rc::from(self.content(&text)));
-                }
-                RedirectOp::DupRead | RedirectOp::DupWrite if text == "-" || text.parse::<u32>().is_ok() => {
-                    let number = text.parse::<u32>().ok();
-                    if number.is_some_and(|number| self.scene.network.contains(&number)) {
-                        io.network = true;
-                        if redirect.op == RedirectOp::DupRead {
-                            io.input = Some(Rc::from(DOWNLOADED.to_string()));
-                        } else {
-                            io.to = Some(("/dev/tcp/".to_owned(), false));
-                            io.wanted = true;
-                        }
-                    } else if redirect.op == RedirectOp::DupWrite && redirect.fd.is_none_or(|fd| fd == 1) {
-                        // `echo x >&2`
-                        io.to = io.to.take().filter(|_| number.is_none());
-                    }
-                }
-                RedirectOp::ReadWrite if is_network => {
-                    io.network = true;
-                    self.scene.network.push(redirect.fd.unwrap_or(0));
-                }
-                _ if is_network => {
-                    io.network = true;
-                    io.to = Some((text.clone(), false));
-                    io.wanted = true;
-                    self.scene.network.push(redirect.fd.unwrap_or(1));
-                }
-                op => {
-                    let appends = matches!(op, RedirectOp::Append | RedirectOp::AppendBoth);
-                    if redirect.fd.is_none_or(|fd| fd == 1) && op != RedirectOp::DupRead {
-                        io.to = Some((text.clone(), appends));
-                        io.wanted = true;
-                    }
-                    let start_up = self.place(&text).written() == Some(Effect::ChangesWhatStartsLater);
-                    // What is added there is looked at once it is known.
-                    if !(start_up && appends && io.to.is_some()) {
-                        self.writes(&text);
-                    }
-                }
-            }
-        }
-        io
-    }
-
-    /// Remembers what a command printed into a file; gives what is left to print.
-    fn keep_output(&mut self, io: &Io, output: Option<String>) -> Option<String> {
-        let Some((path, appends)) = &io.to else { return output };
-        let text = output.unwrap_or_else(|| OUTPUT.to_string());
-        if text.contains(SECRET) && path.starts_with("/dev/tcp/") {
-            self.note(Effect::ReadsSecrets, "sends out what may hold secrets".to_owned());
-        }
-        let place = self.place(path);
-        if place.written() == Some(Effect::ChangesWhatStartsLater) && *appends {
-            self.starts_later(path, &text);
-        }
-        if place.written() == Some(Effect::PowersOff) {
-            self.note(Effect::PowersOff, shown(path));
-        }
-        let name = self.file_name(path);
-        self.scene.wrote(&name, &text, *appends);
-        Some(String::new())
-    }
-
-    /// A text is added to what a later shell runs: looked into, and only what sets up paths
-    /// and completions is taken as harmless.
-    fn starts_later(&mut self, path: &str, text: &str) {
-        let plain = |line: &str| {
-            let line = line.trim();
-            let begins = [
-                "export ",
-                "PATH=",
-                "source ",
-                ". ",
-                "#",
-                "eval \"$(",
-                "[ -f ",
-                "[ -s ",
-                "fpath",
-                "autoload",
-            ];
-            (line.is_empty() || begins.iter().any(|begin| line.starts_with(begin)))
-                && !["LD_", "BASH_ENV", "PROMPT_COMMAND", "alias ", "curl ", "wget "]
-                    .iter()
-                    .any(|bad| line.contains(bad))
-        };
-        let home = matches!(self.place(path), Place::Home(parts) if parts.first().is_some_and(|name| !name.starts_with(".ssh")));
-        if home && !text.contains([DOWNLOADED, DECODED]) && text.lines().all(plain) {
-            self.apart(|walk| walk.nested(|walk| walk.source(text, &Io::default())));
-            return;
-        }
-        self.note(Effect::ChangesWhatStartsLater, shown(path));
-    }
-
     /// Notes an effect of the command under way.
     pub(super) fn note(&mut self, effect: Effect, what: String) {
         if self.seen.is_empty() {
@@ -643,6 +463,7 @@ impl Walk<'_> {
         }
         self.current = self.seen.len();
         self.seen.push(Seen {
+            in_file: self.files > 0,
             argv: argv.to_vec(),
             text: argv.iter().map(|word| shown(word)).collect::<Vec<_>>().join(" "),
             ..Seen::default()
@@ -682,7 +503,7 @@ impl Walk<'_> {
             return text.to_owned();
         }
         let place = self.place(path);
-        if place.read().is_some() {
+        if place.read().is_some() || super::output::is_dotenv(path) {
             return SECRET.to_string();
         }
         if let (Place::Workspace(parts), Some(scripts)) = (&place, self.scripts)
@@ -697,7 +518,7 @@ impl Walk<'_> {
     /// The text of a script that is run, where it is known.
     pub(super) fn script_of(&mut self, path: &str) -> Option<String> {
         let text = self.content(path);
-        (!text.chars().all(|c| c == UNKNOWN)).then_some(text)
+        (!text.chars().all(|c| c == UNKNOWN || c == SECRET)).then_some(text)
     }
 
     pub(super) fn writes(&mut self, path: &str) {
@@ -729,14 +550,4 @@ fn bounded_script(text: &str) -> String {
 
 fn is_mark(c: char) -> bool {
     c == OUTPUT || c == UNKNOWN
-}
-
-/// Of two directories the one where more can go wrong.
-fn worse(one: Option<Option<String>>, other: Option<String>) -> Option<String> {
-    let Some(one) = one else { return other };
-    let bad = |cwd: &Option<String>| {
-        cwd.as_deref()
-            .is_some_and(|cwd| !matches!(place(".", Some(cwd)), Place::Workspace(_) | Place::Unknown))
-    };
-    if bad(&one) { one } else { other }
 }

@@ -103,7 +103,10 @@ pub(super) struct Finding {
 pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
     let mut all = Collected::default();
     let contract = Some(run.contract.clone()).filter(|path| !path.is_empty());
-    if run.outcome.ending != Ending::Passed {
+    let last = run.iterations.iter().rev().find_map(|one| one.verifications.last());
+    let last = last.filter(|last| !last.ok);
+    // A run without an agent is its verification.
+    if run.outcome.ending != Ending::Passed && (run.totals.turns > 0 || last.is_none()) {
         all.push(Finding {
             rule: ENDED,
             message: format!("{}: {}", run.outcome.reason, run.outcome.detail),
@@ -112,8 +115,7 @@ pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
             evidence: run.outcome.evidence.clone(),
         });
     }
-    let last = run.iterations.iter().rev().find_map(|one| one.verifications.last());
-    if let Some(last) = last.filter(|last| !last.ok) {
+    if let Some(last) = last {
         let stage = last.failed_stage.as_deref().unwrap_or("verification");
         let reason = last.reason.as_deref().unwrap_or_default();
         all.push(Finding {

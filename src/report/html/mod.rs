@@ -18,7 +18,7 @@ pub(super) mod words;
 use base64::Engine as _;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::Serde};
 
-use super::reading::{Preview, RunView};
+use super::reading::RunView;
 use page::Page;
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -29,11 +29,20 @@ const STYLE: &str = include_str!("report.css");
 #[error("the report's template: {0}")]
 pub struct PageError(#[from] minijinja::Error);
 
+/// Where the names of files lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Nowhere: the page stands for itself.
+    None,
+    /// To `files/` beside the page, and `?iterations=N` to the details of one.
+    Files,
+}
+
 /// The page of a run.
 ///
 /// # Errors
 /// [`PageError`].
-pub fn html(run: &RunView) -> Result<String, PageError> {
+pub fn html(run: &RunView, links: Links) -> Result<String, PageError> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -44,21 +53,29 @@ pub fn html(run: &RunView) -> Result<String, PageError> {
     environment.add_filter("number", words::number);
     environment.add_filter("moment", |text: &str| words::moment(text));
     environment.add_filter("work", |kind: &str| words::work(kind).to_owned());
+    environment.add_filter("link", |path: &str| link(path));
     environment.add_filter("diff_lines", |text: &str| Value::from(Serde(shapes::diff_lines(text))));
     environment.add_template("report", TEMPLATE)?;
     let policy = policy();
-    let page = Page::of(run, STYLE, &policy);
+    let page = Page::of(run, STYLE, &policy, links == Links::Files);
     Ok(environment.get_template("report")?.render(Value::from(Serde(&page)))?)
 }
 
 /// The page's own policy: its style and nothing else.
-fn policy() -> String {
+pub(super) fn policy() -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
     let hash = base64::engine::general_purpose::STANDARD.encode(digest);
     format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
 }
 
-/// Whether a preview has something to show.
-fn shown(preview: &Preview) -> bool {
-    !preview.is_empty()
+/// A path as a part of a relative reference (RFC 3986).
+fn link(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => out.push(char::from(byte)),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }

@@ -3,12 +3,9 @@
 use minijinja::Value;
 use serde::Serialize;
 
-use super::{
-    shapes::{Bar, FilePatch, Line, bars, files, line},
-    shown,
-};
+use super::shapes::{Bar, FilePatch, Line, bars, files, line};
 use crate::report::reading::{
-    Act, Ending, GuardView, Iteration, RunView, SpanKind, StepView, TurnView, VerificationView,
+    Act, Ending, Episode, GuardView, Iteration, RunView, SpanKind, StepView, TurnView, VerificationView,
 };
 
 /// Iterations that stand on one page of the list.
@@ -20,6 +17,8 @@ const DENIALS: usize = 150;
 #[derive(Serialize)]
 pub(super) struct Page<'a> {
     run: &'a RunView,
+    /// Names of files lead to them.
+    links: bool,
     style: Value,
     csp: &'a str,
     /// The target's last name.
@@ -76,7 +75,7 @@ struct Row<'a> {
 }
 
 /// A turn or a verification, in the order in which they came.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Part<'a> {
     kind: SpanKind,
     ok: bool,
@@ -95,7 +94,7 @@ struct Denial {
 }
 
 impl<'a> Page<'a> {
-    pub fn of(run: &'a RunView, style: &'static str, csp: &'a str) -> Self {
+    pub fn of(run: &'a RunView, style: &'static str, csp: &'a str, links: bool) -> Self {
         let end = run
             .outcome
             .ms
@@ -113,6 +112,7 @@ impl<'a> Page<'a> {
         let detailed = run.iterations.iter().filter(|one| one.detailed).count();
         let mut page = Self {
             run,
+            links,
             style: Value::from_safe_string(style.to_owned()),
             csp,
             name: run.target.rsplit('/').find(|name| !name.is_empty()).unwrap_or("run"),
@@ -211,44 +211,38 @@ fn sheets(run: &RunView) -> Vec<Sheet<'_>> {
 
 fn row<'a>(run: &'a RunView, one: &'a Iteration, last: Option<u64>) -> Row<'a> {
     let spans = &run.timeline[one.spans.0..one.spans.0 + one.spans.1];
-    let kind_of = |turn: &TurnView| {
-        let span = spans.iter().find(|span| span.turn == Some(turn.number));
-        span.map_or(SpanKind::Step, |span| span.kind)
+    let nothing = Part {
+        kind: SpanKind::Verify,
+        ok: true,
+        turn: None,
+        acts: Vec::new(),
+        guard: None,
+        verification: None,
     };
-    let mut parts: Vec<Part> = one
-        .turns
-        .iter()
-        .map(|turn| Part {
-            kind: kind_of(turn),
+    let part = |episode| match episode {
+        Episode::Turn(kind, turn) => Part {
+            kind,
             ok: turn.ok,
             turn: Some(turn),
             acts: turn
                 .acts
                 .iter()
-                .filter(|act| shown(&act.body) || !act.tool.is_empty())
+                .filter(|act| !act.body.is_empty() || !act.tool.is_empty())
                 .collect(),
             guard: turn.guard.and_then(|at| run.guard.get(at)),
-            verification: None,
-        })
-        .collect();
-    // The contract runs after the step, before what repairs it.
-    let verified = spans.iter().position(|span| span.kind == SpanKind::Verify);
-    let before = verified.map_or(parts.len(), |at| {
-        spans[..at]
-            .iter()
-            .filter(|span| span.turn.is_some())
-            .count()
-            .min(parts.len())
-    });
-    let judged = one.verifications.iter().map(|verification| Part {
-        kind: SpanKind::Verify,
-        ok: verification.ok,
-        turn: None,
-        acts: Vec::new(),
-        guard: None,
-        verification: Some(verification),
-    });
-    parts.splice(before..before, judged);
+            ..nothing.clone()
+        },
+        Episode::Verification(verification) => Part {
+            ok: verification.ok,
+            verification: Some(verification),
+            ..nothing.clone()
+        },
+    };
+    let parts = if one.detailed {
+        run.episodes(one).into_iter().map(part).collect()
+    } else {
+        Vec::new()
+    };
     let verdict = match one.verifications.iter().all(|verification| verification.ok) {
         _ if one.verifications.is_empty() => "",
         true => "passed",

@@ -33,6 +33,9 @@ pub(super) struct Course {
     pub findings: Vec<(u64, Vec<String>)>,
     /// Guard records: the evidence file, and the iteration and turn they belong to.
     pub guarded: Vec<(String, u64, u64)>,
+    /// Accepted states: the number, the turn that led to it, how many paths it changed.
+    pub accepted: Vec<(u64, u64, u64)>,
+    pub source: Option<String>,
     pub leaked: u64,
     /// The reason and exit code of the last line, where the run ended.
     pub ended: Option<(String, u64)>,
@@ -69,7 +72,9 @@ impl Course {
         match record.at("event").as_str().unwrap_or_default() {
             "run" => {
                 self.id = fields.line("id", 100);
-                self.target = fields.line("target", 400);
+                self.target = fields
+                    .line("target", 400)
+                    .or_else(|| fields.at("target").line("location", 400));
                 self.tool_version = fields.line("version", 40);
             }
             "sandbox" => self.backend = fields.line("backend", 40),
@@ -78,6 +83,13 @@ impl Course {
             "guard" => {
                 if let Some(evidence) = fields.line("evidence", 300) {
                     self.guarded.push((evidence, self.iteration, self.turns));
+                }
+            }
+            "obtained" => self.source = obtained(fields),
+            "checkpoint" => {
+                let turn = self.open.and_then(|at| self.spans.get(at)?.turn);
+                if let (Some(turn), Some(number)) = (turn, fields.count("number")) {
+                    self.accepted.push((number, turn, fields.count("changes").unwrap_or(0)));
                 }
             }
             "leaked" => self.leaked += fields.count("processes").unwrap_or(0),
@@ -195,6 +207,15 @@ impl Course {
             };
         }
     }
+}
+
+/// Where a target comes from, where that is no directory of the host.
+fn obtained(fields: &Value) -> Option<String> {
+    let kind = fields.line("kind", 40).filter(|kind| kind != "directory")?;
+    let location = fields.line("location", 400).unwrap_or_default();
+    let exact = fields.line("commit", 80).map(|commit| format!(" at {commit}"));
+    let exact = exact.or_else(|| fields.line("sha256", 80).map(|digest| format!(", sha256 {digest}")));
+    Some(format!("{kind} {location}{}", exact.unwrap_or_default()))
 }
 
 /// Milliseconds between two moments; none where the clock was set back.

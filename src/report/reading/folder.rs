@@ -26,6 +26,9 @@ const NAMES: usize = 100_000;
 /// Most notes; a directory full of broken files has no more to say.
 const NOTES: usize = 40;
 
+/// A name, as it may be shown, and what it is of.
+type Named = (Vec<u8>, Type);
+
 /// A directory, and what could not be read in it. No link is ever followed below it, and
 /// only regular files are read.
 pub struct Folder {
@@ -71,7 +74,7 @@ impl Folder {
     ///
     /// # Errors
     /// When there is none.
-    pub fn entries(&self, name: impl AsRef<[u8]>) -> io::Result<(Vec<(Vec<u8>, Type)>, usize)> {
+    pub fn entries(&self, name: impl AsRef<[u8]>) -> io::Result<(Vec<Named>, usize)> {
         let handle = self.beneath(name.as_ref(), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
         let (mut names, mut more) = (Vec::new(), 0);
         for entry in Dir::from_fd(handle)?.iter() {

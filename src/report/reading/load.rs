@@ -53,8 +53,13 @@ pub(super) struct Allowance {
 impl Allowance {
     /// A preview of a text.
     pub fn text(&mut self, text: &str, head: usize, tail: usize) -> Preview {
-        let (head, tail) = self.take(text.len() as u64, head, tail);
-        Preview::of(text.as_bytes(), head, tail)
+        self.bytes(text.as_bytes(), head, tail)
+    }
+
+    /// A preview of bytes.
+    pub fn bytes(&mut self, bytes: &[u8], head: usize, tail: usize) -> Preview {
+        let (head, tail) = self.take(bytes.len() as u64, head, tail);
+        Preview::of(bytes, head, tail)
     }
 
     /// A preview of a file, where there is one.
@@ -144,6 +149,7 @@ pub fn read_run(path: &Path, detail: &Detail) -> io::Result<RunView> {
             .line("target", 400)
             .or_else(|| course.target.clone())
             .unwrap_or_default(),
+        source: course.source.clone(),
         contract: state.line("pipeline_path", 300).unwrap_or_default(),
         goal: goal(&folder, &state),
         model: state.line("model", 200).unwrap_or_default(),

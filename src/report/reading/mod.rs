@@ -9,6 +9,7 @@
 //! | `course` | the journal: what the machine did, and when |
 //! | `talk` | a turn's events as a conversation |
 //! | `turns`, `judged`, `ledgers` | the records of turns, verifications, model calls and the network |
+//! | `sessions` | [`Session`]: a turn with all that was said in it |
 //! | `load` | all of it put together |
 //!
 //! Nothing here is written, nothing is believed: the directory may come from somebody
@@ -20,6 +21,7 @@ mod folder;
 mod judged;
 mod ledgers;
 mod load;
+mod sessions;
 mod talk;
 mod text;
 mod turns;
@@ -27,9 +29,11 @@ mod view;
 
 pub use folder::Folder;
 pub use load::{Detail, read_run};
+pub use sessions::{Session, sessions};
 pub use talk::{Call, Message, Part, Role, Talk, Tokens};
 pub use text::{Preview, visible};
 pub use view::{
-    Act, ActKind, ChangeView, CommandView, Destination, Ending, Evidence, GuardView, Iteration, Network, Outcome,
-    Refused, RunView, Series, Share, Span, SpanKind, StageView, StepView, Totals, TurnView, VerificationView, WallView,
+    Accepted, Act, ActKind, ChangeView, CommandView, Destination, Ending, Episode, Evidence, GuardView, Iteration,
+    Network, Outcome, Refused, RunView, Series, Share, Span, SpanKind, StageView, StepView, Totals, TurnView,
+    VerificationView, WallView,
 };

@@ -13,11 +13,14 @@ use super::{
     load::Allowance,
     talk::{Call, Part, Role, Talk},
     text::{Preview, line},
-    view::{Act, ActKind, TurnView},
+    view::{Accepted, Act, ActKind, TurnView},
 };
+use crate::tree::Steps;
 
 /// Acts of one turn that are shown.
 const ACTS: usize = 60;
+/// Bytes of the files of one difference that are compared.
+const DIFFERENCE: u64 = 16 << 20;
 /// Failed calls of one turn.
 const FAILED: usize = 50;
 
@@ -29,6 +32,11 @@ pub(super) fn read(folder: &Folder, course: &Course, calls: &mut Calls) -> Vec<(
         .filter_map(|span| Some((span.turn?, span)))
         .collect();
     let findings: HashMap<u64, &Vec<String>> = course.findings.iter().map(|(turn, told)| (*turn, told)).collect();
+    let accepted: HashMap<u64, (u64, u64)> = course
+        .accepted
+        .iter()
+        .map(|(number, turn, changes)| (*turn, (*number, *changes)))
+        .collect();
     let mut occurrences: HashMap<String, u32> = HashMap::new();
     let mut turns = Vec::new();
     for name in folder.names("turns", Type::File) {
@@ -61,6 +69,11 @@ pub(super) fn read(folder: &Folder, course: &Course, calls: &mut Calls) -> Vec<(
                 calls: counted.map_or(0, |counted| counted.calls),
                 input_tokens: counted.map_or_else(|| record.count("input_tokens").unwrap_or(0), |c| c.input),
                 output_tokens: counted.map_or_else(|| record.count("output_tokens").unwrap_or(0), |c| c.output),
+                accepted: accepted.get(&number).map(|(checkpoint, changes)| Accepted {
+                    checkpoint: *checkpoint,
+                    changes: *changes,
+                    patch: None,
+                }),
                 cost: record.at("cost").as_f64().filter(|cost| *cost > 0.0),
                 ..TurnView::default()
             },
@@ -73,6 +86,9 @@ pub(super) fn read(folder: &Folder, course: &Course, calls: &mut Calls) -> Vec<(
 pub(super) fn details(folder: &Folder, turn: &mut TurnView, allowance: &mut Allowance) {
     let base = turn.base.clone();
     turn.prompt = allowance.file(folder, &format!("turns/{base}.prompt.md"), 3_000, 3_000);
+    if let Some(accepted) = turn.accepted.as_mut().filter(|accepted| accepted.changes > 0) {
+        accepted.patch = difference(folder, accepted.checkpoint).map(|patch| allowance.bytes(&patch, 8_000, 0));
+    }
     let talk = Talk::read(folder, &format!("turns/{base}.events.jsonl"));
     let parts: Vec<&Part> = talk
         .messages
@@ -87,6 +103,27 @@ pub(super) fn details(folder: &Folder, turn: &mut TurnView, allowance: &mut Allo
     if talk.cut {
         folder.note(format!("turns/{base}.events.jsonl does not hold all of the turn"));
     }
+}
+
+/// What an accepted state has that the one before has not, as a patch.
+fn difference(folder: &Folder, checkpoint: u64) -> Option<Vec<u8>> {
+    let small = folder.json(&format!("checkpoints/{checkpoint:04}.json"));
+    let sides = small
+        .list("changes")
+        .iter()
+        .flat_map(|change| [change.at("before"), change.at("after")]);
+    let bytes: u64 = sides.filter_map(|side| side.count("size")).fold(0, u64::saturating_add);
+    if bytes > DIFFERENCE {
+        folder.note(format!(
+            "checkpoints/{checkpoint:04}.json: {bytes} bytes are too many to compare here"
+        ));
+        return None;
+    }
+    let steps = Steps::read(folder.path())
+        .and_then(|steps| steps.patch(checkpoint.checked_sub(1).unwrap_or(checkpoint), checkpoint));
+    steps
+        .map_err(|why| folder.note(format!("what changed in checkpoint {checkpoint}: {why}")))
+        .ok()
 }
 
 /// The turns' records among the names of their files.

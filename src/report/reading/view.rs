@@ -21,6 +21,8 @@ pub struct RunView {
     pub target: String,
     /// The contract, relative to the target.
     pub contract: String,
+    /// Where it comes from, where that is no directory.
+    pub source: Option<String>,
     /// What was to be achieved, line by line, as the plan has it.
     pub goal: Vec<String>,
     /// `provider/model`; empty without an agent.
@@ -248,6 +250,50 @@ pub struct Iteration {
     pub detailed: bool,
 }
 
+/// A turn or a verification.
+#[derive(Clone, Copy, Debug)]
+pub enum Episode<'a> {
+    /// A turn of the agent, and what it was for.
+    Turn(SpanKind, &'a TurnView),
+    /// A verification.
+    Verification(&'a VerificationView),
+}
+
+impl RunView {
+    /// What happened in an iteration, in order.
+    pub fn episodes<'a>(&'a self, one: &'a Iteration) -> Vec<Episode<'a>> {
+        let (from, count) = one.spans;
+        let spans = self.timeline.get(from..from + count).unwrap_or_default();
+        let kind = |turn: &TurnView| {
+            let span = spans.iter().find(|span| span.turn == Some(turn.number));
+            span.map_or(SpanKind::Step, |span| span.kind)
+        };
+        let mut all: Vec<Episode> = one.turns.iter().map(|turn| Episode::Turn(kind(turn), turn)).collect();
+        // The contract runs after the step, before what repairs it.
+        let verified = spans.iter().position(|span| span.kind == SpanKind::Verify);
+        let before = verified.map_or(all.len(), |at| {
+            spans[..at]
+                .iter()
+                .filter(|span| span.turn.is_some())
+                .count()
+                .min(all.len())
+        });
+        all.splice(before..before, one.verifications.iter().map(Episode::Verification));
+        all
+    }
+}
+
+/// What the guard let stay of a turn.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Accepted {
+    /// The number of the accepted state that it led to.
+    pub checkpoint: u64,
+    /// Paths that it changed.
+    pub changes: u64,
+    /// The difference, as it was measured; only with details.
+    pub patch: Option<Preview>,
+}
+
 /// A step of the plan.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StepView {
@@ -299,6 +345,8 @@ pub struct TurnView {
     pub cost: Option<f64>,
     /// What the guard took back after it, as an index into the run's list.
     pub guard: Option<usize>,
+    /// What of its changes stayed; `None` where the phase was taken back, and in older runs.
+    pub accepted: Option<Accepted>,
     /// What it was asked; only with details.
     pub prompt: Option<Preview>,
     /// What it did; only with details.

@@ -1,7 +1,7 @@
 //! From this program to a supervisor without namespaces: this order is the documentation.
 //!
-//! 1. \[root\] ahead of what will run inside (`setpriority(2)`), supplementary groups
-//!    dropped, ids set to [`SANDBOX_UID`](crate::sandbox::SANDBOX_UID)
+//! 1. \[root\] ahead of what will run inside (`setpriority(2)`), the bounding set of
+//!    capabilities emptied, supplementary groups dropped, ids set to [`SANDBOX_UID`](crate::sandbox::SANDBOX_UID)
 //! 2. capabilities emptied: whose root this is does not matter
 //! 3. umask; the guest supervisor serves, as the subreaper of all that it starts
 //!
@@ -64,6 +64,8 @@ fn lower(owner: Option<u32>) -> Result<(), guest::Failure> {
         // SAFETY: numbers only. Where it is refused, commands still are behind ([`guest::BEHIND`]).
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -guest::BEHIND) };
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+        // Giving root's id up takes the capability that this needs.
+        guest::drop_bounding()?;
         setgroups(&[]).map_err(|e| guest::Failure::new("setgroups", e))?;
         setresgid(gid, gid, gid).map_err(|e| guest::Failure::new("setresgid", e))?;
         setresuid(uid, uid, uid).map_err(|e| guest::Failure::new("setresuid", e))?;

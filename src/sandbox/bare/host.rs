@@ -119,6 +119,7 @@ impl Bare {
                 seccomp: Some(seccomp::compile(Network::Shared)),
                 pid1: false,
                 memory_bytes: Some(limits.memory_bytes),
+                off: Vec::new(),
             },
             owner: owner(),
         };
@@ -129,6 +130,7 @@ impl Bare {
             inside,
             disk: Some(disk),
             oom_events: None,
+            fork_events: None,
         };
         let (sandbox, _) = Sandbox::connect(socket, premises, Box::new(guest)).await?;
         Ok(sandbox)
@@ -211,6 +213,7 @@ fn furnish(plan: &SandboxPlan) -> Result<Inside, SandboxError> {
         port: proxy_port,
         key: Some(uuid::Uuid::new_v4().simple().to_string()),
         certificates: Path::new(CERTIFICATES).exists(),
+        tapped: false,
     });
     Ok(Inside {
         workspace: text(tree)?,

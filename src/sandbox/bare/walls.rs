@@ -110,5 +110,6 @@ pub(super) fn report(plan: &SandboxPlan, refusal: &str, others: u64) -> WallRepo
                 state,
             })
             .collect(),
+        witness: None,
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Cgroups {
     dirs: Vec<PathBuf>,
     /// The file that counts the kernel's kills for memory.
     pub oom_events: Option<PathBuf>,
+    /// The file that counts processes which were not started.
+    pub fork_events: Option<PathBuf>,
 }
 
 impl Cgroups {
@@ -54,6 +56,10 @@ impl Cgroups {
             let events = dir.join(events);
             if events.is_file() {
                 found.oom_events = Some(events);
+            }
+            let forks = dir.join("pids.events");
+            if forks.is_file() {
+                found.fork_events = Some(forks);
             }
             found.dirs.push(dir);
         }

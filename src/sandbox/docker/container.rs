@@ -13,6 +13,7 @@ use bollard::models::{
 use super::{files, image::Image, label::GUEST, overlay};
 use crate::{
     policy::{GUEST_HOME, GUEST_WORKSPACE, NAMES_PORT, NetworkMode, SandboxPlan},
+    probe::Layer,
     sandbox::seccomp,
 };
 
@@ -55,7 +56,7 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 
 /// Settings of the container's own namespaces.
-fn sysctls(network: NetworkMode) -> HashMap<String, String> {
+fn sysctls(network: NetworkMode, parts: &Parts<'_>) -> HashMap<String, String> {
     // The kernel's own default, which engines take down to 0; the guest, who has no
     // capability for that, takes the port of names for the egress door.
     let first_port = match network {
@@ -67,8 +68,14 @@ fn sysctls(network: NetworkMode) -> HashMap<String, String> {
         ("kernel.shm_rmid_forced", "1".to_owned()),
         ("net.ipv4.ip_unprivileged_port_start", first_port.to_string()),
     ]
+    .into_iter()
+    // What the host's own namespaces are set to is nobody's to say here.
+    .filter(|(name, _)| match name.split('.').next() {
+        Some("net") => parts.on(Layer::NetworkNamespace),
+        _ => parts.on(Layer::IpcNamespace),
+    })
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .collect()
 }
 
 /// The guest and its wardens, which are counted with the commands.
@@ -85,8 +92,14 @@ pub(super) struct Parts<'a> {
     pub libraries: &'a [PathBuf],
     /// The ids that commands run as.
     pub ids: (u32, u32),
-    /// Whether the engine loads our filter of system calls.
-    pub filtered: bool,
+    /// Layers that are left off (tests of the others only).
+    pub off: &'a [Layer],
+}
+
+impl Parts<'_> {
+    fn on(&self, layer: Layer) -> bool {
+        !self.off.contains(&layer)
+    }
 }
 
 /// The engine's order.
@@ -105,7 +118,8 @@ pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCre
     ];
     mounts.extend(files::NAMES.map(|name| bound(&scratch.join("etc").join(name), &Path::new("/etc").join(name), true)));
     mounts.extend(parts.libraries.iter().map(|path| bound(path, path, true)));
-    mounts.extend(plan.read_only.iter().map(|m| bound(&m.host, &m.guest, true)));
+    let read_only = parts.on(Layer::ReadOnly);
+    mounts.extend(plan.read_only.iter().map(|m| bound(&m.host, &m.guest, read_only)));
     Ok(ContainerCreateBody {
         image: Some(parts.image.id.clone()),
         // Everything that an image could choose is chosen here.
@@ -121,13 +135,13 @@ pub(super) fn order(plan: &SandboxPlan, parts: Parts<'_>) -> Result<ContainerCre
             ..HealthConfig::default()
         }),
         stop_signal: Some("SIGKILL".to_owned()),
-        hostname: Some("sandbox".to_owned()),
+        hostname: parts.on(Layer::UtsNamespace).then(|| "sandbox".to_owned()),
         tty: Some(false),
         open_stdin: Some(false),
         attach_stdin: Some(false),
         attach_stdout: Some(false),
         attach_stderr: Some(false),
-        network_disabled: Some(true),
+        network_disabled: Some(parts.on(Layer::NetworkNamespace)),
         host_config: Some(host_config(plan, &parts, volumes, mounts)),
         labels: Some(parts.labels),
         ..ContainerCreateBody::default()
@@ -142,7 +156,10 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, volumes: Vec<String>, moun
         soft: Some(most(value)),
         hard: Some(most(value)),
     };
-    let filter = if parts.filtered {
+    let host = || "host".to_owned();
+    let bounded = |value| parts.on(Layer::Cgroup).then_some(value);
+    let masked = if parts.on(Layer::ProcMasks) { &MASKED[..] } else { &[] };
+    let filter = if parts.on(Layer::Seccomp) {
         seccomp::profile()
     } else {
         "unconfined".to_owned()
@@ -150,22 +167,37 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, volumes: Vec<String>, moun
     HostConfig {
         mounts: Some(mounts),
         tmpfs: Some(private(plan, volumes, parts.ids)),
-        readonly_rootfs: Some(true),
-        network_mode: Some("none".to_owned()),
+        readonly_rootfs: Some(parts.on(Layer::ReadOnly)),
+        network_mode: Some(if parts.on(Layer::NetworkNamespace) {
+            "none".to_owned()
+        } else {
+            host()
+        }),
         // A private namespace; /dev/shm is ours, with a cap on its inodes too.
-        ipc_mode: Some("none".to_owned()),
-        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
-        cap_drop: Some(vec!["ALL".to_owned()]),
+        ipc_mode: Some(if parts.on(Layer::IpcNamespace) {
+            "none".to_owned()
+        } else {
+            host()
+        }),
+        uts_mode: (!parts.on(Layer::UtsNamespace)).then(host),
+        cgroupns_mode: Some(if parts.on(Layer::CgroupNamespace) {
+            HostConfigCgroupnsModeEnum::PRIVATE
+        } else {
+            HostConfigCgroupnsModeEnum::HOST
+        }),
+        cap_drop: parts.on(Layer::Capabilities).then(|| vec!["ALL".to_owned()]),
         cap_add: Some(CAPABILITIES.map(|(name, _)| name.to_owned()).to_vec()),
         security_opt: Some(vec!["no-new-privileges".to_owned(), format!("seccomp={filter}")]),
         privileged: Some(false),
         devices: Some(Vec::new()),
         group_add: Some(Vec::new()),
-        memory: Some(most(limits.memory_bytes)),
-        memory_swap: Some(most(limits.memory_bytes)),
-        pids_limit: Some(most(limits.processes.saturating_add(SUPERVISORS))),
-        nano_cpus: limits.cpu.map(|millis| i64::from(millis) * 1_000_000),
-        ulimits: Some(vec![ulimit("nofile", limits.open_files), ulimit("core", 0)]),
+        memory: bounded(most(limits.memory_bytes)),
+        memory_swap: bounded(most(limits.memory_bytes)),
+        pids_limit: bounded(most(limits.processes.saturating_add(SUPERVISORS))),
+        nano_cpus: limits.cpu.and_then(|millis| bounded(i64::from(millis) * 1_000_000)),
+        ulimits: parts
+            .on(Layer::Rlimits)
+            .then(|| vec![ulimit("nofile", limits.open_files), ulimit("core", 0)]),
         log_config: Some(HostConfigLogConfig {
             typ: Some("none".to_owned()),
             config: None,
@@ -174,9 +206,9 @@ fn host_config(plan: &SandboxPlan, parts: &Parts<'_>, volumes: Vec<String>, moun
         // The end of the guest, however it comes, is the end of all that was made for it.
         auto_remove: Some(true),
         runtime: parts.runtime.map(str::to_owned),
-        masked_paths: Some(MASKED.map(|name| format!("/proc/{name}")).to_vec()),
+        masked_paths: Some(masked.iter().map(|name| format!("/proc/{name}")).collect()),
         readonly_paths: Some(READ_ONLY.map(|name| format!("/proc/{name}")).to_vec()),
-        sysctls: Some(sysctls(plan.network)),
+        sysctls: Some(sysctls(plan.network, parts)),
         ..HostConfig::default()
     }
 }

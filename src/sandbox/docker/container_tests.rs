@@ -49,7 +49,7 @@ fn ordered(plan: &SandboxPlan, volumes: &[String]) -> Result<ContainerCreateBody
             labels: HashMap::from([("dev.opencode-fsm.sandbox".to_owned(), "run-judge-1".to_owned())]),
             libraries: &[PathBuf::from("/lib64/ld-linux-x86-64.so.2")],
             ids: (2000, 2000),
-            filtered: true,
+            off: &[],
         },
     )
 }

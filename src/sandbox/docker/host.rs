@@ -138,10 +138,32 @@ impl Docker {
         })
     }
 
-    /// Leaves layers off. For tests that show what each layer is worth; no flag reaches this.
+    /// What [`Docker::without`] can leave off, each alone. The others are an engine's own and
+    /// stand together: its root, the ids that are the host's, the pid namespace (in the host's
+    /// our guest would take every process for its own), and `no_new_privs`, without which an
+    /// ordinary id can load neither filter nor rules.
+    pub const LEAVABLE: [Layer; 13] = [
+        Layer::Seccomp,
+        Layer::Landlock,
+        Layer::CommandId,
+        Layer::NetworkNamespace,
+        Layer::IpcNamespace,
+        Layer::UtsNamespace,
+        Layer::CgroupNamespace,
+        Layer::ReadOnly,
+        Layer::ProcMasks,
+        Layer::Capabilities,
+        Layer::Rlimits,
+        Layer::Cgroup,
+        Layer::Disk,
+    ];
+
+    /// Leaves layers off, those of [`Docker::LEAVABLE`]. For tests that show what each layer is
+    /// worth; no flag reaches this.
     #[must_use]
     pub fn without(mut self, layers: &[Layer]) -> Self {
-        self.layers_off = layers.to_vec();
+        let leavable = |layer: &&Layer| Self::LEAVABLE.contains(layer);
+        self.layers_off = layers.iter().filter(leavable).copied().collect();
         self
     }
 
@@ -224,7 +246,7 @@ impl Docker {
             labels: self.owner.labels(&plan.label, role, &hash[..16], plan.lease + MARGIN),
             libraries,
             ids: self.ids,
-            filtered: !self.layers_off.contains(&Layer::Seccomp),
+            off: &self.layers_off,
         };
         let failed = |why: String, remedy: &str| SandboxError::Engine {
             what: "create a container".to_owned(),
@@ -300,15 +322,20 @@ impl Docker {
         let admission = Admission {
             confinement: Confinement {
                 identity: Identity::Changed,
-                uid: self.ids.0,
-                gid: self.ids.1,
+                uid: if on(Layer::CommandId) { self.ids.0 } else { 0 },
+                gid: if on(Layer::CommandId) { self.ids.1 } else { 0 },
                 workspace: GUEST_WORKSPACE.to_owned(),
                 // Processes are counted by the cgroup: the id is shared with other containers.
-                rlimits: confine::rlimits(limits, None),
+                rlimits: if on(Layer::Rlimits) {
+                    confine::rlimits(limits, None)
+                } else {
+                    Vec::new()
+                },
                 landlock: on(Layer::Landlock).then(confine::landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
                 pid1: true,
                 memory_bytes: None,
+                off: self.layers_off.clone(),
             },
             lease_ms: u64::try_from((plan.lease).as_millis()).unwrap_or(u64::MAX),
             leave_empty: WORK.to_owned(),
@@ -318,15 +345,17 @@ impl Docker {
             walls: crate::sandbox::WallReport {
                 tier: Tier::NamespacesCgroup,
                 walls: Vec::new(),
+                witness: None,
             },
-            inside: Inside::private().with_door(plan.network, self.image.certificates),
+            inside: Inside::private().with_door(plan.network, self.image.certificates, false),
             place: Place::Overlay(plan.workspace.scratch.join("upper")),
-            disk: Some(DiskCap {
+            disk: on(Layer::Disk).then(|| DiskCap {
                 dir: plan.workspace.scratch.join("upper"),
                 max_bytes: plan.workspace.max_bytes,
                 max_inodes: plan.workspace.max_inodes,
             }),
             oom_events: cgroups.oom_events.clone(),
+            fork_events: cgroups.fork_events.clone(),
         };
         let (mut sandbox, hello) = Sandbox::connect(socket, premises, Box::new(teardown)).await?;
         sent.map_err(|why| SandboxError::Gone(why.to_string()))?;
@@ -339,13 +368,14 @@ impl Docker {
                 remedy: "the engine left out what was asked for: see docs/docker.md, or use --sandbox jail".to_owned(),
             });
         }
-        let report = walls::report(
+        let mut report = walls::report(
             &hello,
             &self.engine.about,
             &self.image.id,
             limits.cpu.is_some(),
             cgroups.seen(),
         );
+        walls::leave_off(&mut report, &self.layers_off);
         sandbox.set_walls(report);
         Ok(sandbox)
     }

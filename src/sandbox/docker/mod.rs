@@ -4,7 +4,7 @@
 //! - `container`: a plan compiled for the engine; `files`: what `/etc` holds inside;
 //! - `overlay`: the workspace, mounted by the engine;
 //! - `door`: the socket that the guest comes to;
-//! - `host`: the host's side, [`Docker`]; `walls`: what stands, by the guest's witness;
+//! - `host`: the host's side, [`Docker`]; `walls`: what stands, as the guest finds it;
 //! - `label`: whose a container is; `collect`: those of the dead removed; `reaper`: at once;
 //! - `cgroup`, `teardown`: its end, looked at from outside.
 //!

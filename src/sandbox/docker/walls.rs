@@ -1,10 +1,11 @@
-//! What became of every wall of a container, by the witness inside.
+//! What became of every wall of a container, as its guest finds them.
 
 use super::{connection::About, container::CAPABILITIES};
 use crate::{
     policy::Tier,
+    probe::Layer,
     sandbox::{Wall, WallReport, WallState},
-    wire::{Hello, Witness},
+    wire::{FoundWalls, Hello},
 };
 
 /// Landlock's ABI below which a sandbox is refused: the first that mediates truncation
@@ -17,16 +18,16 @@ const FILTER: u32 = 2;
 
 /// What is missing of the walls that were asked for; empty where all stand.
 pub(super) fn missing(hello: &Hello) -> Vec<String> {
-    let Some(witness) = &hello.witness else {
+    let Some(found) = &hello.found else {
         return vec!["the guest does not say what it found".to_owned()];
     };
-    let Witness {
+    let FoundWalls {
         bounding,
         seccomp,
         no_new_privs,
         read_only_root,
         interfaces,
-    } = witness;
+    } = found;
     let asked = CAPABILITIES.iter().fold(0u64, |all, (_, bit)| all | 1 << bit);
     let mut missing = Vec::new();
     if bounding & !asked != 0 {
@@ -108,7 +109,19 @@ pub(super) fn report(hello: &Hello, about: &About, image: &str, cpu: bool, count
     WallReport {
         tier: Tier::NamespacesCgroup,
         walls,
+        witness: None,
     }
+}
+
+/// Says of layers that they are left off, by their names.
+pub(super) fn leave_off(report: &mut WallReport, off: &[Layer]) {
+    let absent = |layer: &Layer| {
+        wall(
+            &format!("left off by the caller: {layer}"),
+            WallState::Absent("it was not asked for, or is not what it is in a run".to_owned()),
+        )
+    };
+    report.walls.splice(0..0, off.iter().map(absent));
 }
 
 fn wall(name: &str, state: WallState) -> Wall {
@@ -122,18 +135,18 @@ fn wall(name: &str, state: WallState) -> Wall {
 mod tests {
     use super::*;
 
-    fn hello(witness: Option<Witness>) -> Hello {
+    fn hello(found: Option<FoundWalls>) -> Hello {
         Hello {
             protocol: 1,
             version: String::new(),
             pid: 1,
             landlock_abi: 7,
-            witness,
+            found,
         }
     }
 
-    fn all() -> Witness {
-        Witness {
+    fn all() -> FoundWalls {
+        FoundWalls {
             bounding: CAPABILITIES.iter().fold(0, |all, (_, bit)| all | 1 << bit),
             seccomp: 2,
             no_new_privs: true,
@@ -146,7 +159,7 @@ mod tests {
     fn a_wall_that_an_engine_left_out_is_seen() {
         assert!(missing(&hello(Some(all()))).is_empty());
         assert_eq!(missing(&hello(None)).len(), 1);
-        let weaker: [fn(&mut Witness); 5] = [
+        let weaker: [fn(&mut FoundWalls); 5] = [
             |w| w.bounding |= 1 << 21,
             |w| w.seccomp = 0,
             |w| w.no_new_privs = false,
@@ -154,9 +167,9 @@ mod tests {
             |w| w.interfaces.push("eth0".to_owned()),
         ];
         for weaken in weaker {
-            let mut witness = all();
-            weaken(&mut witness);
-            assert_eq!(missing(&hello(Some(witness.clone()))).len(), 1, "{witness:?}");
+            let mut found = all();
+            weaken(&mut found);
+            assert_eq!(missing(&hello(Some(found.clone()))).len(), 1, "{found:?}");
         }
         let old = Hello {
             landlock_abi: 2,

@@ -87,6 +87,10 @@ impl Jail {
         self
     }
 
+    fn on(&self, layer: Layer) -> bool {
+        !self.layers_off.contains(&layer)
+    }
+
     /// Builds one sandbox.
     ///
     /// # Errors
@@ -103,7 +107,7 @@ impl Jail {
             source,
         };
         std::fs::create_dir_all(scratch).map_err(io)?;
-        if let Some(id) = owner() {
+        if let Some(id) = owner().filter(|_| self.on(Layer::Ids) && self.on(Layer::UserNamespace)) {
             chown(scratch, Some(id), Some(id)).map_err(io)?;
         }
         let spec = self.compile(plan);
@@ -126,10 +130,11 @@ impl Jail {
         let tier = report.tier;
         let premises = Premises {
             walls: report,
-            inside: Inside::private().with_door(plan.network, Path::new(CERTIFICATES).exists()),
+            inside: Inside::private().with_door(plan.network, Path::new(CERTIFICATES).exists(), true),
             place: Place::Overlay(scratch.join("upper")),
-            disk: Some(disk),
+            disk: self.on(Layer::Disk).then_some(disk),
             oom_events: built.bounds.oom_events,
+            fork_events: built.bounds.fork_events,
         };
         let (sandbox, _) = Sandbox::connect(guest, premises, Box::new(teardown)).await?;
         let landlock = spec.confinement.landlock.as_ref();
@@ -157,8 +162,9 @@ impl Jail {
 
     fn compile(&self, plan: &SandboxPlan) -> JailSpec {
         let limits = &plan.limits;
-        let on = |layer| !self.layers_off.contains(&layer);
+        let on = |layer| self.on(layer);
         JailSpec {
+            off: self.layers_off.clone(),
             lowers: plan.workspace.lowers.clone(),
             scratch: plan.workspace.scratch.clone(),
             read_only: plan
@@ -176,12 +182,21 @@ impl Jail {
                 uid: GUEST_UID,
                 gid: GUEST_GID,
                 workspace: GUEST_WORKSPACE.to_owned(),
-                rlimits: confine::rlimits(limits, Some(limits.processes)),
+                rlimits: if on(Layer::Rlimits) {
+                    confine::rlimits(limits, Some(limits.processes))
+                } else {
+                    Vec::new()
+                },
                 landlock: on(Layer::Landlock).then(confine::landlock_rules),
                 seccomp: on(Layer::Seccomp).then(|| seccomp::compile(Network::Private)),
-                identity: Identity::Nested,
-                pid1: true,
+                identity: if on(Layer::CommandId) {
+                    Identity::Nested
+                } else {
+                    Identity::Kept
+                },
+                pid1: on(Layer::PidNamespace),
                 memory_bytes: Some(limits.memory_bytes),
+                off: self.layers_off.clone(),
             },
         }
     }

@@ -39,19 +39,22 @@ use super::{
 use crate::{
     guest::{self, Guest, GuestStart},
     policy::{GUEST_GID, GUEST_UID},
+    probe::Layer,
     sandbox, wire,
 };
 
 /// Lives in the launcher's child: makes the namespaces, starts PID 1 and waits for
 /// its end. The plan comes over `socket`.
-pub(super) fn build(socket: OwnedFd, launcher: Pid) {
-    if let Err(e) = prepare(launcher) {
+///
+/// `off` is what a test leaves off to see what the rest is worth; a run leaves nothing off.
+pub(super) fn build(socket: OwnedFd, launcher: Pid, off: &[Layer]) {
+    if let Err(e) = prepare(launcher, off) {
         return refuse(&socket, e);
     }
     // SAFETY: this process is single-threaded, so the child may do anything.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {
-            let code = init(socket);
+            let code = init(socket, off);
             // SAFETY: leaves without running anything of the parent's.
             unsafe { libc::_exit(i32::from(code)) }
         }
@@ -109,8 +112,10 @@ impl Order {
     }
 }
 
-fn prepare(launcher: Pid) -> Result<(), StepError> {
-    if let Some(id) = sandbox::owner() {
+fn prepare(launcher: Pid, off: &[Layer]) -> Result<(), StepError> {
+    let on = |layer| !off.contains(&layer);
+    // Who is not root here can make no name spaces but in one of its own.
+    if let Some(id) = sandbox::owner().filter(|_| on(Layer::Ids) && on(Layer::UserNamespace)) {
         // SAFETY: numbers only. Where it is refused, commands still are behind ([`guest::BEHIND`]).
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -guest::BEHIND) };
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
@@ -122,19 +127,24 @@ fn prepare(launcher: Pid) -> Result<(), StepError> {
     }
     die_with(launcher)?;
     let (uid, gid) = (geteuid(), getegid());
-    unshare(CloneFlags::CLONE_NEWUSER).step("unshare user namespace")?;
-    std::fs::write("/proc/self/setgroups", "deny").step("write setgroups")?;
-    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).step("write uid_map")?;
-    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).step("write gid_map")?;
-    for (namespace, flag) in [
-        ("mount", CloneFlags::CLONE_NEWNS),
-        ("pid", CloneFlags::CLONE_NEWPID),
-        ("network", CloneFlags::CLONE_NEWNET),
-        ("ipc", CloneFlags::CLONE_NEWIPC),
-        ("uts", CloneFlags::CLONE_NEWUTS),
-        ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    if on(Layer::UserNamespace) {
+        unshare(CloneFlags::CLONE_NEWUSER).step("unshare user namespace")?;
+        std::fs::write("/proc/self/setgroups", "deny").step("write setgroups")?;
+        std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).step("write uid_map")?;
+        std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).step("write gid_map")?;
+    }
+    // Without one of its own it would mount on the host: that one is never left off.
+    unshare(CloneFlags::CLONE_NEWNS).step("unshare mount namespace")?;
+    for (namespace, flag, layer) in [
+        ("pid", CloneFlags::CLONE_NEWPID, Layer::PidNamespace),
+        ("network", CloneFlags::CLONE_NEWNET, Layer::NetworkNamespace),
+        ("ipc", CloneFlags::CLONE_NEWIPC, Layer::IpcNamespace),
+        ("uts", CloneFlags::CLONE_NEWUTS, Layer::UtsNamespace),
+        ("cgroup", CloneFlags::CLONE_NEWCGROUP, Layer::CgroupNamespace),
     ] {
-        unshare(flag).step(&format!("unshare {namespace} namespace"))?;
+        if on(layer) {
+            unshare(flag).step(&format!("unshare {namespace} namespace"))?;
+        }
     }
     Ok(())
 }
@@ -151,8 +161,8 @@ fn die_with(parent: Pid) -> Result<(), StepError> {
     Ok(())
 }
 
-fn init(socket: OwnedFd) -> u8 {
-    let nested = settle();
+fn init(socket: OwnedFd, off: &[Layer]) -> u8 {
+    let nested = settle(off);
     let Some(mut order) = Order::wait(&socket) else {
         return 0;
     };
@@ -176,7 +186,7 @@ fn init(socket: OwnedFd) -> u8 {
     let start = GuestStart {
         socket,
         confinement: spec.confinement,
-        nested: Some(nested),
+        nested,
         lease: None,
     };
     let started = Guest::new(start).map_err(|refused| StepError {
@@ -196,13 +206,23 @@ fn init(socket: OwnedFd) -> u8 {
 }
 
 /// All that can be built without a plan; gives the namespace for the commands.
-fn settle() -> Result<OwnedFd, StepError> {
+fn settle(off: &[Layer]) -> Result<Option<OwnedFd>, StepError> {
+    let on = |layer| !off.contains(&layer);
     // In a new pid namespace the parent's pid reads as 0.
-    die_with(Pid::from_raw(0))?;
+    die_with(if on(Layer::PidNamespace) {
+        Pid::from_raw(0)
+    } else {
+        getppid()
+    })?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    let sysctl_user = root::assemble()?;
-    sethostname("sandbox").step("sethostname")?;
-    loopback_up().step("bring the loopback up")?;
+    let sysctl_user = root::assemble(off)?;
+    // What is the host's is never named or switched.
+    if on(Layer::UtsNamespace) {
+        sethostname("sandbox").step("sethostname")?;
+    }
+    if on(Layer::NetworkNamespace) {
+        loopback_up().step("bring the loopback up")?;
+    }
     // SAFETY: numbers and a null pointer (KEYCTL_JOIN_SESSION_KEYRING(2const)).
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0usize) };
     match Errno::result(joined) {
@@ -210,10 +230,14 @@ fn settle() -> Result<OwnedFd, StepError> {
         Ok(_) | Err(Errno::ENOSYS) => {}
         Err(errno) => return Err(errno).step("join a session keyring"),
     }
-    guest::nest(GUEST_UID, GUEST_GID, &sysctl_user).map_err(|refused| StepError {
+    if !on(Layer::CommandId) {
+        return Ok(None);
+    }
+    let nested = guest::nest(GUEST_UID, GUEST_GID, &sysctl_user).map_err(|refused| StepError {
         step: refused.step,
         errno: refused.errno.unwrap_or(libc::EIO),
-    })
+    })?;
+    Ok(Some(nested))
 }
 
 /// The plan's own part of the root.

@@ -32,6 +32,7 @@ use super::{
     spec::{Assignment, Bounds, JailSpec, Launched, StepError},
 };
 use crate::{
+    probe::Layer,
     sandbox::{self, inherited_socket},
     wire,
 };
@@ -84,7 +85,7 @@ pub fn launcher_main() -> ExitCode {
         while let Ok(Some(_)) = signals.read_signal() {}
         jails.reap();
         if quiet && std::mem::take(&mut jails.wanted) {
-            jails.ready = jails.prepare().ok();
+            jails.ready = jails.prepare(&[]).ok();
         }
         if asked {
             match wire::recv::<JailSpec>(host.as_fd()) {
@@ -144,9 +145,10 @@ impl Jails {
         };
         // One that has died waiting is replaced, once.
         for _ in 0..2 {
-            let ready = match self.ready.take() {
+            // What waits has all its walls.
+            let ready = match self.ready.take_if(|_| assignment.spec.off.is_empty()) {
                 Some(ready) => ready,
-                None => self.prepare()?,
+                None => self.prepare(&assignment.spec.off)?,
             };
             assignment.bounds = ready.cgroups.limit(&assignment.spec);
             let sent = wire::send(ready.socket.as_fd(), &assignment, &fds);
@@ -160,8 +162,8 @@ impl Jails {
         Err(failed("start PID 1", libc::ECHILD))
     }
 
-    /// Starts a jail that waits for its plan.
-    fn prepare(&mut self) -> Result<Ready, StepError> {
+    /// Starts a jail that waits for its plan; `off` is what it leaves off.
+    fn prepare(&mut self, off: &[Layer]) -> Result<Ready, StepError> {
         let no = |step: &str, e: std::io::Error| failed(step, e.raw_os_error().unwrap_or(libc::EIO));
         let (ours, theirs) = wire::pair().map_err(|e| no("socketpair", e))?;
         let (go, go_tell) = std::io::pipe().map_err(|e| no("pipe", e))?;
@@ -172,13 +174,17 @@ impl Jails {
                 keep_only(go.as_fd(), theirs.as_fd());
                 // It is put into its cgroups before it makes anything.
                 let _ = std::io::Read::read(&mut { go }, &mut [0]);
-                init::build(theirs, launcher);
+                init::build(theirs, launcher, off);
                 // SAFETY: leaves without running anything of the parent's.
                 unsafe { libc::_exit(0) }
             }
             Ok(ForkResult::Parent { child }) => {
                 self.serial += 1;
-                let cgroups = Cgroups::join(&self.owner, &self.serial.to_string(), child);
+                let cgroups = if off.contains(&Layer::Cgroup) {
+                    Cgroups::default()
+                } else {
+                    Cgroups::join(&self.owner, &self.serial.to_string(), child)
+                };
                 drop(go_tell);
                 Ok(Ready {
                     child,

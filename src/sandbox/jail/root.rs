@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     policy::{GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE},
+    probe::Layer,
     sandbox::etc,
 };
 
@@ -71,7 +72,7 @@ impl Own {
         let read_only = spec
             .read_only
             .iter()
-            .map(|(host, inside)| piece(host, inside))
+            .map(|(host, inside)| piece(host, inside, &spec.off))
             .collect::<Result<_, _>>()?;
         let lowers = spec
             .lowers
@@ -112,16 +113,17 @@ impl Own {
 }
 
 /// A detached copy of a host path, read-only.
-fn piece(host: &Path, inside: &Path) -> Result<OwnedFd, StepError> {
+fn piece(host: &Path, inside: &Path, off: &[Layer]) -> Result<OwnedFd, StepError> {
     let tree = api::open_tree(host).step(&format!("open_tree {}", inside.display()))?;
-    api::set_attributes(&tree, RDONLY | NOSUID | NODEV, true).step("mount_setattr read-only")?;
+    let read_only = if off.contains(&Layer::ReadOnly) { 0 } else { RDONLY };
+    api::set_attributes(&tree, read_only | NOSUID | NODEV, true).step("mount_setattr read-only")?;
     Ok(tree)
 }
 
 /// Lays out what every jail shows, and the mount points of the rest.
 ///
 /// Returns `/proc/sys/user`, opened while it can be written.
-pub(super) fn assemble() -> Result<OwnedFd, StepError> {
+pub(super) fn assemble(off: &[Layer]) -> Result<OwnedFd, StepError> {
     let new = Path::new(NEW);
     // What the host mounts until the plan comes still has to be found.
     mount(
@@ -136,7 +138,7 @@ pub(super) fn assemble() -> Result<OwnedFd, StepError> {
     for name in SYSTEM {
         let host = Path::new("/").join(name);
         match fs::symlink_metadata(&host) {
-            Ok(meta) if meta.is_dir() => show(&piece(&host, Path::new(name))?, new, Path::new(name))?,
+            Ok(meta) if meta.is_dir() => show(&piece(&host, Path::new(name), off)?, new, Path::new(name))?,
             Ok(meta) if meta.is_symlink() => {
                 let target = fs::read_link(&host).step("read a link of the host")?;
                 symlink(target, new.join(name)).step("link a piece of the host")?;
@@ -148,7 +150,7 @@ pub(super) fn assemble() -> Result<OwnedFd, StepError> {
     for name in ETC {
         let (host, inside) = (Path::new("/etc").join(name), Path::new("etc").join(name));
         if host.exists() {
-            show(&piece(&host, &inside)?, new, &inside)?;
+            show(&piece(&host, &inside, off)?, new, &inside)?;
         }
     }
     devices(new)?;
@@ -162,7 +164,7 @@ pub(super) fn assemble() -> Result<OwnedFd, StepError> {
     ] {
         directory(&new.join(path)).step("make a mount point")?;
     }
-    proc(new)
+    proc(new, off)
 }
 
 /// Files of `/etc` that are written for every jail.
@@ -215,8 +217,13 @@ pub(super) fn enter(spec: &JailSpec, own: &Own) -> Result<(), StepError> {
     workspace(new, own)?;
     nix::unistd::chdir(new).step("chdir to the new root")?;
     nix::unistd::pivot_root(".", ".").step("pivot_root")?;
-    umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
+    if !spec.off.contains(&Layer::Root) {
+        umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
+    }
     nix::unistd::chdir("/").step("chdir /")?;
+    if spec.off.contains(&Layer::ReadOnly) {
+        return Ok(());
+    }
     api::set_attributes_at(c"/", RDONLY).step("make / read-only")?;
     api::set_attributes_at(c"/dev", RDONLY).step("make /dev read-only")
 }
@@ -350,21 +357,27 @@ fn workspace(new: &Path, own: &Own) -> Result<(), StepError> {
     umount2(&staging, MntFlags::MNT_DETACH).step("detach the layers")
 }
 
-fn proc(new: &Path) -> Result<OwnedFd, StepError> {
+fn proc(new: &Path, off: &[Layer]) -> Result<OwnedFd, StepError> {
     use nix::{
         fcntl::{OFlag, open},
         sys::stat::Mode,
     };
     let proc = new.join("proc");
     directory(&proc).step("make /proc")?;
-    mount(
-        Some("proc"),
-        &proc,
-        Some("proc"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        None::<&str>,
-    )
-    .step("mount /proc")?;
+    if off.contains(&Layer::PidNamespace) {
+        // The host's: a new one can be made only in a pid namespace of one's own.
+        let host = api::open_tree(Path::new("/proc")).step("open_tree /proc")?;
+        api::attach(&host, &proc).step("attach /proc")?;
+    } else {
+        mount(
+            Some("proc"),
+            &proc,
+            Some("proc"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+            None::<&str>,
+        )
+        .step("mount /proc")?;
+    }
     let sysctl_user = open(
         &proc.join("sys/user"),
         OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
@@ -373,11 +386,18 @@ fn proc(new: &Path) -> Result<OwnedFd, StepError> {
     .step("open /proc/sys/user")?;
     // A System V segment goes with the last process that maps it, not with the
     // sandbox. Kernels before 5.19 keep this from us; the memory cap still holds.
-    let _ = fs::write(proc.join("sys/kernel/shm_rmid_forced"), "1");
+    if !off.contains(&Layer::IpcNamespace) {
+        let _ = fs::write(proc.join("sys/kernel/shm_rmid_forced"), "1");
+    }
     let sys = api::open_tree(&proc.join("sys")).step("open_tree /proc/sys")?;
     api::set_attributes(&sys, RDONLY, false).step("make /proc/sys read-only")?;
     api::attach(&sys, &proc.join("sys")).step("attach /proc/sys")?;
-    for name in MASKED {
+    let masked = if off.contains(&Layer::ProcMasks) {
+        &[][..]
+    } else {
+        &MASKED
+    };
+    for name in masked {
         let target = proc.join(name);
         if target.exists() {
             let null = api::open_tree(&new.join("dev/null")).step("open_tree /dev/null")?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Confinement;
+use crate::{probe::Layer, wire::Confinement};
 
 /// One jail, for the launcher. The guest's end of the socket travels with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub(super) struct JailSpec {
     pub processes: u64,
     pub cpu_millis: Option<u32>,
     pub confinement: Confinement,
+    /// Layers that are left off (tests of the other layers only).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub off: Vec<Layer>,
 }
 
 /// A plan for a jail that waits for one. The host's reply socket, the guest's socket
@@ -61,6 +64,8 @@ pub(super) struct Bounds {
     pub controllers: Vec<String>,
     /// The file that counts the kernel's kills for memory, where memory is bounded.
     pub oom_events: Option<PathBuf>,
+    /// The file that counts processes which were not started, where they are bounded.
+    pub fork_events: Option<PathBuf>,
 }
 
 /// A step of building a jail that failed.

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     policy::Tier,
+    probe::Layer,
     sandbox::{Wall, WallReport, WallState, wall::groups},
 };
 
@@ -28,8 +29,7 @@ pub(super) fn report(spec: &JailSpec, cgroups: &[String], landlock_abi: u32) -> 
         .into_iter()
         .map(|primitive| {
             let state = match primitive {
-                Primitive::Landlock => landlock(spec.confinement.landlock.is_some(), landlock_abi),
-                Primitive::Seccomp if spec.confinement.seccomp.is_none() => left_off(),
+                Primitive::Landlock => landlock(landlock_abi),
                 _ => WallState::Enforced,
             };
             wall(primitive.name(), state)
@@ -60,6 +60,9 @@ pub(super) fn report(spec: &JailSpec, cgroups: &[String], landlock_abi: u32) -> 
         WallState::Degraded("the workspace layer is polled every 200 ms".to_owned()),
     ));
     walls.push(wall(GROUPS, groups()));
+    for layer in &spec.off {
+        leave_off(&mut walls, *layer);
+    }
     WallReport {
         tier: if bounded("memory") && bounded("pids") {
             Tier::NamespacesCgroup
@@ -67,6 +70,7 @@ pub(super) fn report(spec: &JailSpec, cgroups: &[String], landlock_abi: u32) -> 
             Tier::Namespaces
         },
         walls,
+        witness: None,
     }
 }
 
@@ -77,14 +81,34 @@ fn wall(name: &str, state: WallState) -> Wall {
     }
 }
 
-fn left_off() -> WallState {
-    WallState::Absent("left off by the caller".to_owned())
+/// Says of a layer that it is left off, at the walls that it is a part of.
+fn leave_off(walls: &mut Vec<Wall>, layer: Layer) {
+    let names: Vec<String> = match layer {
+        Layer::Seccomp => vec![Primitive::Seccomp.name().to_owned()],
+        Layer::Landlock => vec![Primitive::Landlock.name().to_owned()],
+        Layer::UserNamespace => vec![Primitive::User.name().to_owned()],
+        Layer::PidNamespace => [Primitive::Pid, Primitive::Proc].map(|p| p.name().to_owned()).to_vec(),
+        Layer::NetworkNamespace => vec![Primitive::Network.name().to_owned()],
+        Layer::IpcNamespace => vec![Primitive::Ipc.name().to_owned()],
+        Layer::UtsNamespace => vec![Primitive::Uts.name().to_owned()],
+        Layer::CgroupNamespace => vec![Primitive::Cgroup.name().to_owned()],
+        Layer::Root | Layer::ReadOnly => vec![Primitive::Root.name().to_owned()],
+        Layer::ProcMasks => vec![Primitive::Proc.name().to_owned()],
+        Layer::CommandId | Layer::Capabilities | Layer::NoNewPrivs => vec![Primitive::Nested.name().to_owned()],
+        Layer::Cgroup => ["memory", "pids", "cpu"].map(cgroup_wall).to_vec(),
+        other => vec![other.to_string()],
+    };
+    for name in names {
+        let state = WallState::Absent(format!("{layer} is left off by the caller"));
+        match walls.iter_mut().find(|wall| wall.name == name) {
+            Some(wall) => wall.state = state,
+            None => walls.push(Wall { name, state }),
+        }
+    }
 }
 
-fn landlock(on: bool, abi: u32) -> WallState {
-    if !on {
-        left_off()
-    } else if abi < WHOLE_LANDLOCK {
+fn landlock(abi: u32) -> WallState {
+    if abi < WHOLE_LANDLOCK {
         WallState::Degraded(format!(
             "ABI {abi}; {WHOLE_LANDLOCK} is needed for {}",
             landlock_bits(WHOLE_LANDLOCK)
@@ -117,10 +141,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_layer_that_is_left_off_is_said_to_be_absent() {
+        for layer in Layer::SANDBOX {
+            let mut walls = vec![wall("rlimits", WallState::Enforced)];
+            leave_off(&mut walls, layer);
+            let absent = walls.iter().filter(|wall| matches!(wall.state, WallState::Absent(_)));
+            assert!(absent.count() > 0, "{layer}");
+        }
+    }
+
+    #[test]
     fn a_landlock_that_mediates_less_is_said_to() {
-        assert_eq!(landlock(true, 7), WallState::Enforced);
-        assert!(matches!(landlock(true, 4), WallState::Degraded(why) if why.starts_with("ABI 4")));
-        assert!(matches!(landlock(false, 7), WallState::Absent(_)));
+        assert_eq!(landlock(7), WallState::Enforced);
+        assert!(matches!(landlock(4), WallState::Degraded(why) if why.starts_with("ABI 4")));
         assert_eq!(landlock_bits(2), "files, links between directories");
     }
 }

@@ -74,7 +74,7 @@ impl Checkout<'_> {
         let commit = match fetched {
             Ok(()) => self.resolved(TIP).await?,
             // A server need not give a commit that no name of its own means.
-            Err(why) if is_id(&tip.source) => {
+            Err(why) if is_id(&tip.source) && why.leaves_hope() => {
                 tracing::debug!("{}: {why}; fetching all of it", self.what);
                 let all = ["+refs/heads/*:refs/fetched/heads/*", "+refs/tags/*:refs/fetched/tags/*"];
                 fetch(workshop, TREE, self.url, &all, 0).await?;

@@ -181,7 +181,7 @@ impl Shared {
         }
         if head.iter().all(u8::is_ascii_hexdigit) {
             let found = |path: &str| match self.find(path) {
-                Some((Upstream::Ssh(address), "")) => Some(address),
+                Some((_, Upstream::Ssh(address), "")) => Some(address),
                 _ => None,
             };
             return ssh::pass(&self, stream, found).await;
@@ -199,35 +199,31 @@ impl Shared {
             .await;
     }
 
-    /// The route of a path, and what stands behind it.
-    fn find<'p>(&self, path: &'p str) -> Option<(Upstream, &'p str)> {
+    /// The route of a path, its number, and what stands behind it.
+    fn find<'p>(&self, path: &'p str) -> Option<(usize, Upstream, &'p str)> {
         let rest = path
             .strip_prefix('/')?
             .strip_prefix(self.word.as_str())?
             .strip_prefix('/')?;
-        let (number, _) = rest.split_once('/').unwrap_or((rest, ""));
-        let upstream = self.routes().get(number.parse::<usize>().ok()?).cloned()?;
-        Some((upstream, &rest[number.len()..]))
+        let (digits, _) = rest.split_once('/').unwrap_or((rest, ""));
+        let number = digits.parse().ok()?;
+        let upstream = self.routes().get::<usize>(number).cloned()?;
+        Some((number, upstream, &rest[digits.len()..]))
     }
 
-    /// Remembers where a repository has moved to.
-    fn moved(&self, path: &str, to: &Address) {
-        let Some((Upstream::Http(_, key), suffix)) = self.find(path) else {
-            return;
-        };
-        let text = to.url().path().to_owned();
-        let Some(base) = text.strip_suffix(suffix) else { return };
-        let Ok(base) = to.join(base) else { return };
-        let number = path.split('/').nth(2).and_then(|number| number.parse::<usize>().ok());
-        if let Some(route) = number.and_then(|number| self.routes().get(number).is_some().then_some(number)) {
-            self.routes()[route] = Upstream::Http(base, key);
+    /// Remembers where a repository has moved to: what is asked for next is asked there.
+    fn moved(&self, number: usize, suffix: &str, to: &Address) {
+        let path = to.url().path().to_owned();
+        let base = path.strip_suffix(suffix).and_then(|base| to.join(base).ok());
+        if let (Some(base), Some(Upstream::Http(address, _))) = (base, self.routes().get_mut(number)) {
+            *address = base;
         }
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
-        let Some((Upstream::Http(base, key), suffix)) = self.find(&path) else {
+        let Some((number, Upstream::Http(base, key), suffix)) = self.find(&path) else {
             return refusal(StatusCode::NOT_FOUND);
         };
         let query = head.uri.query();
@@ -277,7 +273,7 @@ impl Shared {
             return refusal(StatusCode::NOT_FOUND);
         }
         if first && answer.from.url() != address.url() {
-            self.moved(&path, &answer.from);
+            self.moved(number, suffix, &answer.from);
         }
         self.stream(answer.response)
     }

@@ -58,11 +58,13 @@ pub(super) async fn take(
         let dir = wanted.dir.as_str();
         workshop.must(&workshop.git_in(".", &["init", "--quiet", "--", dir]).await?)?;
         let spec = format!("+{}:refs/fetched/tip", wanted.commit);
-        if fetch(workshop, dir, &url, &[&spec], 1).await.is_err() {
+        match fetch(workshop, dir, &url, &[&spec], 1).await {
             // A server need not give a commit that no name of its own means.
-            let _ = workshop.relay.failure();
-            let all = ["+refs/heads/*:refs/fetched/heads/*", "+refs/tags/*:refs/fetched/tags/*"];
-            fetch(workshop, dir, &url, &all, 0).await?;
+            Err(why) if why.leaves_hope() => {
+                let all = ["+refs/heads/*:refs/fetched/heads/*", "+refs/tags/*:refs/fetched/tags/*"];
+                fetch(workshop, dir, &url, &all, 0).await?;
+            }
+            fetched => fetched?,
         }
         let head = ["update-ref", "--no-deref", "HEAD", &wanted.commit];
         workshop.must(&workshop.git_in(dir, &head).await?)?;

@@ -4,127 +4,18 @@
 //! by the names of functions around them: enough for what people write on a command line,
 //! and nothing for what hides.
 
-use super::values;
+use super::{
+    languages::{LANGUAGES, REMOVES, RUNS, WRITES},
+    literals::{backquoted, floor, lists, texts},
+    network::METADATA,
+    values,
+};
 use crate::policy::shell::{
     effect::Effect,
     place::Place,
     value::{DECODED, DOWNLOADED, UNKNOWN},
     walk::{Io, Walk},
 };
-
-/// Options after which code stands, by the beginning of a program's name.
-const LANGUAGES: [(&str, &[&str]); 24] = [
-    ("python", &["-c"]),
-    ("pypy", &["-c"]),
-    ("ipython", &["-c"]),
-    ("perl", &["-e", "-E"]),
-    ("ruby", &["-e"]),
-    ("node", &["-e", "--eval", "-p", "--print", "-pe"]),
-    ("bun", &["-e", "--eval"]),
-    ("deno", &["eval"]),
-    ("tsx", &["-e", "--eval"]),
-    ("ts-node", &["-e", "--eval"]),
-    ("php", &["-r"]),
-    ("lua", &["-e"]),
-    ("Rscript", &["-e"]),
-    ("julia", &["-e", "--eval"]),
-    ("tclsh", &["-c"]),
-    ("expect", &["-c"]),
-    ("pwsh", &["-c", "-Command", "-EncodedCommand", "-enc"]),
-    ("powershell", &["-c", "-Command", "-EncodedCommand", "-enc"]),
-    ("groovy", &["-e"]),
-    ("elixir", &["-e", "--eval"]),
-    ("ghc", &["-e"]),
-    ("emacs", &["--eval", "-eval"]),
-    ("gdb", &["-ex", "--ex", "-eval-command"]),
-    ("guile", &["-c"]),
-];
-
-/// Functions that give a text to a shell, or words to a program.
-const RUNS: [&str; 34] = [
-    "system",
-    "popen",
-    "exec",
-    "spawn",
-    "subprocess",
-    "check_call",
-    "check_output",
-    "getoutput",
-    "Popen",
-    "call(",
-    "run(",
-    "shell_exec",
-    "passthru",
-    "proc_open",
-    "pcntl_exec",
-    "qx",
-    "%x",
-    "`",
-    "Open3",
-    "IO.popen",
-    "os.execute",
-    "io.popen",
-    "child_process",
-    "execSync",
-    "execFile",
-    "ProcessBuilder",
-    "getRuntime",
-    "Deno.Command",
-    "Command::",
-    "startProcess",
-    "shell-command",
-    "shell ",
-    "Invoke-Expression",
-    "!",
-];
-/// Functions that remove.
-const REMOVES: [&str; 26] = [
-    "rmtree",
-    "rm_rf",
-    "rm_r",
-    "rmdir",
-    "removedirs",
-    "unlink",
-    "os.remove",
-    "rmSync",
-    "rm(",
-    "rimraf",
-    "remove_tree",
-    "remove_dir_all",
-    "FileUtils.rm",
-    "File.delete",
-    "Dir.delete",
-    "delete",
-    "truncate",
-    "fs.rm",
-    "removeSync",
-    "emptyDir",
-    "Remove-Item",
-    "os.rename",
-    "shutil.move",
-    "renameSync",
-    "chmod",
-    "chown",
-];
-/// Functions that write.
-const WRITES: [&str; 16] = [
-    "write_text",
-    "write_bytes",
-    "writeFile",
-    "appendFile",
-    "File.write",
-    "IO.write",
-    "file_put_contents",
-    "'w'",
-    "\"w\"",
-    "'a'",
-    "\"a\"",
-    "'wb'",
-    "\"wb\"",
-    "'>'",
-    "'>>'",
-    "Set-Content",
-];
 
 impl Walk<'_> {
     /// Programs in other languages.
@@ -137,7 +28,13 @@ impl Walk<'_> {
         }
         if name == "make" || name == "gmake" {
             for text in values(&argv[1..], &["--eval"]) {
-                self.makefile(&text.to_owned());
+                self.makefile(text);
+            }
+            for path in values(&argv[1..], &["-f", "--file", "--makefile"]) {
+                let name = self.file_name(path);
+                if let Some(text) = self.scene.written(&name).map(str::to_owned) {
+                    self.makefile(&text);
+                }
             }
             if argv
                 .windows(2)
@@ -173,7 +70,21 @@ impl Walk<'_> {
                 found = true;
             }
         }
+        if let Some(at) = words.iter().position(|word| word == "timeit") {
+            for code in &words[at + 1..] {
+                self.code(language, code);
+            }
+        }
+        let in_place = |word: &String| word.starts_with("-i") || (word.starts_with("-p") && word.contains('i'));
+        if matches!(*language, "perl" | "ruby") && words.iter().any(in_place) {
+            for path in words.iter().filter(|word| !word.starts_with('-')) {
+                self.writes(path);
+            }
+        }
         if found {
+            for word in words {
+                self.reads(word);
+            }
             return;
         }
         let file = words.iter().find(|word| !word.starts_with('-') || *word == "-");
@@ -195,11 +106,13 @@ impl Walk<'_> {
 
     /// Code of any language.
     pub(in crate::policy::shell) fn code(&mut self, language: &str, code: &str) {
-        if code.contains(DOWNLOADED) {
+        // A line that is only filled in is code of this text all the same.
+        let begins = |mark: char| code.lines().any(|line| line.trim_start().starts_with(mark));
+        if begins(DOWNLOADED) {
             self.note(Effect::DownloadsAndExecutes, "what it fetches".to_owned());
             return;
         }
-        if code.contains(DECODED) {
+        if begins(DECODED) {
             self.note(Effect::RunsDecodedText, "code that is decoded first".to_owned());
             return;
         }
@@ -221,6 +134,23 @@ impl Walk<'_> {
         let code = joined.as_str();
         let has = |words: &[&str]| words.iter().any(|word| code.contains(word));
         let texts = texts(code);
+        if matches!(language, "pwsh" | "powershell") {
+            self.tried(code);
+        }
+        for line in code.lines().map(str::trim) {
+            let bare = ["exec ", "spawn ", "system "]
+                .iter()
+                .find_map(|word| line.strip_prefix(word));
+            if let Some(script) = bare.filter(|script| !script.starts_with(['"', '\'', '('])) {
+                self.tried(script);
+            }
+        }
+        if has(&["exec(", "eval(", "eval ", "exec "]) {
+            // A program within a program.
+            for text in texts.iter().filter(|text| text.contains('(')).take(8) {
+                self.nested(|walk| walk.code(language, text));
+            }
+        }
         self.hidden(code, &texts);
         if has(&[
             "socket",
@@ -230,12 +160,17 @@ impl Walk<'_> {
             "net.Socket",
             "/inet/tcp",
             "TcpStream",
+            ".Socket(",
+            "require('net')",
             "Sockets.TCPClient",
         ]) && has(&[
             "dup2",
             "pty",
             "/bin/sh",
             "/bin/bash",
+            "proc_open",
+            "shell_exec",
+            "system",
             "exec",
             "spawn",
             "popen",
@@ -248,13 +183,27 @@ impl Walk<'_> {
         if has(&["fork"]) && forever && !has(&["unittest", "waitpid"]) {
             self.note(Effect::ExhaustsHost, "starts itself over and over".to_owned());
         }
+        if METADATA.iter().any(|host| code.contains(host)) {
+            self.note(
+                Effect::ReadsSecrets,
+                "asks the cloud for this machine's credentials".to_owned(),
+            );
+        }
         if has(&["os.setuid(0", "setuid(0", "setresuid(0"]) {
             self.note(Effect::RaisesPrivilege, "asks for another user's rights".to_owned());
         }
         let removes = has(&REMOVES);
         let writes = has(&WRITES);
         for text in &texts {
-            let path = text.as_str();
+            // Perl's `">FILE"` and `"COMMAND |"`.
+            let path = text.trim_start_matches(['>', '<', '+', ' ']);
+            if path.len() < text.len() && text.contains('>') {
+                let path = path.to_owned();
+                self.writes(&path);
+            }
+            if let Some(script) = text.trim().strip_suffix('|').or_else(|| text.trim().strip_prefix('|')) {
+                self.tried(script);
+            }
             if !path.starts_with(['/', '~', '.']) && !matches!(path, "PLAN.md" | "pipeline.yml") {
                 continue;
             }
@@ -262,7 +211,7 @@ impl Walk<'_> {
                 Some(rest) => format!("/{}{rest}", crate::policy::shell::value::HOME),
                 None => path.to_owned(),
             };
-            if removes && !matches!(self.place(&path), Place::Root) || removes && path.starts_with('/') {
+            if removes && (path.starts_with('/') || !matches!(self.place(&path), Place::Root)) {
                 self.removes(&path);
             }
             if writes {
@@ -348,6 +297,8 @@ impl Walk<'_> {
                 "urllib",
                 "http.get",
                 "https.get",
+                "require('http",
+                "require(\"http",
                 "fetch(",
                 "LWP",
                 "open-uri",
@@ -403,6 +354,8 @@ impl Walk<'_> {
     }
 
     fn awk(&mut self, program: &str) {
+        // Two texts side by side are one.
+        let program = &program.replace("\" \"", "").replace("\"\"", "");
         if program.contains("/inet/") {
             self.note(Effect::OpensReverseShell, "a connection from within awk".to_owned());
         }
@@ -438,7 +391,7 @@ impl Walk<'_> {
         while let Some(at) = rest.find("$(shell ") {
             let script = &rest[at + 8..];
             let end = script.rfind(')').unwrap_or(script.len());
-            self.tried(&script[..end].to_owned());
+            self.tried(&script[..end]);
             rest = script;
         }
         for line in text.lines() {
@@ -451,92 +404,4 @@ impl Walk<'_> {
             }
         }
     }
-}
-
-fn floor(text: &str, mut at: usize) -> usize {
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
-/// The quoted texts of a program.
-fn texts(code: &str) -> Vec<String> {
-    pieces(code).into_iter().filter_map(|piece| piece.ok()).collect()
-}
-
-/// A program cut into its quoted texts (`Ok`) and what stands between them (`Err`).
-fn pieces(code: &str) -> Vec<Result<String, String>> {
-    let mut all = Vec::new();
-    let mut between = String::new();
-    let mut chars = code.chars();
-    while let Some(c) = chars.next() {
-        if !matches!(c, '"' | '\'') {
-            // Perl's and Ruby's q(…), qq{…}, %q(…), and qx.
-            let opens = matches!(c, '(' | '{' | '[' | '|')
-                && (between.ends_with("q")
-                    || between.ends_with("qq")
-                    || between.ends_with("qx")
-                    || between.ends_with("%x")
-                    || between.ends_with("%q"));
-            if !opens {
-                between.push(c);
-                continue;
-            }
-        }
-        let close = match c {
-            '(' => ')',
-            '{' => '}',
-            '[' => ']',
-            c => c,
-        };
-        let mut text = String::new();
-        while let Some(c) = chars.next() {
-            match c {
-                c if c == close => break,
-                '\\' => match chars.next() {
-                    Some('n') => text.push('\n'),
-                    Some('t') => text.push('\t'),
-                    Some('x') => {
-                        let digits: String = chars.by_ref().take(2).collect();
-                        text.extend(u8::from_str_radix(&digits, 16).ok().map(char::from));
-                    }
-                    Some(c) => text.push(c),
-                    None => {}
-                },
-                c => text.push(c),
-            }
-        }
-        all.push(Err(std::mem::take(&mut between)));
-        all.push(Ok(text));
-    }
-    all.push(Err(between));
-    all
-}
-
-/// Quoted texts in a row with nothing but commas between them: words of a command.
-fn lists(code: &str) -> Vec<Vec<String>> {
-    let mut all = Vec::new();
-    let mut list: Vec<String> = Vec::new();
-    for piece in pieces(code) {
-        match piece {
-            Ok(text) => list.push(text),
-            Err(between) => {
-                let joins =
-                    between.chars().all(|c| matches!(c, ',' | ' ' | '[' | '{' | '(' | '\n')) && between.contains(',');
-                if !joins {
-                    if list.len() > 1 {
-                        all.push(std::mem::take(&mut list));
-                    }
-                    list.clear();
-                }
-            }
-        }
-    }
-    all
-}
-
-/// What stands between backquotes.
-fn backquoted(code: &str) -> Vec<String> {
-    code.split('`').skip(1).step_by(2).map(str::to_owned).take(10).collect()
 }

@@ -139,10 +139,20 @@ impl Walk<'_> {
             self.note(reaches, "a container with the host's rights".to_owned());
         }
         let mounts = values(&argv[1..], &["-v", "--volume"]);
+        // `-itv SOURCE:TARGET`
+        let bundled = argv
+            .windows(2)
+            .filter(|pair| {
+                let letters = pair[0].strip_prefix('-').unwrap_or_default();
+                letters.len() > 1 && letters.ends_with('v') && letters.chars().all(|c| c.is_ascii_lowercase())
+            })
+            .map(|pair| pair[1].as_str());
+        let mounts: Vec<&str> = mounts.into_iter().chain(bundled).collect();
         let typed = values(&argv[1..], &["--mount"]);
         let sources = mounts
             .iter()
-            .map(|mount| mount.split(':').next().unwrap_or(mount))
+            // Without a colon it is a volume of the engine's own.
+            .filter_map(|mount| mount.split_once(':').map(|(source, _)| source))
             .chain(typed.iter().filter_map(|mount| {
                 mount.split(',').find_map(|field| {
                     let (key, value) = field.split_once('=')?;
@@ -158,7 +168,12 @@ impl Walk<'_> {
                 Place::Home(parts) => parts.is_empty() || self.place(source).read().is_some(),
                 Place::System(parts) => {
                     let own = ["opt", "srv", "mnt", "data", "cache", "var"];
-                    let socket = parts.last().is_some_and(|last| last.ends_with(".sock"));
+                    let state = ["run", "var/run", "var/lib/docker", "var/lib/kubelet"];
+                    let joined = parts.join("/");
+                    let state = state
+                        .iter()
+                        .any(|dir| joined == *dir || joined.starts_with(&format!("{dir}/docker")));
+                    let socket = state || parts.last().is_some_and(|last| last.ends_with(".sock"));
                     let shared = parts.starts_with(&["etc".to_owned(), "localtime".to_owned()])
                         || parts.starts_with(&["etc".to_owned(), "timezone".to_owned()])
                         || parts.starts_with(&["etc".to_owned(), "passwd".to_owned()])

@@ -3,24 +3,25 @@
 use super::{Arguments, values};
 use crate::policy::shell::{
     effect::Effect,
+    known_places::PROGRAMS,
     output::is_dotenv,
     place::Place,
-    value::{DOWNLOADED, HOME, UNKNOWN, shown},
+    value::{DOWNLOADED, shown},
     walk::{Io, Walk},
 };
 
 /// Programs that read the files in their operands.
-const READS: [&str; 37] = [
-    "cat", "head", "tail", "less", "more", "base64", "base32", "xxd", "od", "hexdump", "strings", "tac", "nl", "sort",
-    "uniq", "cut", "grep", "egrep", "fgrep", "rg", "tar", "zip", "gzip", "bzip2", "xz", "zstd", "7z", "bat", "view",
-    "vim", "vi", "nano", "emacs", "diff", "cmp", "wc", "tee",
+const READS: [&str; 29] = [
+    "cat", "head", "tail", "less", "more", "base64", "base32", "xxd", "od", "hexdump", "strings", "tac", "nl", "uniq",
+    "cut", "grep", "egrep", "fgrep", "rg", "zip", "gzip", "bzip2", "xz", "zstd", "bat", "nano", "diff", "cmp", "wc",
 ];
 
 impl Walk<'_> {
     /// `false` where `name` is none of these.
-    pub(super) fn file_effects(&mut self, name: &str, argv: &[String]) -> bool {
+    pub(super) fn file_effects(&mut self, name: &str, argv: &[String], io: &Io) -> bool {
         match name {
-            "rm" | "unlink" | "rmdir" | "shred" | "srm" | "wipe" | "trash" | "rimraf" | "del-cli" | "scrub" => {
+            "rm" | "Remove-Item" | "unlink" | "rmdir" | "shred" | "srm" | "wipe" | "trash" | "rimraf" | "del-cli"
+            | "scrub" => {
                 self.remove_operands(argv, &["-n", "-s", "--iterations", "--size"]);
             }
             "mv" | "rename" => self.moves(argv),
@@ -50,7 +51,7 @@ impl Walk<'_> {
             "tar" | "gtar" | "bsdtar" => self.tar(argv),
             "unzip" | "7z" | "cpio" | "unrar" => {
                 for dir in values(&argv[1..], &["-d", "-o", "-D"]) {
-                    self.creates(dir);
+                    self.unpacks(dir);
                 }
                 self.read_operands(argv);
             }
@@ -60,7 +61,7 @@ impl Walk<'_> {
                     self.creates(path);
                 }
             }
-            "ex" | "ed" | "vi" | "vim" | "nvim" | "view" => self.editor(argv),
+            "ex" | "ed" | "vi" | "vim" | "nvim" | "view" => self.editor(name, argv, io),
             "xxd" | "openssl" | "sqlite3" | "sort" | "gpg" | "yq" => {
                 for path in values(&argv[1..], &["-o", "-out", "--output"]) {
                     self.writes(path);
@@ -95,7 +96,7 @@ impl Walk<'_> {
     fn writes_over(&mut self, path: &str) {
         let place = self.place(path);
         match place {
-            Place::Home(_) => self.removes(path),
+            Place::Home(_) | Place::System(_) => self.removes(path),
             _ => self.writes(path),
         }
     }
@@ -108,6 +109,17 @@ impl Walk<'_> {
             Place::System(parts) if parts[..] == ["usr", "local"] => {}
             Place::Outside | Place::Home(_) => {}
             _ => self.writes(path),
+        }
+    }
+
+    /// Puts files whose names are not known into a directory.
+    pub(super) fn unpacks(&mut self, dir: &str) {
+        let place = self.place(dir);
+        let etc = matches!(&place, Place::System(parts) if parts[0] == "etc");
+        if matches!(place, Place::Root) || etc || place.written() == Some(Effect::DestroysOutsideWorkspace) {
+            self.note(Effect::DestroysOutsideWorkspace, format!("unpacks over {}", shown(dir)));
+        } else {
+            self.creates(dir);
         }
     }
 
@@ -125,32 +137,31 @@ impl Walk<'_> {
     }
 
     fn copies(&mut self, name: &str, argv: &[String]) {
-        let takes = [
-            "-S",
-            "-t",
-            "-m",
-            "-o",
-            "-g",
-            "-e",
-            "-i",
-            "-P",
-            "-F",
-            "-l",
-            "-c",
-            "--mode",
-            "--owner",
-            "--group",
-            "--rsh",
-            "--exclude",
-            "--include",
-            "--exclude-from",
-            "--filter",
-            "--suffix",
-            "--files-from",
-            "-f",
-            "-J",
-        ];
-        let arguments = Arguments::of(argv, &takes);
+        let takes: &[&str] = match name {
+            "rsync" => &[
+                "-e",
+                "-f",
+                "-T",
+                "-M",
+                "-B",
+                "--rsh",
+                "--exclude",
+                "--include",
+                "--exclude-from",
+                "--include-from",
+                "--filter",
+                "--files-from",
+                "--out-format",
+                "--log-file",
+                "--chmod",
+                "--chown",
+                "--password-file",
+            ],
+            "scp" => &["-i", "-P", "-F", "-l", "-c", "-o", "-J", "-S", "-D", "-X"],
+            "install" => &["-S", "-t", "-m", "-o", "-g", "--mode", "--owner", "--group", "--suffix"],
+            _ => &["-S", "-t", "--suffix", "--target-directory"],
+        };
+        let arguments = Arguments::of(argv, takes);
         for command in values(&argv[1..], &["-e", "--rsh", "--rsync-path"]) {
             if name == "rsync" && !command.starts_with("ssh") && !command.is_empty() {
                 let command = command.to_owned();
@@ -170,7 +181,7 @@ impl Walk<'_> {
         let target = by_option.or_else(|| (sources.len() > 1).then(|| sources.pop()).flatten());
         let Some(target) = target else { return };
         let remote = |path: &str| path.split('/').next().is_some_and(|first| first.contains(':'));
-        if name != "ln" {
+        {
             for source in &sources {
                 self.reads(source);
                 if remote(target) && is_dotenv(source) {
@@ -184,9 +195,11 @@ impl Walk<'_> {
         if deletes {
             self.removes(target);
         }
-        if sources.iter().any(|source| remote(source)) {
-            let place = self.file_name(target);
-            self.scene.wrote(&place, &DOWNLOADED.to_string(), false);
+        for source in sources.iter().filter(|source| remote(source)) {
+            let base = crate::policy::shell::program::name_of(source.rsplit(':').next().unwrap_or(source));
+            for place in [self.file_name(target), self.file_name(&format!("{target}/{base}"))] {
+                self.scene.wrote(&place, &DOWNLOADED.to_string(), false);
+            }
         }
         self.lands(&sources, target);
     }
@@ -204,6 +217,20 @@ impl Walk<'_> {
                 let inside = format!("{}/{base}", target.trim_end_matches('/'));
                 self.writes(&inside);
             }
+        }
+        if let Place::System(parts) = self.place(target)
+            && is_program_directory(&parts)
+        {
+            // What is put into a directory has its own name there.
+            for source in sources.iter().take(16) {
+                let base = crate::policy::shell::program::name_of(source.trim_end_matches('/'));
+                let inside = format!("{}/{base}", target.trim_end_matches('/'));
+                match base {
+                    "." | "" | "*" => self.writes(target),
+                    _ => self.writes(&inside),
+                }
+            }
+            return;
         }
         match self.place(target) {
             // A directory of the system is a target, and only a name in it is written.
@@ -247,7 +274,9 @@ impl Walk<'_> {
             let harmless = match &place {
                 Place::Workspace(_) | Place::Temporary(_) | Place::Unknown => true,
                 Place::Home(parts) => {
-                    !parts.is_empty() && !(recursive && parts[0] == ".ssh" && mode.starts_with("777"))
+                    let opened =
+                        recursive && parts.first().is_some_and(|part| *part == ".ssh") && mode.starts_with("777");
+                    !parts.is_empty() && !opened
                 }
                 Place::System(parts) => {
                     let own = parts[0] == "opt"
@@ -260,7 +289,11 @@ impl Walk<'_> {
             if harmless {
                 continue;
             }
-            let soft = matches!(&place, Place::System(parts) if parts.len() > 1
+            let adds = ["+x", "a+x", "u+x", "+rx", "755", "0755", "a+rx"].contains(&mode) && !recursive;
+            let soft = (adds
+                && matches!(&place, Place::System(parts) if parts.len() > 1
+                && PROGRAMS.iter().any(|dir| dir[..] == parts[..dir.len().min(parts.len())])))
+                || matches!(&place, Place::System(parts) if parts.len() > 1
                 && ["opt", "srv", "var", "mnt", "data"].contains(&parts[0].as_str()))
                 || matches!(&place, Place::BelowRoot | Place::Outside)
                 || matches!(&place, Place::System(parts) if parts.starts_with(&["usr".to_owned(), "local".to_owned()]));
@@ -272,206 +305,11 @@ impl Walk<'_> {
             self.note(effect, format!("changes the rights of {}", shown(path)));
         }
     }
+}
 
-    /// Where `find` begins, and whether it is narrowed to names that are not everything.
-    fn find_roots(name: &str, words: &[String]) -> (Vec<String>, usize, bool) {
-        let is_fd = name.starts_with("fd");
-        let starts = words
-            .iter()
-            .position(|word| word.starts_with(['-', '(', '!']) && !matches!(word.as_str(), "-L" | "-H" | "-P"))
-            .unwrap_or(words.len());
-        let mut roots: Vec<String> = words[..starts]
-            .iter()
-            .filter(|word| !word.starts_with('-'))
-            .cloned()
-            .collect();
-        if is_fd {
-            roots.drain(..roots.len().min(1));
-        }
-        if roots.is_empty() {
-            roots.push(".".to_owned());
-        }
-        // Narrowed to names that are not everything.
-        let narrow = words.windows(2).any(|pair| {
-            let by_name = ["-name", "-iname", "-path", "-wholename", "-regex", "-ipath", "-iregex"];
-            by_name.contains(&pair[0].as_str()) && !matches!(pair[1].as_str(), "*" | ".*" | "*.*" | "?*")
-        });
-        (roots, starts, narrow)
-    }
-
-    /// What `find` prints.
-    pub(in crate::policy::shell) fn find_output(&mut self, name: &str, argv: &[String]) -> String {
-        let (roots, _, narrow) = Self::find_roots(name, &argv[1..]);
-        let found: Vec<String> = roots.iter().map(|root| self.found_below(root, narrow)).collect();
-        found.join("\n")
-    }
-
-    fn find(&mut self, name: &str, argv: &[String]) {
-        let words = &argv[1..];
-        let is_fd = name.starts_with("fd");
-        let (roots, starts, narrow) = Self::find_roots(name, words);
-        let mut at = starts;
-        while let Some(word) = words.get(at) {
-            at += 1;
-            match word.as_str() {
-                "-delete" => {
-                    for root in &roots.clone() {
-                        self.remove_below(root, narrow);
-                    }
-                }
-                "-fprint" | "-fprintf" | "-fls" | "-fprint0" => {
-                    if let Some(path) = words.get(at).cloned() {
-                        self.writes(&path);
-                    }
-                }
-                "-exec" | "-execdir" | "-ok" | "-okdir" | "-x" | "-X" | "--exec" | "--exec-batch" => {
-                    let end = words[at..].iter().position(|word| word == ";" || word == "+");
-                    let end = end.map_or(words.len(), |end| at + end);
-                    let command = &words[at..end];
-                    for root in &roots.clone() {
-                        let found = self.found_below(root, narrow);
-                        let mut inner: Vec<String> = command.iter().map(|word| word.replace("{}", &found)).collect();
-                        if is_fd && !command.iter().any(|word| word.contains("{}")) {
-                            inner.push(found);
-                        }
-                        self.again(inner, &Io::default());
-                    }
-                    at = end;
-                }
-                _ => {}
-            }
-        }
-        self.read_operands(argv);
-    }
-
-    /// What stands for `{}`: the root itself, or something below it.
-    fn found_below(&mut self, root: &str, narrow: bool) -> String {
-        match (self.place(root), narrow) {
-            (Place::Workspace(_) | Place::Unknown | Place::Temporary(_), _) => format!("{root}/{UNKNOWN}"),
-            (Place::Home(parts), true) if !parts.is_empty() => format!("{root}/{UNKNOWN}"),
-            _ => root.to_owned(),
-        }
-    }
-
-    fn remove_below(&mut self, root: &str, narrow: bool) {
-        match self.place(root) {
-            // Files by their names, in a directory of one's own.
-            Place::Home(parts) if narrow && !parts.is_empty() => {}
-            Place::Temporary(_) => {}
-            Place::Workspace(parts) if parts.is_empty() && !narrow => {
-                self.note(Effect::DiscardsWork, "removes everything in the workspace".to_owned());
-            }
-            _ => self.removes(root),
-        }
-    }
-
-    fn sed(&mut self, argv: &[String]) {
-        let arguments = Arguments::of(argv, &["-e", "-f", "--expression", "--file", "-l"]);
-        let in_place = arguments.options.iter().any(|option| {
-            option.starts_with("-i")
-                || option.starts_with("--in-place")
-                || (!option.starts_with("--") && option.len() < 5 && option.ends_with('i'))
-        });
-        let given = values(&argv[1..], &["-e", "--expression"]);
-        let mut files = arguments.operands;
-        let mut programs: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
-        if programs.is_empty() && !files.is_empty() {
-            programs.push(files.remove(0).to_owned());
-        }
-        for program in programs {
-            if let Some(script) = sed_runs(&program) {
-                self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
-            }
-        }
-        for file in files {
-            self.reads(file);
-            if in_place {
-                self.writes(file);
-            }
-        }
-    }
-
-    fn tar(&mut self, argv: &[String]) {
-        for dir in values(&argv[1..], &["-C", "--directory"]) {
-            let extracts = argv.get(1).is_some_and(|word| word.contains('x'))
-                || argv.iter().any(|word| {
-                    word == "--extract" || (word.starts_with('-') && !word.starts_with("--") && word.contains('x'))
-                });
-            if extracts {
-                match self.place(dir) {
-                    Place::Root => self.note(Effect::DestroysOutsideWorkspace, "unpacks over the root".to_owned()),
-                    _ => self.creates(dir),
-                }
-            }
-        }
-        for word in &argv[1..] {
-            let runs = [
-                "--to-command=",
-                "--checkpoint-action=exec=",
-                "--use-compress-program=",
-                "--info-script=",
-                "--rsh-command=",
-            ];
-            for option in runs {
-                if let Some(script) = word.strip_prefix(option) {
-                    let script = script.to_owned();
-                    self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
-                }
-            }
-            if word == "--remove-files" {
-                for path in Arguments::of(argv, &["-C", "-f"]).operands {
-                    self.removes(path);
-                }
-            }
-        }
-        for script in values(&argv[1..], &["-I"]) {
-            if script.contains(' ') || script.contains('/') {
-                let script = script.to_owned();
-                self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
-            }
-        }
-        self.read_operands(argv);
-        // What is packed as a whole is read as a whole.
-        let whole = argv[1..]
-            .iter()
-            .any(|word| matches!(self.place(word), Place::Home(parts) if parts.is_empty()) && word.contains(HOME));
-        if whole && argv[1].contains('c') {
-            self.note(Effect::ReadsSecrets, "packs a whole home directory".to_owned());
-        }
-    }
-
-    fn dd(&mut self, argv: &[String]) {
-        for word in &argv[1..] {
-            if let Some(path) = word.strip_prefix("of=") {
-                self.writes(path);
-            } else if let Some(path) = word.strip_prefix("if=") {
-                self.reads(path);
-            }
-        }
-    }
-
-    /// `vim -c ':!COMMAND'`, `ex -sc '…'`
-    fn editor(&mut self, argv: &[String]) {
-        for command in values(&argv[1..], &["-c", "--cmd", "-sc", "+"]) {
-            if let Some((_, script)) = command.split_once('!')
-                && !command.starts_with("q!")
-                && !command.starts_with("wq!")
-            {
-                let script = script.trim().to_owned();
-                if !script.is_empty() && !script.starts_with('|') {
-                    self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
-                }
-            }
-        }
-        for word in &argv[1..] {
-            self.reads(word);
-        }
-        if argv[1..].iter().any(|word| word.contains("wq") || word.contains('x')) {
-            for path in Arguments::of(argv, &["-c", "--cmd", "-sc"]).operands {
-                self.writes(path);
-            }
-        }
-    }
+fn is_program_directory(parts: &[String]) -> bool {
+    let same = |dir: &&&[&str]| dir.len() == parts.len() && dir.iter().zip(parts).all(|(one, other)| one == other);
+    PROGRAMS.iter().find(same).is_some()
 }
 
 /// `4755`, `u+s`, `+s`
@@ -488,20 +326,4 @@ fn sets_id(mode: &str) -> bool {
             .split(',')
             .any(|clause| clause.contains(['+', '=']) && clause.contains('s') && !clause.starts_with("/")),
     }
-}
-
-/// What GNU sed's `e` runs: `1e COMMAND`, `s/…/COMMAND/e`.
-fn sed_runs(program: &str) -> Option<String> {
-    let bare = program.trim_start_matches(|c: char| c.is_ascii_digit() || c == '$' || c == ' ' || c == ',');
-    if let Some(command) = bare.strip_prefix("e ") {
-        return Some(command.to_owned());
-    }
-    let mut chars = bare.chars();
-    if chars.next() != Some('s') {
-        return None;
-    }
-    let mark = chars.next().filter(|c| !c.is_alphanumeric() && *c != ' ')?;
-    let pieces: Vec<&str> = bare[1 + mark.len_utf8()..].split(mark).collect();
-    let flags = pieces.get(2)?;
-    (pieces.len() == 3 && flags.len() < 5 && flags.contains('e')).then(|| pieces[1].to_owned())
 }

@@ -2,17 +2,25 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `files` | removing, moving, writing, changing rights; `find` |
+//! | `files` | removing, moving, writing, changing rights |
+//! | `find` | `find` and `fd` |
+//! | `edit` | `sed`, `tar`, `dd`, editors |
 //! | `machine` | power, disks, accounts, the kernel, clocks |
 //! | `network` | fetching, sending, shells for others |
 //! | `git` | git's ways to lose work and to run programs |
 //! | `engine` | containers, clusters, clouds |
 //! | `code` | programs in other languages, as arguments |
+//! | `languages` | their options, and names of their functions |
+//! | `literals` | their quoted texts |
 
 mod code;
+mod edit;
 mod engine;
 mod files;
+mod find;
 mod git;
+mod languages;
+mod literals;
 mod machine;
 mod network;
 
@@ -101,7 +109,7 @@ impl Walk<'_> {
         if is_sender && input.contains(SECRET) {
             self.note(Effect::ReadsSecrets, "sends out what may hold secrets".to_owned());
         }
-        if self.file_effects(name, argv)
+        if self.file_effects(name, argv, io)
             || self.machine_effects(name, argv, io)
             || self.engine_effects(name, argv)
             || self.git_effects(name, argv)

@@ -26,7 +26,7 @@ const CARRIES: [&str; 12] = [
     "powercat",
 ];
 /// Where clouds keep the credentials of their machines.
-const METADATA: [&str; 9] = [
+pub(super) const METADATA: [&str; 9] = [
     "169.254.169.254",
     "metadata.google.internal",
     "100.100.100.200",
@@ -52,7 +52,13 @@ impl Walk<'_> {
         }
         match name {
             "mail" | "mailx" | "sendmail" | "mutt" | "swaks" | "ftp" | "tftp" | "lftp" | "sftp" | "ncftpput"
-            | "rclone" | "aws" | "gsutil" | "croc" | "wormhole" | "transfer" | "dig" | "nslookup" => {
+            | "rclone" | "aws" | "gsutil" | "ping" | "ping6" | "host" | "traceroute" | "whois" | "drill" | "mtr"
+            | "croc" | "wormhole" | "transfer" | "dig" | "nslookup" => {
+                let input = io.input.clone().unwrap_or_default();
+                let asked = input.split_whitespace().filter(|_| name.contains("ftp")).take(64);
+                for word in asked {
+                    self.reads(word);
+                }
                 for word in words {
                     self.reads(word);
                     if word.contains(SECRET) {
@@ -122,12 +128,14 @@ impl Walk<'_> {
                 }
                 continue;
             }
+            let known = self.file_name(file);
+            let written = self.scene.written(&known).is_some_and(|text| text.contains(SECRET));
             let of_system = matches!(self.place(file), Place::System(parts) if parts[0] == "etc" || parts[0] == "proc");
             let is_file = value.contains('@')
                 || words
                     .iter()
                     .any(|word| word.starts_with("-T") || word.contains("-file"));
-            if is_file && (is_dotenv(file) || of_system || self.place(file).read().is_some()) {
+            if is_file && (written || is_dotenv(file) || of_system || self.place(file).read().is_some()) {
                 self.note(Effect::ReadsSecrets, format!("sends out {}", shown(file)));
             }
         }
@@ -221,14 +229,13 @@ impl Walk<'_> {
             }),
             "openssl" => false,
             _ => words.iter().enumerate().any(|(index, word)| {
-                let runs = matches!(word.as_str(), "--exec" | "--sh-exec" | "--lua-exec")
+                matches!(word.as_str(), "--exec" | "--sh-exec" | "--lua-exec")
                     || word.starts_with("--exec=")
                     || word.starts_with("--sh-exec=")
                     || (word.starts_with('-') && !word.starts_with("--") && word.contains(['e', 'c']) && {
                         let next = words.get(index + 1).map_or("", String::as_str);
                         shells(next) || shells(word) || next.contains('/') || next.contains("cmd")
-                    });
-                runs
+                    })
             }),
         };
         if gives {

@@ -9,8 +9,12 @@
 //! |---|---|
 //! | `script` | lists, pipelines, compound commands |
 //! | `simple` | assignments, words of a command, redirections, here-documents |
-//! | `word` | quotes, escapes, expansions |
+//! | `word` | quotes and expansions |
+//! | `braces` | parameter expansions in braces |
+//! | `escape` | C's escapes |
 
+mod braces;
+mod escape;
 mod script;
 mod simple;
 #[cfg(test)]

@@ -194,9 +194,8 @@ impl Parser<'_> {
         }
         let tail = &rest[prefix..];
         // `<(…)` and `>(…)` are words.
-        if !matches!(tail.first(), Some(b'<' | b'>')) && !(prefix == 0 && tail.starts_with(b"&>"))
-            || matches!(tail, [b'<' | b'>', b'(', ..])
-        {
+        let redirects = matches!(tail.first(), Some(b'<' | b'>')) || (prefix == 0 && tail.starts_with(b"&>"));
+        if !redirects || matches!(tail, [b'<' | b'>', b'(', ..]) {
             return Ok(None);
         }
         let Some((operator, op)) = OPERATORS.iter().find(|(name, _)| tail.starts_with(name.as_bytes())) else {

@@ -7,7 +7,7 @@ use crate::policy::shell::tree::{Parameter, ParameterOp, Part, Sub, Word};
 
 /// What surrounds the text that is read, and so where it ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// Words of a command.
     Plain,
     /// Inside `"…"`.
@@ -20,7 +20,7 @@ enum Mode {
 
 /// Collects parts, text joined to text.
 #[derive(Default)]
-struct Parts {
+pub(super) struct Parts {
     parts: Vec<Part>,
 }
 
@@ -38,7 +38,7 @@ impl Parts {
         });
     }
 
-    fn word(self) -> Word {
+    pub(super) fn word(self) -> Word {
         Word { parts: self.parts }
     }
 }
@@ -73,7 +73,7 @@ impl Parser<'_> {
         Ok(parts.word())
     }
 
-    fn pieces(&mut self, mode: Mode, parts: &mut Parts) -> Parsed<()> {
+    pub(super) fn pieces(&mut self, mode: Mode, parts: &mut Parts) -> Parsed<()> {
         let quoted = matches!(mode, Mode::Double | Mode::Body | Mode::Braces { quoted: true });
         let mut begin = self.at;
         macro_rules! flush {
@@ -211,7 +211,7 @@ impl Parser<'_> {
             Some(b'"') if !quoted && mode != Mode::Body => self.at += 1,
             Some(b'[') => {
                 let rest = &self.bytes()[self.at..];
-                let Some(close) = rest.iter().take(1000).position(|byte| *byte == b']') else {
+                let Some(close) = rest.iter().take(200).position(|byte| *byte == b']') else {
                     return Ok(false);
                 };
                 let (begin, end) = (self.at + 2, self.at + close);
@@ -294,106 +294,6 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// What stands between `${` and `}`.
-    fn braces(&mut self, quoted: bool) -> Parsed<Parameter> {
-        let mut op = ParameterOp::Plain;
-        if self.peek() == Some(b'#') && self.peek_at(1).is_some_and(|byte| byte != b'}') {
-            self.at += 1;
-            op = ParameterOp::Length;
-        } else if self.peek() == Some(b'!') && self.peek_at(1).is_some_and(|byte| byte != b'}') {
-            self.at += 1;
-            op = ParameterOp::Indirect;
-        }
-        let rest = &self.bytes()[self.at..];
-        let length = match rest.first() {
-            Some(b'@' | b'*' | b'#' | b'?' | b'-' | b'$' | b'!') => 1,
-            _ => rest
-                .iter()
-                .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))
-                .unwrap_or(rest.len()),
-        };
-        let name = self.text[self.at..self.at + length].to_owned();
-        self.at += length;
-        if op == ParameterOp::Plain {
-            op = self.operator(&name);
-        }
-        let mut parts = Parts::default();
-        if name.is_empty() {
-            // `${{ github.ref }}`: to its own end, with balanced braces.
-            self.unknown_braces()?;
-        } else {
-            // In `"${x:-'a'}"` the single quotes stay; in `"${x%'a'}"` they are quotes.
-            let keeps = matches!(
-                op,
-                ParameterOp::Default | ParameterOp::AssignDefault | ParameterOp::Alternative | ParameterOp::Demand
-            );
-            self.pieces(
-                Mode::Braces {
-                    quoted: quoted && keeps,
-                },
-                &mut parts,
-            )?;
-        }
-        if !self.eat("}") {
-            return Err(self.unexpected("end of an expansion"));
-        }
-        Ok(Parameter {
-            name,
-            op,
-            arg: parts.word(),
-            quoted,
-        })
-    }
-
-    fn operator(&mut self, name: &str) -> ParameterOp {
-        let table: [(&str, ParameterOp); 20] = [
-            (":-", ParameterOp::Default),
-            (":=", ParameterOp::AssignDefault),
-            (":+", ParameterOp::Alternative),
-            (":?", ParameterOp::Demand),
-            ("-", ParameterOp::Default),
-            ("=", ParameterOp::AssignDefault),
-            ("+", ParameterOp::Alternative),
-            ("?", ParameterOp::Demand),
-            ("##", ParameterOp::CutStart { longest: true }),
-            ("#", ParameterOp::CutStart { longest: false }),
-            ("%%", ParameterOp::CutEnd { longest: true }),
-            ("%", ParameterOp::CutEnd { longest: false }),
-            ("//", ParameterOp::Replace { all: true }),
-            ("/", ParameterOp::Replace { all: false }),
-            (":", ParameterOp::Slice),
-            ("^^", ParameterOp::Upper),
-            ("^", ParameterOp::Upper),
-            (",,", ParameterOp::Lower),
-            (",", ParameterOp::Lower),
-            ("[", ParameterOp::Element),
-        ];
-        if name.is_empty() || self.peek() == Some(b'}') {
-            return ParameterOp::Plain;
-        }
-        match table.iter().find(|(text, _)| self.starts(text)) {
-            Some((text, op)) => {
-                self.at += text.len();
-                *op
-            }
-            None => ParameterOp::Other,
-        }
-    }
-
-    fn unknown_braces(&mut self) -> Parsed<()> {
-        let mut open = 0;
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'{' => open += 1,
-                b'}' if open == 0 => return Ok(()),
-                b'}' => open -= 1,
-                _ => {}
-            }
-            self.at += 1;
-        }
-        Err(self.unexpected("end of an expansion"))
-    }
-
     /// `(a|b)` after a pattern's mark: taken as it stands.
     fn pattern_group(&mut self) -> Parsed<()> {
         let mut open = 0;
@@ -451,73 +351,5 @@ impl Parser<'_> {
         };
         inner.pieces(Mode::Body, &mut parts)?;
         Ok(parts.word())
-    }
-
-    /// `'…'` after a `$`: with C's escapes.
-    fn ansi(&mut self) -> Parsed<String> {
-        self.at += 1;
-        let mut bytes: Vec<u8> = Vec::new();
-        loop {
-            let Some(c) = self.text[self.at..].chars().next() else {
-                return Err(self.unexpected("end of a quoted text"));
-            };
-            self.at += c.len_utf8();
-            match c {
-                '\'' => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
-                '\\' => self.ansi_escape(&mut bytes),
-                c => bytes.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-    }
-
-    fn ansi_escape(&mut self, out: &mut Vec<u8>) {
-        let Some(c) = self.text[self.at..].chars().next() else {
-            return;
-        };
-        self.at += c.len_utf8();
-        let number = |parser: &mut Self, radix: u32, most: usize, first: u32| {
-            let mut value = first;
-            let mut taken = 0;
-            while taken < most
-                && let Some(digit) = parser.peek().and_then(|byte| char::from(byte).to_digit(radix))
-            {
-                value = value.wrapping_mul(radix).wrapping_add(digit);
-                parser.at += 1;
-                taken += 1;
-            }
-            value
-        };
-        match c {
-            'n' => out.push(b'\n'),
-            't' => out.push(b'\t'),
-            'r' => out.push(b'\r'),
-            'a' => out.push(7),
-            'b' => out.push(8),
-            'e' | 'E' => out.push(27),
-            'f' => out.push(12),
-            'v' => out.push(11),
-            'x' => out.push(number(self, 16, 2, 0) as u8),
-            'u' | 'U' => {
-                let code = number(self, 16, if c == 'u' { 4 } else { 8 }, 0);
-                let c = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-                out.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-            '0'..='7' => {
-                let first = c.to_digit(8).unwrap_or_default();
-                out.push(number(self, 8, 2, first) as u8);
-            }
-            'c' => {
-                if let Some(c) = self.text[self.at..].chars().next() {
-                    self.at += c.len_utf8();
-                    out.push(c as u8 & 0x1f);
-                }
-            }
-            c => {
-                if !matches!(c, '\\' | '\'' | '"' | '?') {
-                    out.push(b'\\');
-                }
-                out.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        }
     }
 }

@@ -182,6 +182,9 @@ impl Cgroups {
                 let names = ["memory.events", "memory.oom_control"].map(|name| cgroup.dir.join(name));
                 bounds.oom_events = names.into_iter().find(|file| file.exists());
             }
+            if limit.controller == "pids" {
+                bounds.fork_events = Some(cgroup.dir.join("pids.events")).filter(|file| file.exists());
+            }
             bounds.controllers.push(limit.controller.to_owned());
         }
         bounds
@@ -234,6 +237,7 @@ mod tests {
             memory_bytes: 1 << 30,
             processes: 100,
             cpu_millis,
+            off: Vec::new(),
             confinement: crate::wire::Confinement {
                 identity: crate::wire::Identity::Nested,
                 uid: 1000,
@@ -244,6 +248,7 @@ mod tests {
                 seccomp: None,
                 pid1: true,
                 memory_bytes: None,
+                off: Vec::new(),
             },
         }
     }

@@ -1,0 +1,112 @@
+//! Compound commands: every branch is followed.
+
+use super::{
+    place::{Place, place},
+    tree::{Command, Kind},
+    value::UNKNOWN,
+    walk::{Io, Walk},
+};
+
+impl Walk<'_> {
+    pub(super) fn compound(&mut self, command: &Command, io: &Io) -> Option<String> {
+        match &command.kind {
+            Kind::Simple { .. } => None,
+            Kind::Subshell(script) => self.apart(|walk| walk.script(script, io)),
+            Kind::Group(script) => self.script(script, io),
+            Kind::If(branches, otherwise) => {
+                let mut output = io.wanted.then(String::new);
+                let begin = self.scene.cwd.clone();
+                let mut end = None;
+                let bodies = branches.iter().map(|(condition, body)| (Some(condition), body));
+                for (condition, body) in bodies.chain([(None, otherwise)]) {
+                    self.scene.cwd.clone_from(&begin);
+                    if let Some(condition) = condition {
+                        self.script(condition, io);
+                    }
+                    let more = self.maybe(|walk| walk.script(body, io));
+                    if let (Some(whole), Some(more)) = (&mut output, more) {
+                        whole.push_str(&more);
+                    }
+                    end = Some(worse(end, self.scene.cwd.clone()));
+                }
+                self.scene.cwd = end.flatten();
+                output
+            }
+            Kind::While(condition, body) => {
+                self.script(condition, io);
+                self.maybe(|walk| walk.script(body, io))
+            }
+            Kind::ForArith(word, body) => {
+                self.text(word);
+                self.maybe(|walk| walk.script(body, io))
+            }
+            Kind::For(name, words, body) => {
+                let values = match words {
+                    Some(words) => self.fields(words),
+                    None => self
+                        .scene
+                        .positional
+                        .as_ref()
+                        .map_or_else(|| vec![UNKNOWN.to_string()], |all| all.to_vec()),
+                };
+                if !values.is_empty() {
+                    self.scene.set_all(name, values);
+                }
+                self.maybe(|walk| walk.script(body, io))
+            }
+            Kind::Case(word, arms) => {
+                self.text(word);
+                let mut output = io.wanted.then(String::new);
+                let begin = self.scene.cwd.clone();
+                let mut end = Some(begin.clone());
+                for (patterns, body) in arms {
+                    for pattern in patterns {
+                        self.text(pattern);
+                    }
+                    self.scene.cwd.clone_from(&begin);
+                    let more = self.maybe(|walk| walk.script(body, io));
+                    if let (Some(whole), Some(more)) = (&mut output, more) {
+                        whole.push_str(&more);
+                    }
+                    end = Some(worse(end, self.scene.cwd.clone()));
+                }
+                self.scene.cwd = end.flatten();
+                output
+            }
+            Kind::Function(name, body) => {
+                let function = (body.clone(), self.text.clone());
+                if self.defined.len() < 500 {
+                    self.defined.push((name.clone(), function.clone()));
+                }
+                self.scene.define(name, function);
+                None
+            }
+            Kind::Test(words) => {
+                for word in words {
+                    self.text(word);
+                }
+                None
+            }
+            Kind::Arith(word) => {
+                self.text(word);
+                None
+            }
+            Kind::Coproc(command) => {
+                self.spawning += 1;
+                let output = self.apart(|walk| walk.command(command, io));
+                self.spawning -= 1;
+                output
+            }
+        }
+    }
+}
+
+/// Of two directories the one where more can go wrong.
+fn worse(one: Option<Option<String>>, other: Option<String>) -> Option<String> {
+    let Some(one) = one else { return other };
+    let bad = |cwd: &Option<String>| {
+        cwd.as_deref()
+            .is_some_and(|cwd| !matches!(place(".", Some(cwd)), Place::Workspace(_) | Place::Unknown))
+    };
+    if bad(&one) { one } else { other }
+}
