@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    engine::{EngineError, evidence::FromLine, scratch, site::COPY},
+    engine::{EngineError, inputs::FromLine, scratch, site::COPY},
     record::{self, audit},
     sandbox,
     source::{Endpoints, Obtained, Target},

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 
 use crate::{
     broker::Usage,
-    engine::{EngineError, ModelChoice, Outcome, RunOptions, TargetOptions, facts::Seed, workspace::Workspace},
+    engine::{
+        EngineError, Outcome, TargetOptions,
+        inputs::{Executable, Inputs, LOCK_VERSION, Lock},
+        workspace::Workspace,
+    },
     fsm::{Blame, TurnFailure},
     guard::{Judged, Phase},
     policy::{Role, SandboxPlan},
@@ -19,8 +23,6 @@ use crate::{
     sandbox::{Backend, WallReport},
 };
 
-/// Version of `lock.json`.
-const LOCK_VERSION: u32 = 1;
 /// Changes of one record.
 const CHANGES_A_RECORD: usize = 500;
 /// Ledgers that others write and the journal binds.
@@ -32,113 +34,6 @@ pub(super) struct Evidence {
     signer: Option<Arc<Signer>>,
     pub receipt: Receipt,
     pub inputs: Inputs,
-}
-
-/// What goes into a run besides its target and the policy, by hash.
-#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
-pub(super) struct Inputs {
-    /// SHA-256 of the goal.
-    goal: Option<Digest>,
-    /// The model, as the user names it.
-    model: Option<String>,
-    /// SHA-256 of the cassette that plays it.
-    cassette: Option<Digest>,
-    /// The acceptance command that the user gives in place of the contract's.
-    test_cmd: Option<Digest>,
-    /// Texts for every snapshot.
-    seeds: Vec<SeedLine>,
-    /// The step of another run that this one goes on from.
-    pub from: Option<FromLine>,
-}
-
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
-struct SeedLine {
-    name: String,
-    /// SHA-256 of what of it is shown.
-    sha256: Digest,
-}
-
-/// A step of another run.
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
-pub(super) struct FromLine {
-    /// That run.
-    pub run: String,
-    /// The step's number.
-    pub checkpoint: u64,
-    /// BLAKE3 digest of its state.
-    pub state: String,
-}
-
-/// `lock.json`: everything that went into a run, by hash.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
-pub(super) struct Lock<'a> {
-    /// 1; it rises when a field changes its meaning.
-    version: u32,
-    /// Version of this program.
-    tool: &'a str,
-    /// BLAKE3 digest of the target's manifest, as it was copied.
-    target: String,
-    /// SHA-256 of the contract; null where there is none.
-    contract: Option<Digest>,
-    /// BLAKE3 digest of the target with what bootstrap made; null where nothing was made yet.
-    bootstrapped: Option<String>,
-    /// `sha256:` and the digest of `policy.json`.
-    policy: String,
-    /// What built the walls.
-    backend: Option<&'a str>,
-    /// The image of containers, by its id.
-    image: Option<&'a str>,
-    /// OpenCode's executable; null without an agent inside.
-    opencode: Option<Executable>,
-    /// The rest.
-    #[serde(flatten)]
-    inputs: &'a Inputs,
-}
-
-/// A program of the host.
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
-pub(super) struct Executable {
-    /// As its package names it.
-    pub version: Option<String>,
-    /// SHA-256 of it.
-    pub sha256: Digest,
-}
-
-impl Inputs {
-    /// Of a run.
-    ///
-    /// # Errors
-    /// When the cassette cannot be read.
-    pub fn of(options: &RunOptions, seeds: &[Seed]) -> Result<Self, EngineError> {
-        let cassette = match &options.model {
-            ModelChoice::Cassette(path) => Some(digest_of(path)?),
-            ModelChoice::Bundled(text) => Some(Digest::of(text.as_bytes())),
-            ModelChoice::Endpoint { .. } | ModelChoice::OfTheServer(_) => None,
-        };
-        let seeds = seeds.iter().map(|seed| SeedLine {
-            name: seed.name.clone(),
-            sha256: Digest::of(seed.text.as_bytes()),
-        });
-        Ok(Self {
-            goal: Some(Digest::of(options.goal.as_bytes())),
-            model: Some(match &options.model {
-                // Its hash says which.
-                ModelChoice::Cassette(_) => "cassette".to_owned(),
-                model => model.to_string(),
-            }),
-            cassette,
-            seeds: seeds.collect(),
-            ..Self::of_target(&options.target)
-        })
-    }
-
-    /// Of a verification.
-    pub fn of_target(options: &TargetOptions) -> Self {
-        Self {
-            test_cmd: options.test_cmd.as_ref().map(|command| Digest::of(command.as_bytes())),
-            ..Self::default()
-        }
-    }
 }
 
 impl Evidence {

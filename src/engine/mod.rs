@@ -16,7 +16,7 @@
 //! | `actions` | what the agent asks for after a failure |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
 //! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
-//! | `evidence` | what the journal says so that a stranger can check it |
+//! | `evidence`, `inputs` | what the journal says so that a stranger can check it |
 //! | `facts` | what the prompts are told |
 //! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ mod error;
 mod evidence;
 mod explain;
 mod facts;
+mod inputs;
 mod judge;
 mod lint;
 mod open;

@@ -7,7 +7,7 @@ use crate::{
     engine::{
         Summary,
         command::CommandResult,
-        evidence::Lock,
+        inputs::Lock,
         judge::{StageSummary, Verification},
         turn::{TakenBack, TurnRecord},
     },

@@ -49,6 +49,8 @@ impl RunDir {
         if to == from {
             return Ok(());
         }
+        // What the chain says of it must not be safe before it is.
+        file.sync_data().map_err(RecordError::io("sync", &path))?;
         let sha256 = Digest::finish(context.finish().as_ref());
         self.note(
             "ledger",

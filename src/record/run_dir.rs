@@ -8,7 +8,8 @@
 //!
 //! Artifacts that are only [kept](RunDir::keep) may be lost to a power failure until the
 //! next line of the journal or the next artifact that is [written](RunDir::write), which
-//! wait until they are safe: nothing durable ever names what is not.
+//! wait until they are safe: nothing of them ever names what is not. A record that is only
+//! [noted](RunDir::note) is in the file at once, and may outlive an artifact that it names.
 
 use std::{
     collections::BTreeMap,

@@ -8,9 +8,10 @@
 //! | `digest` | [`Digest`]: SHA-256 |
 //! | `chain`, `records` | records as they are written, and as they are read |
 //! | `seal`, `receipt`, `sign` | the end of a chain: files, closing record, receipt, signature |
-//! | `place`, `verify` | where evidence lies, and whether it holds |
+//! | `place`, `verify`, `bound` | where evidence lies, and whether it holds |
 //! | `diff` | two chains compared |
 
+mod bound;
 mod chain;
 mod diff;
 mod digest;

@@ -7,6 +7,7 @@ mod layers;
 mod outward;
 mod overlay;
 mod patch;
+mod steps;
 mod tar;
 mod zip;
 
