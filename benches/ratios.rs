@@ -43,6 +43,9 @@ fn main() {
         if let Some(dir) = wanted.part("bootstrap") {
             bootstrap(&dir);
         }
+        if let Some(dir) = wanted.part("suites") {
+            suites(&dir);
+        }
         if let Some(dir) = wanted.part("iterations") {
             iterations(&dir);
         }
@@ -169,6 +172,71 @@ fn commands(dir: &Path) {
     }
     let over = (ours.as_secs_f64() - plain.as_secs_f64()) * 1e3 / f64::from(COMMANDS);
     println!("| its own time a command, over `sh -c` | {over:.2} ms | | | |");
+}
+
+/// How many targets the suite of [`suites`] has.
+const TARGETS: u32 = 40;
+
+/// A suite of small targets, its records and documents included, against the same stages by
+/// `sh -c` in each target's directory; one at a time and eight side by side.
+fn suites(dir: &Path) {
+    const ROLLOUT: &str = "mkdir -p .aider_fsm; echo '{}' > .aider_fsm/rollout.json";
+    const EVALUATION: &str = "echo '{\"ok\": true, \"score\": 1}' > .aider_fsm/metrics.json";
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let contract = format!(
+        "rollout:\n  run_cmd: {}\nevaluation:\n  run_cmd: {}\n  metrics_path: .aider_fsm/metrics.json\n",
+        quoted(ROLLOUT),
+        quoted(EVALUATION)
+    );
+    let targets: Vec<_> = (0..TARGETS)
+        .map(|number| dir.join(format!("target-{number}")))
+        .collect();
+    for target in &targets {
+        fs::create_dir_all(target).expect("mkdir");
+        fs::write(target.join("pipeline.yml"), &contract).expect("write");
+    }
+    let list: Vec<String> = targets.iter().map(|target| target.display().to_string()).collect();
+    let (file, out) = (dir.join("list"), dir.join("suites"));
+    fs::write(&file, list.join("\n")).expect("write");
+    let shown = |path: &Path| path.display().to_string();
+    let (file, out) = (shown(&file), shown(&out));
+    for jobs in ["1", "8"] {
+        let [mut ours, mut plain] = [const { Vec::new() }; 2];
+        for _ in 0..5 {
+            let fixed = [
+                "suite",
+                "--json",
+                "--llm",
+                "m",
+                "--sandbox",
+                "jail",
+                "--base-url",
+                "http://127.0.0.1:9/v1",
+            ];
+            let more = ["--jobs", jobs, "--targets-file", &file, "--artifacts-dir", &out];
+            ours.push(quietly(PROGRAM, &[&fixed[..], &more].concat()));
+            plain.push(timed(|| {
+                for target in &targets {
+                    for script in [ROLLOUT, EVALUATION] {
+                        let done = Command::new("/bin/sh")
+                            .args(["-c", script])
+                            .current_dir(target)
+                            .status();
+                        assert!(done.expect("sh").success(), "{script}");
+                    }
+                }
+            }));
+        }
+        let (ours, plain) = (median(ours), median(plain));
+        row(
+            &format!("a suite of {TARGETS} targets, {jobs} at a time"),
+            ours,
+            "its stages by `sh -c`, one by one",
+            plain,
+        );
+        let over = (ours.as_secs_f64() - plain.as_secs_f64()) * 1e3 / f64::from(TARGETS);
+        println!("| its own time a target, {jobs} at a time | {over:.2} ms | | | |");
+    }
 }
 
 /// The pristine copy of 20 000 files with 400 MB in all, and a sandbox on it.

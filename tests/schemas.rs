@@ -92,9 +92,12 @@ fn schema_of(path: &str) -> Option<&'static str> {
         "changes.json" => "changes",
         "walls.json" => "walls",
         "policy.json" => "policy",
+        "receipt.json" => "receipt",
+        "lock.json" => "lock",
         "policy_origins.json" => "policy_origins",
         "model.jsonl" => "model",
         "egress.jsonl" => "egress",
+        _ if path.starts_with("checkpoints/") => "checkpoint",
         _ if path.starts_with("logs/") => "log",
         _ if path.starts_with("guard/") => "guard",
         // OpenCode's own events.
@@ -179,7 +182,16 @@ fn records_of_real_runs_hold_to_their_schemas() {
         bench.say("plan_update_attempt_1", 2, 1, &[]);
         let output = expect(bench.run(&[]), 0);
         used.extend(check_run(&checker, &bench.the_run(), &output.stdout));
-        for record in ["turn", "guard", "changes", "walls", "model"] {
+        for record in [
+            "turn",
+            "guard",
+            "changes",
+            "walls",
+            "model",
+            "receipt",
+            "lock",
+            "checkpoint",
+        ] {
             assert!(used.contains(record), "{record}");
         }
     }
@@ -201,7 +213,12 @@ fn records_of_real_runs_hold_to_their_schemas() {
     // The control: what is missing, of another type or unknown is found.
     let state = json!({"v": 1, "seq": 0, "prev": "0".repeat(64), "ts": "t", "event": "e", "fields": {}});
     assert_eq!(checker.findings("journal", &state), "");
-    for (field, value) in [("seq", json!("0")), ("ts", Value::Null), ("more", json!(1))] {
+    for (field, value) in [
+        ("seq", json!("0")),
+        ("prev", json!("0")),
+        ("ts", Value::Null),
+        ("more", json!(1)),
+    ] {
         let mut wrong = state.clone();
         wrong[field] = value;
         assert!(!checker.findings("journal", &wrong).is_empty(), "{field}");

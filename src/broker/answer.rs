@@ -23,6 +23,12 @@ pub(super) async fn bounded_text(mut response: reqwest::Response) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Whether a request asks for its answer as an event stream.
+pub(super) fn wants_stream(body: &[u8]) -> bool {
+    let value: Option<Value> = serde_json::from_slice(body).ok();
+    value.is_some_and(|request| request.get("stream") == Some(&Value::Bool(true)))
+}
+
 pub(super) fn with_model(body: &[u8], model: &str) -> Option<Vec<u8>> {
     let mut value: Value = serde_json::from_slice(body).ok()?;
     value.as_object_mut()?.insert("model".to_owned(), json!(model));

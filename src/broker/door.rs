@@ -52,7 +52,7 @@ impl ModelDoor {
             source,
             model: config.model,
             authorization: blake3::hash(format!("Bearer {}", config.inside_key.expose()).as_bytes()),
-            meter: Mutex::new(Meter::new(config.per_run, config.per_turn)),
+            meter: Mutex::new(Meter::new(config.per_run, config.per_turn, config.patience)),
             ledger: Lines::create(&config.ledger)?,
             recorder,
         };
@@ -78,6 +78,12 @@ impl ModelDoor {
     /// Usage of the turn and of the run.
     pub fn usage(&self) -> (Usage, Usage) {
         self.shared.meter().usage()
+    }
+
+    /// Calls of the turn that the provider failed: it was not to be reached, was busy or
+    /// broken, or refused the key.
+    pub fn failed(&self) -> u64 {
+        self.shared.meter().failed()
     }
 
     /// The first cap hit since the turn began.
@@ -197,6 +203,7 @@ mod tests {
             inside_key: Secret::new("d00r-key"),
             per_run: Budget::default(),
             per_turn: Budget::default(),
+            patience: crate::broker::AGENT_PATIENCE,
             ledger: dir.path().join("model.jsonl"),
             record_to: None,
         })

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Exhausted,
-    answer::{Body, bounded_text, error, exhausted, reply, usage_in, with_model},
+    answer::{Body, bounded_text, error, exhausted, reply, usage_in, wants_stream, with_model},
     cassette::{self, Player, Recorded},
     ledger::{self, Lines},
     meter::{CallId, Meter},
@@ -22,6 +22,8 @@ use super::{
 
 /// Largest response that is recorded on a cassette.
 const MAX_RECORDED: usize = 16 << 20;
+/// Largest answer in one piece.
+const MAX_WHOLE: usize = 16 << 20;
 /// Longest line of an event stream that is looked at for usage.
 const MAX_LINE: usize = 1 << 20;
 
@@ -104,6 +106,7 @@ impl Shared {
         let Source::Endpoint(endpoint) = &self.source else {
             return error(StatusCode::BAD_REQUEST, "no_endpoint", "no endpoint is configured");
         };
+        let whole = !wants_stream(body);
         let Some(body) = with_model(body, &self.model) else {
             self.finish(
                 &call,
@@ -134,6 +137,10 @@ impl Shared {
             return self.transient(&call, status.as_u16(), format!("the provider answered {status}"));
         }
         if !status.is_success() {
+            // Between the provider and us: its key, its bill, its address. All else is about the request.
+            if [401, 402, 403, 404].contains(&status.as_u16()) {
+                self.meter().fail();
+            }
             let text = bounded_text(response).await;
             let code = StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::BAD_REQUEST);
             let code = if code.is_client_error() {
@@ -150,6 +157,9 @@ impl Shared {
                 },
             );
             return error(code, "provider_error", &text);
+        }
+        if whole {
+            return self.pass_whole(&call, response).await;
         }
         if !kind.starts_with("text/event-stream") {
             // Passed on as 200, OpenCode would ask again at once, without end.
@@ -242,8 +252,51 @@ impl Shared {
         self.finish(&call, outcome);
     }
 
+    /// Passes on an answer that was asked for in one piece: a JSON object.
+    async fn pass_whole(&self, call: &Call, mut response: reqwest::Response) -> Response<Body> {
+        let mut bytes = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if bytes.len() + chunk.len() > MAX_WHOLE => {
+                    let why = format!("the provider's answer has more than {MAX_WHOLE} bytes");
+                    return self.refuse(call, bytes.len(), why);
+                }
+                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(why) => return self.transient(call, 502, why.without_url().to_string()),
+            }
+        }
+        let Ok(serde_json::Value::Object(answer)) = serde_json::from_slice(&bytes) else {
+            return self.refuse(call, bytes.len(), "the provider's answer is no JSON object".to_owned());
+        };
+        let tokens = |name| answer.get("usage")?.get(name)?.as_u64();
+        let outcome = Outcome {
+            status: 200,
+            bytes: bytes.len() as u64,
+            usage: tokens("prompt_tokens").zip(tokens("completion_tokens")),
+            why: None,
+        };
+        self.finish(call, outcome);
+        reply(StatusCode::OK, "application/json", bytes.into())
+    }
+
+    /// The provider's answer cannot be passed on.
+    fn refuse(&self, call: &Call, bytes: usize, why: String) -> Response<Body> {
+        self.meter().fail();
+        let answer = error(StatusCode::BAD_GATEWAY, "provider_error", &why);
+        let outcome = Outcome {
+            status: 200,
+            bytes: bytes as u64,
+            usage: None,
+            why: Some(why),
+        };
+        self.finish(call, outcome);
+        answer
+    }
+
     /// A transient error is passed on so that OpenCode retries, but only so often.
     fn transient(&self, call: &Call, status: u16, why: String) -> Response<Body> {
+        self.meter().fail();
         let again = self.meter().transient();
         self.finish(
             call,

@@ -57,8 +57,8 @@ pub enum Exhausted {
     CassetteEnded,
 }
 
-/// Transient provider errors (429, 5xx, broken connections) passed on in one turn.
-const TRANSIENT_ERRORS: u32 = 6;
+/// Transient provider errors (429, 5xx, broken connections) passed on in one turn of an agent.
+pub const AGENT_PATIENCE: u32 = 6;
 
 /// Which call this is: what a cassette is keyed by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -83,11 +83,14 @@ pub(super) struct Meter {
     run: Usage,
     turn: Usage,
     transient: u32,
+    patience: u32,
+    /// Calls of the turn that the provider failed.
+    failed: u64,
     exhausted: Option<Exhausted>,
 }
 
 impl Meter {
-    pub fn new(per_run: Budget, per_turn: Budget) -> Self {
+    pub fn new(per_run: Budget, per_turn: Budget, patience: u32) -> Self {
         let now = Instant::now();
         Self {
             per_run,
@@ -100,6 +103,8 @@ impl Meter {
             run: Usage::default(),
             turn: Usage::default(),
             transient: 0,
+            patience,
+            failed: 0,
             exhausted: None,
         }
     }
@@ -111,6 +116,7 @@ impl Meter {
         self.turn = Usage::default();
         self.turn_began = Instant::now();
         self.transient = 0;
+        self.failed = 0;
         self.exhausted = None;
     }
 
@@ -145,10 +151,19 @@ impl Meter {
     /// Counts a transient provider error; `false` once there were too many.
     pub fn transient(&mut self) -> bool {
         self.transient += 1;
-        if self.transient > TRANSIENT_ERRORS {
+        if self.transient > self.patience {
             self.exhaust(Exhausted::ProviderErrors);
         }
-        self.transient <= TRANSIENT_ERRORS
+        self.transient <= self.patience
+    }
+
+    /// A call that the provider did not answer, or refused for what is between it and us.
+    pub fn fail(&mut self) {
+        self.failed += 1;
+    }
+
+    pub fn failed(&self) -> u64 {
+        self.failed
     }
 
     pub fn exhaust(&mut self, cap: Exhausted) -> Exhausted {
@@ -186,7 +201,7 @@ mod tests {
 
     #[test]
     fn calls_are_numbered_by_turn_and_occurrence() {
-        let mut meter = Meter::new(Budget::default(), Budget::default());
+        let mut meter = Meter::new(Budget::default(), Budget::default(), AGENT_PATIENCE);
         let mut ids = Vec::new();
         for label in ["a", "a", "b"] {
             meter.begin_turn(label);
@@ -206,7 +221,7 @@ mod tests {
             tokens,
             wall: None,
         };
-        let mut meter = Meter::new(cap(Some(3), None), cap(Some(2), Some(100)));
+        let mut meter = Meter::new(cap(Some(3), None), cap(Some(2), Some(100)), AGENT_PATIENCE);
         meter.begin_turn("t");
         assert!(meter.admit().is_ok());
         meter.count(60, 39);
@@ -222,11 +237,11 @@ mod tests {
 
     #[test]
     fn transient_errors_are_bounded() {
-        let mut meter = Meter::new(Budget::default(), Budget::default());
+        let mut meter = Meter::new(Budget::default(), Budget::default(), AGENT_PATIENCE);
         meter.begin_turn("t");
         assert_eq!(
             (0..20).take_while(|_| meter.transient()).count(),
-            TRANSIENT_ERRORS as usize
+            AGENT_PATIENCE as usize
         );
         assert_eq!(meter.exhausted(), Some(Exhausted::ProviderErrors));
     }

@@ -6,7 +6,8 @@
 //! held here. Calls are counted and bounded before they cost anything, the real
 //! key is added here and nowhere else, and every answer is either an event
 //! stream or a JSON error of 400 and above (OpenCode loops without pause on a
-//! 200 that is no event stream, and without end on 429 and 5xx).
+//! 200 that is no event stream, and without end on 429 and 5xx), unless the call asked
+//! for an answer in one piece.
 //!
 //! - `door`: the server; `forward`: one call through it; `answer`: what it says itself;
 //! - `meter`: budgets and usage; `upstream`: real endpoints;
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 
 pub use door::ModelDoor;
 pub use egress::{EgressConfig, EgressCount, EgressDoor, ledger_schema as egress_schema};
-pub use meter::{Budget, Exhausted, Usage};
+pub use meter::{AGENT_PATIENCE, Budget, Exhausted, Usage};
 pub use reach::api_base;
 
 /// The JSON Schema of one line of the door's ledger.
@@ -65,6 +66,9 @@ pub struct DoorConfig {
     pub per_run: Budget,
     /// Caps for one turn.
     pub per_turn: Budget,
+    /// Transient errors of the provider that are passed on in one turn, before the door
+    /// says that its budget is used up; [`AGENT_PATIENCE`] for an agent.
+    pub patience: u32,
     /// `model.jsonl`: one line a call (digests, tokens, status, never a key).
     pub ledger: PathBuf,
     /// Record a cassette here.

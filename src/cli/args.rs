@@ -14,6 +14,7 @@ use clap::{
 use super::{
     audit::{AuditVerb, BundleArgs},
     containers::{GcArgs, ImageVerb},
+    environment::{EnvVerb, EvaluateArgs},
     escape_test::EscapeArgs,
     fetch::FetchArgs,
     paper::{CompletionsArgs, ManArgs},
@@ -21,9 +22,10 @@ use super::{
     reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
     retired::RetiredArgs,
     runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
+    suite::SuiteArgs,
 };
 use crate::{
-    engine::Unattended,
+    engine::{EngineError, Unattended},
     names::RelPath,
     policy::{BackendChoice, BashMode, HostRule, NAMES_PORT, NetworkMode, Tier, parse_size},
 };
@@ -96,6 +98,13 @@ pub(super) enum Verb {
     Verify(Box<TargetArgs>),
     /// Watch a whole run on a small bundled repository; needs no key and no network.
     Demo(DemoArgs),
+    /// Deploy a repository, roll out and evaluate by its contract; the metrics are the last line on stdout.
+    Evaluate(Box<EvaluateArgs>),
+    /// Evaluate many targets side by side; one result document, and it can go on after an interruption.
+    Suite(Box<SuiteArgs>),
+    /// Serve the env API to a program in another language.
+    #[command(subcommand)]
+    Env(EnvVerb),
     /// Bring the changes of a finished run to a tree.
     Apply(ApplyArgs),
     /// Check the record of a run, show it, or compare two.
@@ -141,7 +150,7 @@ pub(super) enum Verb {
 }
 
 /// What builds the walls, and how strong they have to be.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct WallArgs {
     /// What builds the walls [env: OPENCODE_FSM_SANDBOX].
     #[arg(long, value_enum, default_value = "auto")]
@@ -157,7 +166,7 @@ pub(super) struct WallArgs {
     pub min_tier: Tier,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct TargetArgs {
     /// A directory, an archive, a URL of either, a git URL, OWNER/REPO of GitHub, or hf:NAME; copied, and never written.
     #[arg(default_value = ".")]
@@ -365,6 +374,26 @@ impl TargetArgs {
     pub fn target(&self) -> &Path {
         self.repo.as_deref().unwrap_or(&self.target)
     }
+
+    /// The same flags about another target.
+    pub fn with_target(&self, target: PathBuf) -> Self {
+        Self {
+            target,
+            repo: None,
+            ..self.clone()
+        }
+    }
+
+    /// Refuses a target, for a verb that gets its own elsewhere.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] for one that is given; `instead` says where it goes.
+    pub fn refuse_target(&self, instead: &str) -> Result<(), EngineError> {
+        match self.repo.is_none() && self.target == Path::new(".") {
+            true => Ok(()),
+            false => Err(EngineError::Usage(format!("{}: {instead}", self.target().display()))),
+        }
+    }
 }
 
 impl Verb {
@@ -381,8 +410,16 @@ impl Verb {
         match self {
             Verb::Run(args) => Some(&args.target),
             Verb::Verify(args) => Some(args),
+            Verb::Evaluate(args) => Some(&args.target),
+            Verb::Env(EnvVerb::Serve(args)) => Some(&args.target),
+            Verb::Suite(args) => Some(&args.target),
             _ => None,
         }
+    }
+
+    /// Whether it is about one target, which it was started for.
+    pub fn has_one_target(&self) -> bool {
+        matches!(self, Verb::Run(_) | Verb::Verify(_) | Verb::Evaluate(_))
     }
 }
 

@@ -19,7 +19,7 @@ const NO_CLONES: &str = "what is fetched lies in the cache ($XDG_CACHE_HOME), is
                          leave the flag out";
 
 /// How a target elsewhere is fetched.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct FetchArgs {
     /// Branch, tag or commit of a repository, revision of a data set [default: its own].
     #[arg(long = "ref", value_name = "NAME")]

@@ -53,17 +53,18 @@ impl Invocation {
         check(&around)?;
         let fillings = fillings(&around)?;
         let mut grammar = Cli::command();
-        for verb in grammar.clone().get_subcommands().map(|verb| verb.get_name().to_owned()) {
-            grammar = grammar.mut_subcommand(verb, |verb| filled(verb, &fillings));
-        }
+        grammar = filled(grammar, &fillings);
         let usage = |why: clap::Error| EngineError::Usage(one_line(&why));
         let all = grammar.clone().try_get_matches_from(argv).map_err(usage)?;
         let cli = Cli::from_arg_matches(&all).map_err(usage)?;
-        let (name, matches) = all
-            .subcommand()
-            .ok_or_else(|| EngineError::Usage("a verb is needed".to_owned()))?;
-        let matches = matches.clone();
-        let command = grammar.find_subcommand(name).cloned().unwrap_or_default();
+        let (mut command, mut matches) = (&grammar, &all);
+        while let Some((name, below)) = matches.subcommand() {
+            command = command
+                .find_subcommand(name)
+                .ok_or_else(|| EngineError::Usage("a verb is needed".to_owned()))?;
+            matches = below;
+        }
+        let (command, matches) = (command.clone(), matches.clone());
         let filled = fillings.into_iter().map(|(id, setting)| (id, setting.origin)).collect();
         Ok(Self {
             cli,
@@ -178,8 +179,15 @@ fn from_policy(around: &Surroundings, layer: Layer, found: &mut BTreeMap<&'stati
     }
 }
 
-/// A verb's grammar with those values for defaults.
+/// A verb's grammar, and that of the verbs below it, with those values for defaults.
 fn filled(mut verb: Command, fillings: &BTreeMap<&'static str, Setting<String>>) -> Command {
+    let below: Vec<String> = verb
+        .get_subcommands()
+        .map(|below| below.get_name().to_owned())
+        .collect();
+    for name in below {
+        verb = verb.mut_subcommand(name, |below| filled(below, fillings));
+    }
     for (key, setting) in fillings {
         if verb.get_arguments().any(|arg| arg.get_id().as_str() == *key) {
             let value = setting.value.clone();

@@ -4,6 +4,7 @@
 mod args;
 mod audit;
 mod containers;
+mod environment;
 mod escape_test;
 mod fetch;
 mod invocation;
@@ -17,6 +18,7 @@ mod runs;
 mod schema;
 mod settings;
 mod show;
+mod suite;
 mod surroundings;
 
 use std::{
@@ -45,15 +47,24 @@ use surroundings::{Setting, Surroundings};
 /// The demonstration's recorded answers.
 const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");
 
+/// Plays the part of a sandbox's other side where this process was started for that, and
+/// gives its exit code. A program that uses this library to build sandboxes is started
+/// again by itself: its `main` has to begin with this, before any thread.
+pub fn inner_role() -> Option<ExitCode> {
+    match std::env::args_os().nth(1)?.to_str()? {
+        "guest-launcher" => Some(crate::sandbox::jail::launcher_main()),
+        "guest-bare" => Some(crate::sandbox::bare::guest_main()),
+        "engine-reaper" => Some(crate::sandbox::docker::reaper_main()),
+        "guest" => Some(crate::guest::guest_main()),
+        "escape-probe" => Some(crate::probe::main()),
+        _ => None,
+    }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
-    match std::env::args_os().nth(1) {
-        Some(verb) if verb == "guest-launcher" => return crate::sandbox::jail::launcher_main(),
-        Some(verb) if verb == "guest-bare" => return crate::sandbox::bare::guest_main(),
-        Some(verb) if verb == "engine-reaper" => return crate::sandbox::docker::reaper_main(),
-        Some(verb) if verb == "guest" => return crate::guest::guest_main(),
-        Some(verb) if verb == "escape-probe" => return crate::probe::main(),
-        _ => {}
+    if let Some(code) = inner_role() {
+        return code;
     }
     let argv: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&argv) {
@@ -137,6 +148,9 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
     match &invocation.cli.verb {
         Verb::Run(args) => run(args, &invocation, reporter, stop).await,
         Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
+        Verb::Evaluate(args) => environment::evaluate(args, &invocation, reporter, stop).await,
+        Verb::Suite(args) => suite::perform(args, &invocation, reporter, stop).await,
+        Verb::Env(verb) => environment::perform(verb, &invocation, stop).await,
         Verb::Demo(args) => demo(args, &invocation.around, reporter, stop).await,
         Verb::Apply(args) => apply(args, reporter),
         Verb::Audit(verb) => audit::perform(verb, reporter),

@@ -6,7 +6,7 @@ use super::{
     args::RunArgs,
     surroundings::{Origin, Setting, Surroundings},
 };
-use crate::{broker, engine::ModelChoice, record::Secret};
+use crate::{broker, engine::ModelChoice, env, record::Secret};
 
 /// Variables that name a model, in their order.
 const MODELS: [&str; 3] = ["AIDER_FSM_MODEL", "OPENAI_MODEL", "LITELLM_CHAT_MODEL"];
@@ -55,7 +55,7 @@ pub(super) async fn resolve(args: &RunArgs, around: &Surroundings) -> Resolved {
         found.model = named;
         return found;
     }
-    found.base_url = endpoint(args, around, &mut found.warnings).await;
+    found.base_url = endpoint(args.base_url.as_deref(), around, &mut found.warnings).await;
     let Some(model) = named.or_else(|| found.default_model()) else {
         return found;
     };
@@ -95,6 +95,24 @@ pub(super) async fn resolve(args: &RunArgs, around: &Surroundings) -> Resolved {
     found
 }
 
+/// Where the models of a target's stages are: the endpoint, else OpenAI's own where there
+/// is a key; nothing where there is neither.
+pub(super) async fn of_stages(
+    given: Option<&str>,
+    around: &Surroundings,
+    warnings: &mut Vec<String>,
+) -> Option<env::Endpoint> {
+    let base_url = endpoint(given, around, warnings).await.map(|found| found.value);
+    let key = around.variable("OPENAI_API_KEY").map(|key| Secret::new(key.value));
+    match (base_url, key) {
+        (None, None) => None,
+        (base_url, key) => Some(env::Endpoint {
+            base_url: base_url.unwrap_or_else(|| OPENAI.to_owned()),
+            key,
+        }),
+    }
+}
+
 impl Resolved {
     /// A model that needs no endpoint.
     pub fn of(choice: ModelChoice) -> Self {
@@ -119,8 +137,8 @@ impl Resolved {
 /// `--base-url`, else `OPENAI_BASE_URL`, else `OPENAI_API_BASE` if something answers
 /// there, else the configuration. With `--env-override`, `OPENAI_API_BASE` comes before
 /// `OPENAI_BASE_URL`.
-async fn endpoint(args: &RunArgs, around: &Surroundings, warnings: &mut Vec<String>) -> Option<Setting<String>> {
-    if let Some(given) = flag(args.base_url.as_deref()) {
+async fn endpoint(given: Option<&str>, around: &Surroundings, warnings: &mut Vec<String>) -> Option<Setting<String>> {
+    if let Some(given) = flag(given) {
         return Some(given);
     }
     let named = around.variable("OPENAI_BASE_URL");

@@ -70,7 +70,7 @@ impl TargetArgs {
             unattended: self.unattended,
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),
-            jobs: self.jobs.unwrap_or_else(default_jobs),
+            jobs: self.side_by_side(),
             limits: Limits {
                 memory_bytes: self.memory,
                 processes: self.processes,
@@ -101,6 +101,11 @@ impl TargetArgs {
         let read = self.sign_key.as_deref().map(Signer::read).transpose();
         read.map(|signer| signer.map(Arc::new))
             .map_err(|why| EngineError::Usage(format!("--sign-key {why}")))
+    }
+
+    /// Runs of this host that go on side by side; 0 for any number.
+    pub fn side_by_side(&self) -> u32 {
+        self.jobs.unwrap_or_else(default_jobs)
     }
 
     /// What of the network is allowed. The secrets of rules are the host's variables, none

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use serde_json::{Map, Value, json};
 
 use super::args::{CONFIG_KEYS, Cli};
-use crate::{contract, engine, policy};
+use crate::{contract, engine, env, policy, suite};
 
 /// The version of every schema: it rises when a file changes so that an older reader would misread it.
 const VERSION: u32 = 1;
@@ -14,6 +14,8 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     let mut all: Vec<_> = contract::schemas()
         .into_iter()
         .chain(engine::schemas())
+        .chain(env::serve::schemas())
+        .chain(suite::schemas())
         .map(|(name, file, schema)| (name, named(name, file, schema.to_value())))
         .collect();
     let file = "a policy file, and policy.json of a run";

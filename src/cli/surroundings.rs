@@ -119,7 +119,7 @@ impl Surroundings {
         }
         if let Some(target) = verb.target() {
             found.file_wins = target.env_override;
-            found.file = found.read_env_file(target)?;
+            found.file = found.read_env_file(target, verb.has_one_target())?;
         }
         Ok(found)
     }
@@ -145,10 +145,13 @@ impl Surroundings {
         }
     }
 
-    fn read_env_file(&mut self, target: &TargetArgs) -> Result<Option<EnvFile>, EngineError> {
+    /// `by_default`: whether the one of the current directory is read unasked. It is not
+    /// where no target is known yet that it could lie in.
+    fn read_env_file(&mut self, target: &TargetArgs, by_default: bool) -> Result<Option<EnvFile>, EngineError> {
         let (path, named) = match &target.env_file {
             Some(path) if path.as_os_str().is_empty() => return Ok(None),
             Some(path) => (path.clone(), true),
+            None if !by_default => return Ok(None),
             None => (PathBuf::from(DEFAULT_ENV_FILE), false),
         };
         if !named {

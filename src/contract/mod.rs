@@ -12,7 +12,7 @@
 //! | `bootstrap`, `expand` | [`Bootstrap`]: `bootstrap.yml` version 1, and variables in its values |
 //! | `actions` | [`Action`]: `actions.yml` version 1 |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
-//! | `metrics`, `rollout`, `outputs` | the JSON files that stages leave behind |
+//! | `metrics`, `rollout`, `samples`, `outputs` | the JSON files that stages leave behind |
 //! | `dotenv` | `KEY=VALUE` files and arguments |
 //! | `shape` | their JSON Schemas |
 //! | `config` | the host's own defaults, `config.yml` |
@@ -34,6 +34,7 @@ mod plan;
 mod plan_edit;
 mod plan_lines;
 mod rollout;
+mod samples;
 mod sections;
 mod shape;
 mod stage;
@@ -48,6 +49,7 @@ pub use outputs::{hint_proof, truthy, validate_hints_run, validate_runtime_env};
 pub use pipeline::{Pipeline, default_path};
 pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
+pub use samples::{Samples, validate_samples};
 pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPolicy};
 pub use shape::schemas;
 pub use stage::{Stage, StageName};

@@ -256,7 +256,7 @@ struct Key<'a> {
 }
 
 /// Whether a value is a secret by its look: a name with such a word in it, or an address with a password.
-fn hides(name: &str, value: &str) -> bool {
+pub fn hides(name: &str, value: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let has_password = |address: &str| {
         let authority = address.split(['/', '?', '#']).next().unwrap_or_default();

@@ -58,6 +58,11 @@ impl Environment {
         self.0.insert(name.to_owned(), value.into());
     }
 
+    /// Takes variables away.
+    pub fn remove(&mut self, names: &[&str]) {
+        self.0.retain(|name, _| !names.contains(&name.as_str()));
+    }
+
     /// Sets all of a map's variables, in order.
     pub fn extend(&mut self, pairs: &[(String, String)]) {
         for (name, value) in pairs {

@@ -6,6 +6,7 @@ use crate::{
     engine::Widening,
     fsm::Blame,
     image::ImageError,
+    names::RelPath,
     policy::PolicyError,
     record::{RecordError, audit::AuditError},
     sandbox::{SandboxError, docker},
@@ -22,6 +23,11 @@ pub enum EngineError {
     /// The contract is malformed (exit 2).
     #[error("{0}")]
     Contract(String),
+    /// There is no contract (exit 2).
+    #[error(
+        "the target has no `{0}`; write one (`opencode-fsm init`, docs/pipeline_spec.md), or name another with --pipeline"
+    )]
+    NoContract(RelPath),
     /// A policy file cannot be used (exit 2).
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -77,9 +83,11 @@ impl EngineError {
     /// Who failed.
     pub fn blame(&self) -> Blame {
         match self {
-            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) | EngineError::Interrupted(_) => {
-                Blame::User
-            }
+            EngineError::Usage(_)
+            | EngineError::Contract(_)
+            | EngineError::NoContract(_)
+            | EngineError::Policy(_)
+            | EngineError::Interrupted(_) => Blame::User,
             EngineError::NotAllowed(_) => Blame::Policy,
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
@@ -96,7 +104,7 @@ impl EngineError {
     /// The exit code (README, table of exit codes).
     pub fn exit_code(&self) -> u8 {
         match self {
-            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::Policy(_) => 2,
+            EngineError::Usage(_) | EngineError::Contract(_) | EngineError::NoContract(_) | EngineError::Policy(_) => 2,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::NotAllowed(_) => 10,

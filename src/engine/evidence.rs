@@ -219,9 +219,9 @@ impl Evidence {
 
     /// Ends the chain, however the run ended.
     pub fn close(mut self, ended: Result<Outcome, EngineError>) -> Result<Outcome, EngineError> {
-        let Some(run) = self.run.take() else { return ended };
         match &ended {
             Ok(outcome) => {
+                let Some(run) = self.run.take() else { return ended };
                 let summary = &outcome.summary;
                 self.receipt.outcome = Ending {
                     reason: summary.exit_reason.clone(),
@@ -231,24 +231,28 @@ impl Evidence {
                 };
                 self.seal(&run)?;
             }
-            Err(why) => {
-                let reason = match why {
-                    EngineError::Interrupted(_) => "INTERRUPTED",
-                    _ => "ERROR",
-                };
-                self.receipt.outcome = Ending {
-                    reason: reason.to_owned(),
-                    exit: why.exit_code(),
-                    verified: false,
-                    detail: run.redact(&why.to_string()),
-                };
-                // The first error is the one to tell; a chain without its end says that it has none.
-                if let Err(why) = self.end(&run) {
-                    tracing::warn!("the run's record was not closed: {why}");
-                }
-            }
+            Err(why) => self.fail(why),
         }
         ended
+    }
+
+    /// Ends the chain of a run that came to no summary, where it began.
+    pub fn fail(mut self, why: &EngineError) {
+        let Some(run) = self.run.take() else { return };
+        let reason = match why {
+            EngineError::Interrupted(_) => "INTERRUPTED",
+            _ => "ERROR",
+        };
+        self.receipt.outcome = Ending {
+            reason: reason.to_owned(),
+            exit: why.exit_code(),
+            verified: false,
+            detail: run.redact(&why.to_string()),
+        };
+        // The first error is the one to tell; a chain without its end says that it has none.
+        if let Err(why) = self.end(&run) {
+            tracing::warn!("the run's record was not closed: {why}");
+        }
     }
 
     /// The end of a run that came to no summary.

@@ -5,6 +5,7 @@
 //! | `options`, `summary`, `error`, `stop` | what goes in, what comes out, and how it is stopped |
 //! | `permit` | what the host's policy says to all that, and to the contract |
 //! | `run`, `verify` | the two things that a user asks for |
+//! | `open` | a target whose stages run some at a time |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
@@ -33,6 +34,7 @@ mod explain;
 mod facts;
 mod judge;
 mod lint;
+mod open;
 mod options;
 mod permit;
 mod run;
@@ -50,12 +52,15 @@ mod workspace;
 
 use std::path::PathBuf;
 
+pub use bootstrap::hides;
 pub use branch::{StepOf, checkout};
 pub use error::EngineError;
 pub use explain::{
     Answer, CaseLine, CommandAnswer, Enforcement, PathQuestion, explain_command, explain_host, explain_path,
     explain_syscall,
 };
+pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
+pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};
 pub use options::{
     Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Trial, Unattended,
     WallOptions,

@@ -1,14 +1,15 @@
 //! What the user asked for, as plain values.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::Server,
     broker::Budget,
-    engine::StepOf,
+    contract,
+    engine::{EngineError, StepOf},
     names::RelPath,
-    policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, Tier},
-    record::{Secret, audit::Signer},
+    policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier},
+    record::{self, Secret, audit::Signer},
     sandbox::Layer,
     source::{Endpoints, FetchOptions, Target},
     tree::ExportCaps,
@@ -188,6 +189,70 @@ pub struct TargetOptions {
 }
 
 impl TargetOptions {
+    /// A target with what this host allows by itself: its policies, and no flag.
+    ///
+    /// # Errors
+    /// When a policy cannot be used, or the name is none of a target.
+    pub fn of_host(target: impl AsRef<OsStr>) -> Result<Self, EngineError> {
+        let endpoints = Endpoints::of(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))?;
+        let named = Target::parse(target.as_ref(), &endpoints)?;
+        let policy = Policy::of_host(&record::policy_places(), None)?;
+        let number = |name| policy.number(name);
+        let seconds = |name| number(name).map(Duration::from_secs);
+        let (limits, time) = (Limits::default(), StageTime::default());
+        Ok(Self {
+            network: NetworkOptions {
+                rules: policy.network(),
+                resolver: None,
+                secrets: Default::default(),
+            },
+            target: named.target,
+            fetch: FetchOptions::default(),
+            endpoints,
+            test_cmd: None,
+            pipeline: contract::default_path(),
+            require_pipeline: false,
+            artifacts_dir: None,
+            walls: WallOptions {
+                backend: match policy.setting(SettingName::Backend).map(|said| said.value) {
+                    Some(SettingValue::Backend(backend)) => backend,
+                    _ => BackendChoice::Auto,
+                },
+                image: None,
+                docker_runtime: None,
+                min_tier: match policy.setting(SettingName::MinTier).map(|said| said.value) {
+                    Some(SettingValue::Tier(tier)) => tier,
+                    _ => Tier::Namespaces,
+                },
+                trial: None,
+            },
+            jobs: 0,
+            limits: Limits {
+                memory_bytes: number(SettingName::Memory).unwrap_or(limits.memory_bytes),
+                processes: number(SettingName::Processes).unwrap_or(limits.processes),
+                cpu: number(SettingName::Cpu).and_then(|millis| u32::try_from(millis).ok()),
+                file_bytes: number(SettingName::FileSize).unwrap_or(limits.file_bytes),
+                open_files: number(SettingName::OpenFiles).unwrap_or(limits.open_files),
+                ..limits
+            },
+            disk_bytes: number(SettingName::Disk).unwrap_or(4 << 30),
+            caps: Caps {
+                max_run: seconds(SettingName::Run),
+                max_silence: seconds(SettingName::Silence),
+                policy: StageTime {
+                    command: seconds(SettingName::Command).unwrap_or(time.command),
+                    stage: seconds(SettingName::Stage).unwrap_or(time.stage),
+                    contract_may_raise: policy.is_on(SettingName::ContractMayRaise),
+                },
+                ..Caps::default()
+            },
+            unattended: Unattended::default(),
+            grants: Vec::new(),
+            policy: Arc::new(policy),
+            signer: None,
+        })
+    }
+
     /// What the stages of one verification may bring out.
     pub(super) fn outputs_caps(&self) -> ExportCaps {
         self.export(SettingName::Bytes, SettingName::Files)

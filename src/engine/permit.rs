@@ -70,6 +70,19 @@ pub(super) fn target(options: &TargetOptions) -> Result<(), EngineError> {
     refuse(found)
 }
 
+/// Whether variables may be given to stages.
+///
+/// # Errors
+/// [`EngineError::NotAllowed`] for one that no rule names.
+pub(super) fn variables<'a>(policy: &Policy, names: impl Iterator<Item = &'a str>) -> Result<(), EngineError> {
+    let foreign = names.filter(|name| policy.stages().covering(name).is_none());
+    refuse(
+        foreign
+            .map(|name| not_listed("a caller's variable", name, "environment.stages", policy.stages()))
+            .collect(),
+    )
+}
+
 /// Whether the agent may work at a server of the user's.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     agent::{self, AgentConfig},
-    broker::{DoorConfig, ModelDoor, Upstream},
+    broker::{AGENT_PATIENCE, DoorConfig, ModelDoor, Upstream},
     contract::Plan,
     engine::{
         EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary,
@@ -14,7 +14,7 @@ use crate::{
         drive::{Drive, Parts},
         evidence::{self, Evidence, Executable, Inputs},
         facts::Seed,
-        judge::Judge,
+        judge::{Judge, Overrides},
         permit,
         site::{self, Site},
         summary::{ChangeLine, PlanSummary},
@@ -143,6 +143,7 @@ async fn perform(
         cache: &site.cache,
         options: &options.target,
         deadline,
+        overrides: &Overrides::default(),
     };
     let prepared = tokio::select! {
         news = prepare(&judge, &mut workspace) => news,
@@ -362,6 +363,7 @@ fn open_door(options: &RunOptions, door_key: Secret, run: &RunDir) -> Result<Mod
         inside_key: door_key,
         per_run: options.run_budget,
         per_turn: options.turn_budget,
+        patience: AGENT_PATIENCE,
         ledger: run.path().join("model.jsonl"),
         record_to: options.record_cassette.clone(),
     })?)

@@ -278,10 +278,7 @@ pub(super) fn contract_of(
             }
         }
         None if options.require_pipeline => {
-            return Err(EngineError::Contract(format!(
-                "the target has no `{}`; write one (`opencode-fsm init`, docs/pipeline_spec.md), or name another with --pipeline",
-                options.pipeline
-            )));
+            return Err(EngineError::NoContract(options.pipeline.clone()));
         }
         None => Pipeline::with_tests(options.test_cmd.as_deref().unwrap_or(DEFAULT_TESTS)),
     };

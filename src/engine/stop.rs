@@ -17,6 +17,11 @@ impl Stop {
         (Stopper(sender), Stop(receiver))
     }
 
+    /// One that nobody will ever ask for.
+    pub fn never() -> Stop {
+        Self::pair().1
+    }
+
     /// Waits for a stop and gives its signal number; never resolves when the
     /// asking end is gone without having asked.
     pub async fn requested(&mut self) -> i32 {

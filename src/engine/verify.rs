@@ -7,7 +7,7 @@ use crate::{
         EngineError, Outcome, Stop, Summary, TargetOptions,
         bootstrap::Bootstrap,
         evidence::Evidence,
-        judge::Judge,
+        judge::{Judge, Overrides},
         site::{self, Site},
     },
     fsm::Blame,
@@ -66,6 +66,7 @@ async fn perform(
         cache: &site.cache,
         options,
         deadline: options.caps.deadline(began),
+        overrides: &Overrides::default(),
     };
     let verification = tokio::select! {
         verification = judge.verify(&mut workspace, name) => match verification {

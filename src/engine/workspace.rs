@@ -440,17 +440,28 @@ impl Workspace {
     }
 
     /// A fresh judge over the accepted state, and where its own changes will lie.
-    pub async fn open_judge(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "judge").await
+    /// `read_only` shows there besides.
+    pub async fn open_judge(
+        &mut self,
+        backend: &Backend,
+        read_only: Vec<ReadOnlyMount>,
+    ) -> Result<(Sandbox, Place), EngineError> {
+        self.open_fresh(backend, "judge", read_only).await
     }
 
     /// A sandbox of its own for the bootstrap, with the judge's walls, likewise.
     pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "bootstrap").await
+        self.open_fresh(backend, "bootstrap", Vec::new()).await
     }
 
-    async fn open_fresh(&mut self, backend: &Backend, name: &str) -> Result<(Sandbox, Place), EngineError> {
-        let plan = self.plan(Role::Judge, name, self.lowers());
+    async fn open_fresh(
+        &mut self,
+        backend: &Backend,
+        name: &str,
+        read_only: Vec<ReadOnlyMount>,
+    ) -> Result<(Sandbox, Place), EngineError> {
+        let mut plan = self.plan(Role::Judge, name, self.lowers());
+        plan.read_only = read_only;
         let sandbox = self.build(backend, &plan).await?;
         let place = sandbox.place().clone();
         Ok((sandbox, place))

@@ -132,7 +132,8 @@ impl CommandPolicy {
         if denied && !judged.only_safe {
             return refusal("blocked_by_hard_deny", reason());
         }
-        if let Some(pattern) = self.deny.iter().find(|pattern| pattern.is_match(command)) {
+        let found = |pattern: &&Regex| pattern.is_match(command) || judged.any_fits(pattern);
+        if let Some(pattern) = self.deny.iter().find(found) {
             return refusal("blocked_by_denylist", pattern.as_str());
         }
         if denied {

@@ -16,7 +16,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -36,7 +36,8 @@ const STREAMS: [&str; 3] = ["_stdout.txt", "_stderr.txt", ".events.jsonl"];
 pub struct RunDir {
     path: PathBuf,
     id: RunId,
-    redactor: Redactor,
+    redactor: RwLock<Redactor>,
+    secrets: Mutex<Vec<Secret>>,
     journal: Mutex<Journal>,
     unsynced: Unsynced,
     /// How much of each ledger the journal has bound.
@@ -71,7 +72,8 @@ impl RunDir {
         Ok(Self {
             path,
             id: id.clone(),
-            redactor: Redactor::new(secrets),
+            redactor: RwLock::new(Redactor::new(secrets)),
+            secrets: Mutex::new(secrets.to_vec()),
             journal,
             unsynced: Unsynced::default(),
             bound: Mutex::default(),
@@ -87,6 +89,17 @@ impl RunDir {
     /// The run's id.
     pub fn id(&self) -> &RunId {
         &self.id
+    }
+
+    /// From now on `more` are redacted, too. What is written already stays as it is.
+    pub fn hide(&self, more: &[Secret]) {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.extend_from_slice(more);
+        *self.redactor.write().unwrap_or_else(PoisonError::into_inner) = Redactor::new(&secrets);
+    }
+
+    fn redactor(&self) -> RwLockReadGuard<'_, Redactor> {
+        self.redactor.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends one record to `journal.jsonl` and fsyncs it, and all before it.
@@ -122,7 +135,7 @@ impl RunDir {
     pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
         let path = self.path.join(relative);
         self.unsynced.sync()?;
-        durable_write(&path, self.redactor.redact(bytes).as_deref().unwrap_or(bytes))?;
+        durable_write(&path, self.redactor().redact(bytes).as_deref().unwrap_or(bytes))?;
         Ok(path)
     }
 
@@ -133,7 +146,7 @@ impl RunDir {
     /// When it cannot be written.
     pub fn keep(&self, relative: &str, bytes: &[u8]) -> Result<(), RecordError> {
         let path = self.path.join(relative);
-        let clean = self.redactor.redact(bytes);
+        let clean = self.redactor().redact(bytes);
         replace(&path, clean.as_deref().unwrap_or(bytes), Synced::Later).map_err(RecordError::io("write", &path))?;
         self.unsynced.add(path)
     }
@@ -204,11 +217,11 @@ impl RunDir {
     /// When it cannot be read or written.
     pub fn adopt(&self, relative: &str) -> Result<(), RecordError> {
         let path = self.path.join(relative);
-        if self.redactor.is_empty() {
+        if self.redactor().is_empty() {
             return self.unsynced.add(path);
         }
         let bytes = fs::read(&path).map_err(RecordError::io("read", &path))?;
-        if let Some(clean) = self.redactor.redact(&bytes) {
+        if let Some(clean) = self.redactor().redact(&bytes) {
             replace(&path, &clean, Synced::Later).map_err(RecordError::io("write", &path))?;
         }
         self.unsynced.add(path)
@@ -221,7 +234,7 @@ impl RunDir {
     /// When the directory cannot be read or written.
     pub fn settle(&self) -> Result<(), RecordError> {
         let mut left = vec![self.path.clone()];
-        while let Some(dir) = left.pop().filter(|_| !self.redactor.is_empty()) {
+        while let Some(dir) = left.pop().filter(|_| !self.redactor().is_empty()) {
             let entries = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
             for entry in entries.map_err(RecordError::io("read", &dir))? {
                 let (path, kind) = (entry.path(), entry.file_type());
@@ -235,7 +248,7 @@ impl RunDir {
                         .any(|end| name.as_encoded_bytes().ends_with(end.as_bytes()))
                 {
                     let bytes = fs::read(&path).map_err(RecordError::io("read", &path))?;
-                    durable_write(&path, self.redactor.redact(&bytes).as_deref().unwrap_or(&bytes))?;
+                    durable_write(&path, self.redactor().redact(&bytes).as_deref().unwrap_or(&bytes))?;
                 }
             }
         }
@@ -260,18 +273,18 @@ impl RunDir {
 
     /// A text without any secret.
     pub fn redact(&self, text: &str) -> String {
-        self.redactor.text(text).into_owned()
+        self.redactor().text(text).into_owned()
     }
 
     /// Whether a secret is in it, which writing it takes out.
     pub fn holds_secret(&self, bytes: &[u8]) -> bool {
-        self.redactor.redact(bytes).is_some()
+        self.redactor().redact(bytes).is_some()
     }
 
     /// A value as JSON without any secret.
     fn clean<T: Serialize>(&self, value: &T, what: &str) -> Result<Value, RecordError> {
         let encoded = serde_json::to_value(value).map_err(encode(what))?;
-        Ok(self.redactor.value(encoded))
+        Ok(self.redactor().value(encoded))
     }
 
     fn pretty<T: Serialize>(&self, relative: &str, value: &T) -> Result<Vec<u8>, RecordError> {

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     io::{self, IsTerminal, Write},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -47,7 +47,18 @@ pub struct Reporter {
     verbose: u8,
     /// The live line; only on a terminal.
     live: Option<Arc<ProgressBar>>,
-    secrets: Arc<OnceLock<Redactor>>,
+    /// Who is told in place of the terminal.
+    listener: Option<Arc<Listener>>,
+    secrets: Arc<Secrets>,
+}
+
+/// Takes each happening as its JSON line would be.
+type Listener = dyn Fn(serde_json::Value) + Send + Sync;
+
+#[derive(Default)]
+struct Secrets {
+    all: Mutex<Vec<Secret>>,
+    redactor: RwLock<Redactor>,
 }
 
 impl Reporter {
@@ -65,6 +76,18 @@ impl Reporter {
             face,
             verbose,
             live,
+            listener: None,
+            secrets: Arc::default(),
+        }
+    }
+
+    /// Tells `listener` of every happening, and shows nothing.
+    pub fn to(listener: impl Fn(serde_json::Value) + Send + Sync + 'static) -> Self {
+        Self {
+            face: Face::Json,
+            verbose: 0,
+            live: None,
+            listener: Some(Arc::new(listener)),
             secrets: Arc::default(),
         }
     }
@@ -74,9 +97,11 @@ impl Reporter {
         self.face
     }
 
-    /// From now on none of `secrets` is shown, here and by every clone. The first call counts.
+    /// From now on none of `secrets` is shown, here and by every clone.
     pub fn hide(&self, secrets: &[Secret]) {
-        let _ = self.secrets.set(Redactor::new(secrets));
+        let mut all = self.secrets.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend_from_slice(secrets);
+        *self.secrets.redactor.write().unwrap_or_else(PoisonError::into_inner) = Redactor::new(&all);
     }
 
     /// Keeps the live line away from the terminal until what is returned is dropped.
@@ -141,6 +166,24 @@ impl Reporter {
                 let what = if ruling == Ruling::Violation { "GUARD" } else { "guard" };
                 self.line(&format!("      {what}: {path}: {because}"));
             }
+            Happening::Target {
+                target,
+                done,
+                of,
+                outcome,
+                attribution,
+                score,
+                reason,
+                wall_ms,
+            } => {
+                let whose = attribution.map(|whose| format!(" ({whose})")).unwrap_or_default();
+                let score = score.map(|score| format!(", score {score}")).unwrap_or_default();
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                self.line(&format!(
+                    "[{done}/{of}] {target} {outcome}{whose} in {:.2} s{score}{reason}",
+                    seconds(wall_ms)
+                ));
+            }
             Happening::Working { text } => self.fleeting(&text),
             Happening::Note { text } => self.line(&text),
             Happening::Warning { text } => self.line(&format!("warning: {text}")),
@@ -175,16 +218,16 @@ impl Reporter {
     }
 
     fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.secrets
-            .get()
-            .map_or(Cow::Borrowed(text), |secrets| secrets.text(text))
+        let redactor = self.secrets.redactor.read().unwrap_or_else(PoisonError::into_inner);
+        redactor.text(text)
     }
 
     fn json(&self, value: serde_json::Value) {
-        let value = match self.secrets.get() {
-            Some(secrets) => secrets.value(value),
-            None => value,
-        };
+        let redactor = self.secrets.redactor.read().unwrap_or_else(PoisonError::into_inner);
+        let value = redactor.value(value);
+        if let Some(listener) = &self.listener {
+            return listener(value);
+        }
         let _ = writeln!(io::stdout().lock(), "{}", value);
     }
 

@@ -92,6 +92,25 @@ pub enum Happening {
         /// The rule.
         because: String,
     },
+    /// A target of a suite is done.
+    Target {
+        /// The target, as it was named.
+        target: String,
+        /// How many are done.
+        done: u64,
+        /// How many there are.
+        of: u64,
+        /// `passed`, `failed` or `infra`.
+        outcome: String,
+        /// Whose it is, where it did not pass.
+        attribution: Option<String>,
+        /// The score of its metrics.
+        score: Option<f64>,
+        /// In one line.
+        reason: Option<String>,
+        /// How long it took, milliseconds.
+        wall_ms: u64,
+    },
     /// Long work goes on.
     Working {
         /// What is being done, in one line.

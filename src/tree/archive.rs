@@ -391,6 +391,13 @@ mod tests {
     #[test]
     fn every_bit_outside_of_the_files_counts() {
         let bytes = sample();
+        let named = |archive: &Archive| -> Vec<_> {
+            archive
+                .members()
+                .map(|(path, item)| (path.clone(), item.clone()))
+                .collect()
+        };
+        let whole = Archive::open(file_of(&bytes)).expect("open");
         // The bytes of `a` and of the long name are files' own.
         let own = |at: usize| (512..515).contains(&at) || (bytes.len() - 1024 - 512..bytes.len() - 1024).contains(&at);
         for at in (0..bytes.len()).filter(|at| !own(*at)) {
@@ -398,6 +405,8 @@ mod tests {
             flipped[at] ^= 1 << (at % 8);
             match Archive::open(file_of(&flipped)) {
                 Err(ArchiveError::Damaged { at: found, .. }) => assert!(found <= bytes.len() as u64),
+                // The end of a long name or target: what it says is then something else.
+                Ok(other) => assert_ne!(named(&other), named(&whole), "byte {at}"),
                 other => panic!("byte {at}: {other:?}"),
             }
         }

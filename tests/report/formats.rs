@@ -161,9 +161,24 @@ fn trajectories_load_in_the_packages_that_they_are_for() {
             serde_json::json!({"sharegpt": 8, "trl": 8, "verl": 8}),
             "{seen}"
         );
-        // Eight turns of twelve calls in four messages each, and four verifications.
-        assert_eq!((&seen["steps"], &seen["calls"]), (&8.into(), &0.into()), "{seen}");
+        // A prompt and four messages a turn, of twelve calls; and four verifications.
+        assert_eq!(
+            (&seen["steps"], &seen["calls"]),
+            (&(8 * 5 + 4).into(), &(8 * 12).into()),
+            "{seen}"
+        );
+        let scored = !["SANDBOX_ERROR", "INTERRUPTED"].contains(&reason(&run).as_str());
+        assert_eq!(
+            seen["scored"], scored,
+            "what failed for another than the agent has no score: {seen}"
+        );
     }
+}
+
+fn reason(run: &Path) -> String {
+    let summary = fs::read(run.join("summary.json")).expect("read");
+    let summary: Value = serde_json::from_slice(&summary).expect("json");
+    summary["exit_reason"].as_str().expect("a reason").to_owned()
 }
 
 #[test]

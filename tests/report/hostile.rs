@@ -15,8 +15,8 @@ pub fn markup(home: &str) -> String {
     )
 }
 
-/// Where the markup calls to; whoever wants to hear it listens there.
-pub const HOME: &str = "http://127.0.0.1:9";
+/// Where the markup calls to. Nobody listens there: a browser that asks for it asks its proxy.
+pub const HOME: &str = "http://127.0.0.1:47113";
 
 static RUN: OnceLock<Option<(Bench, PathBuf)>> = OnceLock::new();
 

@@ -88,7 +88,7 @@ fn the_run_is_shown_to_who_has_the_address_and_nothing_else_to_anybody() {
     let (status, page) = served.get("");
     assert_eq!(status, 200);
     assert!(
-        page.contains("<details class=\"it\" id=\"i2\"") && page.contains("href=\"files/iter_0002/\""),
+        page.contains("<details class=\"it\" id=\"i2\"") && page.contains("href=\"files/iter_0002&#x2f;\""),
         "{page}"
     );
     for header in [

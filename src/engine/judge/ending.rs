@@ -24,8 +24,9 @@ const DUMPS: [(&str, &str); 5] = [
 ];
 
 impl Session<'_> {
-    /// What comes after the stages, whatever came of them; it decides nothing.
-    pub async fn ending(&mut self) -> Result<(), EngineError> {
+    /// What comes after the stages, whatever came of them; it decides nothing. `passed`:
+    /// whether every one did.
+    pub async fn ending(&mut self, passed: bool) -> Result<(), EngineError> {
         let Some(deploy) = &self.judge.pipeline.deploy else {
             return Ok(());
         };
@@ -33,7 +34,7 @@ impl Session<'_> {
             self.kubectl(dump, &deploy.setup).await?;
         }
         let begun = self.deployed && !deploy.teardown.cmds.is_empty();
-        if begun && deploy.teardown_policy.applies(self.out.ok) {
+        if begun && deploy.teardown_policy.applies(passed) {
             self.teardown(&deploy.teardown).await?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `layer` | the bootstrap before the stages |
 //! | `session` | one attempt: the order of the stages in one sandbox |
+//! | `held` | some stages in a sandbox that is kept for the next ones |
 //! | `stage` | one stage: its commands, repetitions, artifacts |
 //! | `outputs` | what stages leave behind: removed before, read and judged after |
 //! | `ending` | diagnostics and teardown |
@@ -11,6 +12,7 @@
 //! | `record` | what comes of it |
 
 mod ending;
+mod held;
 mod layer;
 mod outputs;
 mod record;
@@ -26,23 +28,33 @@ use crate::{
     contract::Pipeline,
     engine::{EngineError, TargetOptions, bootstrap::Bootstrap, evidence, workspace::Workspace},
     fsm::Blame,
-    record::RunDir,
+    record::{RunDir, Secret},
     report::{Happening, Reporter},
     sandbox::{Backend, SandboxError},
     tree::Cache,
 };
 
-pub(super) use record::{SandboxFailure, StageSummary, Verification};
+pub(super) use held::{Fittings, Held, Part};
+pub use record::{CommandLine, ExitCodes, SandboxFailure, StageSummary, Verification};
 use session::Session;
 
 /// How often a verification begins anew because its sandbox failed.
 const SANDBOX_RETRIES: usize = 2;
 
 /// How much of a verification is wanted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Extent {
+enum Extent<'a> {
     Bootstrap,
     Whole,
+    Part(Part<'a>),
+}
+
+/// Variables of a caller's, over those of the contract. A bootstrap gets none of them.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// What is set.
+    pub set: Vec<(String, Secret)>,
+    /// What is taken away.
+    pub unset: Vec<&'static str>,
 }
 
 /// What every verification of a run shares.
@@ -56,6 +68,8 @@ pub(super) struct Judge<'a> {
     pub options: &'a TargetOptions,
     /// When the whole run is over.
     pub deadline: Instant,
+    /// Variables that come before what the contract gives its stages.
+    pub overrides: &'a Overrides,
 }
 
 impl Judge<'_> {
@@ -67,7 +81,7 @@ impl Judge<'_> {
     /// # Errors
     /// When no sandbox can be built, or the record cannot be kept.
     pub async fn verify(&self, workspace: &mut Workspace, name: &str) -> Result<Verification, EngineError> {
-        self.attempts(workspace, name, Extent::Whole).await
+        self.attempts(workspace, name, SANDBOX_RETRIES, Extent::Whole).await
     }
 
     /// Sees to what bootstrap makes, and to nothing else; as [`Judge::verify`].
@@ -75,19 +89,21 @@ impl Judge<'_> {
     /// # Errors
     /// As there.
     pub async fn bootstrap(&self, workspace: &mut Workspace, name: &str) -> Result<Verification, EngineError> {
-        self.attempts(workspace, name, Extent::Bootstrap).await
+        self.attempts(workspace, name, SANDBOX_RETRIES, Extent::Bootstrap).await
     }
 
+    /// Attempts until one does not fail for its sandbox, at most `retries` times more.
     async fn attempts(
         &self,
         workspace: &mut Workspace,
         name: &str,
-        extent: Extent,
+        retries: usize,
+        mut extent: Extent<'_>,
     ) -> Result<Verification, EngineError> {
         let began = Instant::now();
         let mut failures = Vec::new();
         let mut out = loop {
-            let why = match self.attempt(workspace, name, extent).await {
+            let why = match self.attempt(workspace, name, &mut extent).await {
                 Ok(out) => break out,
                 Err(EngineError::Sandbox(why)) if !refuses(&why) => why.to_string(),
                 Err(other) => {
@@ -98,7 +114,7 @@ impl Judge<'_> {
                 }
             };
             self.set_aside(name, &why, &mut failures)?;
-            if failures.len() > SANDBOX_RETRIES {
+            if failures.len() > retries {
                 let mut out = Verification::begun();
                 let place = failures.last().map(|failure| failure.artifacts.clone());
                 out.fail("sandbox", why, Blame::Sandbox, place);
@@ -116,15 +132,18 @@ impl Judge<'_> {
         &self,
         workspace: &mut Workspace,
         name: &str,
-        extent: Extent,
+        extent: &mut Extent<'_>,
     ) -> Result<Verification, EngineError> {
         let mut out = Verification::begun();
         out.metrics_path = session::metrics_path(self.pipeline);
         let out = self.prepare(workspace, name, out).await?;
-        if !out.ok || extent == Extent::Bootstrap {
-            return Ok(out);
+        match extent {
+            _ if !out.ok => return Ok(out),
+            Extent::Bootstrap => return Ok(out),
+            Extent::Part(part) => return self.one_part(workspace, name, out, part).await,
+            Extent::Whole => {}
         }
-        let (sandbox, place) = workspace.open_judge(self.backend).await?;
+        let (sandbox, place) = workspace.open_judge(self.backend, Vec::new()).await?;
         let mut session = Session::new(self, sandbox, name, out)?;
         let ran = session.stages().await;
         let mut out = session.end(ran).await?;

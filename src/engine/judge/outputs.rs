@@ -98,6 +98,7 @@ impl Session<'_> {
         if matches!(declared, Declared::RuntimeEnv { after: false, .. }) {
             return Ok(());
         }
+        let offers = matches!(declared, Declared::RuntimeEnv { .. });
         match self.sandbox.freeze().await {
             Ok(()) => {}
             Err(SandboxError::Guest { step, why, .. }) => {
@@ -125,7 +126,11 @@ impl Session<'_> {
             }
             Declared::Benchmark(benchmark) => self.metrics(StageName::Benchmark, benchmark).await?,
         }
-        Ok(self.sandbox.thaw().await?)
+        self.sandbox.thaw().await?;
+        if offers && self.out.ok {
+            self.name_the_model().await?;
+        }
+        Ok(())
     }
 
     /// A file under `.aider_fsm/` that is checked where it is there.

@@ -1,5 +1,7 @@
 //! What a verification comes to.
 
+use std::collections::VecDeque;
+
 use serde::Serialize;
 
 use crate::{
@@ -8,13 +10,16 @@ use crate::{
     fsm::{Blame, Evidence, Verdict},
     names::RelPath,
     record::Judgement,
+    report::escape,
     sandbox::WallReport,
 };
 
 /// One stage's result, as `<stage>_summary.json`.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
-pub(in crate::engine) struct StageSummary {
+pub struct StageSummary {
+    /// Which stage.
     pub stage: StageName,
+    /// It passed.
     pub ok: bool,
     /// The command that failed, from 0.
     pub failed_index: Option<usize>,
@@ -22,6 +27,7 @@ pub(in crate::engine) struct StageSummary {
     pub total_results: usize,
     /// Exit code of the command that failed, else of the last one.
     pub rc: Option<i32>,
+    /// Why it failed, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The cap that ended it.
@@ -35,11 +41,35 @@ pub(in crate::engine) struct StageSummary {
     pub evidence: Option<String>,
     /// Processes that were killed at the end of its commands.
     pub leaked: u64,
+    /// How long it took, milliseconds.
     pub wall_ms: u64,
+    /// Its commands, repetitions included; at most [`CommandLine::MOST`], the last ones.
+    #[serde(skip)]
+    pub results: VecDeque<CommandLine>,
+}
+
+/// One command that ran.
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+pub struct CommandLine {
+    /// The command, escaped, its first 500 characters.
+    pub cmd: String,
+    /// Its exit code, as in `PREFIX_result.json`.
+    pub rc: i32,
+    /// A cap on time ended it.
+    pub timed_out: bool,
+    /// `PREFIX` of its files `PREFIX_cmd.txt`, `PREFIX_stdout.txt`, `PREFIX_stderr.txt` and
+    /// `PREFIX_result.json`, relative to the run's directory.
+    pub files: String,
+}
+
+impl CommandLine {
+    /// Most that are kept of one stage.
+    pub const MOST: usize = 200;
+    const CHARS: usize = 500;
 }
 
 impl StageSummary {
-    pub fn new(stage: StageName) -> Self {
+    pub(super) fn new(stage: StageName) -> Self {
         Self {
             stage,
             ok: true,
@@ -52,12 +82,22 @@ impl StageSummary {
             evidence: None,
             leaked: 0,
             wall_ms: 0,
+            results: VecDeque::new(),
         }
     }
 
-    /// Takes a command's result in; `prefix` is where its artifacts are.
-    pub fn count(&mut self, result: &CommandResult, reason: String, prefix: &str) {
+    /// Takes the result of `script` in; `prefix` is where its artifacts are.
+    pub(super) fn count(&mut self, result: &CommandResult, script: &str, reason: String, prefix: &str) {
         self.total_results += 1;
+        if self.results.len() == CommandLine::MOST {
+            self.results.pop_front();
+        }
+        self.results.push_back(CommandLine {
+            cmd: escape(script.as_bytes(), CommandLine::CHARS),
+            rc: result.rc,
+            timed_out: result.timed_out,
+            files: prefix.to_owned(),
+        });
         self.leaked += result.leaked_total;
         self.rc = Some(result.rc);
         self.cap.clone_from(&result.cap);
@@ -71,7 +111,8 @@ impl StageSummary {
 /// Exit codes of the stages under the predecessor's names: of the command that
 /// failed, else of the last one; nothing where none ran.
 #[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
-pub(in crate::engine) struct ExitCodes {
+pub struct ExitCodes {
+    /// Of bootstrap.
     bootstrap_rc: Option<i32>,
     auth_rc: Option<i32>,
     test_rc: Option<i32>,
@@ -101,7 +142,8 @@ impl ExitCodes {
 
 /// One failure of the sandbox under a verification that was then repeated.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
-pub(in crate::engine) struct SandboxFailure {
+pub struct SandboxFailure {
+    /// Why it failed.
     pub why: String,
     /// Where its artifacts were moved to, relative to the run's directory.
     pub artifacts: String,
@@ -109,9 +151,12 @@ pub(in crate::engine) struct SandboxFailure {
 
 /// A whole verification, as `summary.json` of its directory.
 #[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
-pub(in crate::engine) struct Verification {
+pub struct Verification {
+    /// Every stage passed.
     pub ok: bool,
+    /// The first that did not: a stage, `metrics`, `prepare` or `sandbox`.
     pub failed_stage: Option<String>,
+    /// Why, in one line.
     pub reason: Option<String>,
     /// The cap that ended it.
     pub cap: Option<String>,
@@ -120,12 +165,16 @@ pub(in crate::engine) struct Verification {
     /// Where the evidence lies, relative to the run's directory.
     #[serde(rename = "evidence")]
     pub place: Option<String>,
+    /// Exit codes of the stages.
     #[serde(flatten)]
     pub codes: ExitCodes,
     /// The file of the primary metrics, relative to the repository.
     pub metrics_path: Option<RelPath>,
+    /// What is wrong with the metrics.
     pub metrics_errors: Vec<String>,
+    /// The primary metrics.
     pub metrics: Option<serde_json::Value>,
+    /// The stages that ran, in order.
     pub stages: Vec<StageSummary>,
     /// Paths that stages wrote and that were not copied out, each with its reason.
     pub refused_outputs: Vec<(RelPath, String)>,
@@ -133,16 +182,18 @@ pub(in crate::engine) struct Verification {
     pub services_left: u64,
     /// Failures of the sandbox, after each of which it all began anew.
     pub sandbox_failures: Vec<SandboxFailure>,
+    /// How long it took, milliseconds.
     pub wall_ms: u64,
     /// The walls of the judge.
     pub walls: Option<WallReport>,
+    /// What an agent is shown of the failure.
     #[serde(skip)]
     pub evidence: Evidence,
 }
 
 impl Verification {
     /// One in which nothing failed yet.
-    pub fn begun() -> Self {
+    pub(in crate::engine) fn begun() -> Self {
         Self {
             ok: true,
             ..Self::default()
@@ -155,7 +206,7 @@ impl Verification {
     }
 
     /// The machine's view of it.
-    pub fn verdict(&self) -> Verdict {
+    pub(in crate::engine) fn verdict(&self) -> Verdict {
         Verdict {
             ok: self.ok,
             failed_stage: self.failed_stage.clone(),
@@ -166,7 +217,7 @@ impl Verification {
     }
 
     /// The record's view of it; `directory` is where it lies in the run.
-    pub fn judgement<'a>(&'a self, directory: &'a str) -> Judgement<'a> {
+    pub(in crate::engine) fn judgement<'a>(&'a self, directory: &'a str) -> Judgement<'a> {
         let code = |stage: &StageSummary| Some((stage.stage.to_string(), stage.rc?));
         let bootstrap = self.codes.bootstrap_rc.map(|rc| ("bootstrap".to_owned(), rc));
         Judgement {

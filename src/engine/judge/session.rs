@@ -1,6 +1,6 @@
 //! One attempt at a verification: the order of the stages in one sandbox.
 
-use super::{Judge, StageSummary, Verification, outputs::Declared};
+use super::{Judge, StageSummary, Verification, held::Fitted, outputs::Declared};
 use crate::{
     contract::{Pipeline, Stage, StageName},
     engine::{EngineError, environment::Environment},
@@ -30,6 +30,8 @@ pub(super) struct Session<'a> {
     pub python: Option<String>,
     /// What bootstrap's `env` gives the stages here.
     bootstrap_env: Vec<(String, String)>,
+    /// What a kept sandbox gives them besides; it comes before all else.
+    pub fitted: Fitted,
     /// A command of the deployment was begun.
     pub deployed: bool,
     /// Artifact prefixes of commands whose services may still write.
@@ -62,6 +64,7 @@ impl<'a> Session<'a> {
             base,
             python: None,
             bootstrap_env,
+            fitted: Fitted::default(),
             deployed: false,
             kept: Vec::new(),
             out,
@@ -71,15 +74,21 @@ impl<'a> Session<'a> {
     /// Runs the stages up to the first failure, then diagnostics and teardown.
     pub async fn stages(&mut self) -> Result<(), EngineError> {
         self.python = self.find_python().await?;
+        if self.prepare(Declared::all(self.judge.pipeline)).await? {
+            self.in_order(&|_| true).await?;
+        }
+        self.ending(self.out.ok).await
+    }
+
+    /// Makes this verification's directory inside and removes what must not be there before
+    /// the stages; `false` when the tree does not let us, which is its failure by then.
+    pub async fn prepare(&mut self, removals: Vec<RelPath>) -> Result<bool, EngineError> {
         // Inside the limits of RelPath by construction: a checked path, a run id, fixed names.
         let artifacts =
             RelPath::new(artifacts(self.judge, self.name)).map_err(|e| EngineError::Usage(e.to_string()))?;
         let mut edits = TreeEdits::make_dir(&artifacts);
-        edits.removals = Declared::all(self.judge.pipeline);
-        if self.edit(&edits, "prepare").await? {
-            self.in_order().await?;
-        }
-        self.ending().await
+        edits.removals = removals;
+        self.edit(&edits, "prepare").await
     }
 
     /// Runs the bootstrap's commands.
@@ -89,9 +98,10 @@ impl<'a> Session<'a> {
         self.ended(summary)
     }
 
-    async fn in_order(&mut self) -> Result<(), EngineError> {
+    /// Runs the stages that are wanted, up to the first failure.
+    pub async fn in_order(&mut self, wanted: &(dyn Fn(StageName) -> bool + Sync)) -> Result<(), EngineError> {
         let pipeline = self.judge.pipeline;
-        for stage in pipeline.stages() {
+        for stage in pipeline.stages().filter(|stage| wanted(stage.name)) {
             let declared = Declared::of(pipeline, stage.name);
             let runs = !stage.cmds.is_empty();
             if runs {
@@ -118,7 +128,7 @@ impl<'a> Session<'a> {
 
     /// Changes the tree inside; `false` when its state does not let us, which the
     /// stage `stage` has failed by then.
-    async fn edit(&mut self, edits: &TreeEdits, stage: &str) -> Result<bool, EngineError> {
+    pub async fn edit(&mut self, edits: &TreeEdits, stage: &str) -> Result<bool, EngineError> {
         use crate::sandbox::SandboxError::Guest;
         match self.sandbox.put(&edits.removals, edits.tar.clone()).await {
             Ok(()) => Ok(true),
@@ -142,8 +152,12 @@ impl<'a> Session<'a> {
                 self.judge.run.adopt(&format!("{prefix}_{stream}.txt"))?;
             }
         }
-        if let Some(last) = self.kept.last() {
-            self.judge.alias(last, &format!("{}/deploy_setup", self.name))?;
+        if let Some((last, (stage, _))) = self
+            .kept
+            .last()
+            .and_then(|last| Some((last, last.rsplit_once("_cmd")?)))
+        {
+            self.judge.alias(last, stage)?;
         }
         Ok(self.out)
     }
@@ -171,10 +185,16 @@ impl<'a> Session<'a> {
             env.extend(&self.bootstrap_env);
         }
         env.extend(&stage.env);
+        if !bootstraps {
+            let overrides = self.judge.overrides;
+            env.remove(&overrides.unset);
+            env.grant(&overrides.set);
+            env.extend(&self.fitted.env);
+        }
         env
     }
 
-    async fn find_python(&self) -> Result<Option<String>, EngineError> {
+    pub async fn find_python(&self) -> Result<Option<String>, EngineError> {
         let env = Environment::new(self.sandbox.inside());
         let path = env.get("PATH").unwrap_or_default().to_owned();
         let found = self

@@ -36,7 +36,7 @@ enum Premises {
     Unusable {
         what: &'static str,
         script: String,
-        result: CommandResult,
+        result: Box<CommandResult>,
     },
 }
 
@@ -53,7 +53,7 @@ impl Session<'_> {
                 let prefix = format!("{}/{}_{what}_error", self.name, stage.name);
                 let result = result.keep(self.judge.run, &prefix, &script)?;
                 let reason = String::from_utf8_lossy(&result.tails[1]).trim().to_owned();
-                summary.count(&result, reason, &prefix);
+                summary.count(&result, &script, reason, &prefix);
                 summary.ok = false;
                 self.show(stage, &result, &script);
                 self.judge.alias(&prefix, &format!("{}/{}", self.name, stage.name))?;
@@ -83,7 +83,7 @@ impl Session<'_> {
                 let result = self
                     .command(stage, script, &prefix, caps, cwd, terminal.as_ref())
                     .await?;
-                summary.count(&result, result.reason(script), &prefix);
+                summary.count(&result, script, result.reason(script), &prefix);
                 let failed = result.rc != 0;
                 if failed && (attempt > stage.retries || !result.may_be_repeated()) {
                     summary.ok = false;
@@ -165,7 +165,7 @@ impl Session<'_> {
                     return Ok(Premises::Unusable {
                         what: "workdir",
                         script: format!("cd {dir}"),
-                        result: CommandResult::never_run(UNUSABLE, Blame::Verifier, &why),
+                        result: Box::new(CommandResult::never_run(UNUSABLE, Blame::Verifier, &why)),
                     });
                 }
             },
@@ -184,7 +184,7 @@ impl Session<'_> {
                 Premises::Unusable {
                     what: "terminal",
                     script: "open /dev/tty".to_owned(),
-                    result: CommandResult::never_run(UNUSABLE, Blame::User, &why),
+                    result: Box::new(CommandResult::never_run(UNUSABLE, Blame::User, &why)),
                 }
             }
         })

@@ -82,12 +82,11 @@ impl Walk<'_> {
                 };
                 let (path, more) = (path.clone(), more.to_vec());
                 if let Some(text) = self.sourced(&path, io) {
-                    self.wraps();
                     let before = self.scene.positional.clone();
                     if !more.is_empty() {
                         self.scene.positional = Some(Rc::from(more));
                     }
-                    let output = self.nested(|walk| walk.made(&text, io)).flatten();
+                    let output = self.in_file(|walk| walk.nested(|walk| walk.made(&text, io)).flatten());
                     self.scene.positional = before;
                     return Some(output);
                 }

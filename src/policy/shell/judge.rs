@@ -172,15 +172,24 @@ impl Judge {
 }
 
 impl Judged {
-    /// Whether every simple command fits one of `patterns`. What only runs others counts by those.
+    /// Whether every simple command fits one of `patterns`. What only runs others counts by
+    /// those, and a script in a file by the command that runs it.
     pub fn all_fit(&self, patterns: &[Regex]) -> bool {
         self.commands.iter().all(|seen| {
             let unread = [Effect::CannotBeParsed, Effect::CannotBeFollowed];
             if seen.effects.iter().any(|(effect, _)| unread.contains(effect)) {
                 return false;
             }
-            seen.wraps || seen.text.is_empty() || patterns.iter().any(|pattern| pattern.is_match(&seen.text))
+            seen.wraps
+                || seen.in_file
+                || seen.text.is_empty()
+                || patterns.iter().any(|pattern| pattern.is_match(&seen.text))
         })
+    }
+
+    /// Whether a simple command, wherever it was found, fits `pattern`.
+    pub fn any_fits(&self, pattern: &Regex) -> bool {
+        self.commands.iter().any(|seen| pattern.is_match(&seen.text))
     }
 
     /// Whether it waits for a person.

@@ -4,7 +4,9 @@
 
 use super::{
     effect::Effect,
-    known_places::{CACHES, CUSTOMARY, KEPT, KEYS, LOCAL, STARTS, SYSTEM_STARTS, VITAL, WORKSPACES},
+    known_places::{
+        CACHES, CUSTOMARY, ESSENTIAL, KEPT, KEYS, LOCAL, PROGRAMS, STARTS, SYSTEM_STARTS, VITAL, WORKSPACES,
+    },
     value::{HOME, OUTSIDE, UNKNOWN, WORKSPACE, is_open},
 };
 
@@ -169,8 +171,7 @@ impl Place {
     /// What it does to write there.
     pub fn written(&self) -> Option<Effect> {
         match self {
-            Place::Root => Some(Effect::DestroysOutsideWorkspace),
-            Place::Outside | Place::BelowRoot => Some(Effect::WritesOutsideWorkspace),
+            Place::Root | Place::Outside | Place::BelowRoot => Some(Effect::WritesOutsideWorkspace),
             Place::Unknown | Place::Temporary(_) => None,
             Place::Workspace(parts) => evidence(parts, false).then_some(Effect::TampersWithEvidence),
             Place::Home(parts) => home_written(parts),
@@ -193,7 +194,15 @@ impl Place {
                     return Some(Effect::ChangesWhatStartsLater);
                 }
                 if VITAL.iter().any(|vital| begins(parts, vital)) {
-                    return Some(Effect::DestroysOutsideWorkspace);
+                    // A new program or library beside the others harms none of them.
+                    let beside = PROGRAMS.iter().any(|dir| begins(parts, dir) && parts.len() > dir.len());
+                    let vital = parts
+                        .last()
+                        .is_some_and(|last| !beside || ESSENTIAL.contains(&last.as_str()));
+                    return Some(match vital {
+                        true => Effect::DestroysOutsideWorkspace,
+                        false => Effect::WritesOutsideWorkspace,
+                    });
                 }
                 let own = [
                     &["usr", "local"][..],

@@ -91,7 +91,7 @@ fn rules_of_a_higher_layer_decide_first() {
     let file = dir.path().join("p.yml");
     std::fs::write(
         &file,
-        "version: 1\ncommands:\n  rules:\n    - {id: ours, verdict: allow, when: {argv: [sudo, [id, true]]}}\n    \
+        "version: 1\ncommands:\n  rules:\n    - {id: ours, verdict: allow, when: {argv: [sudo, [id, whoami]]}}\n    \
          - {id: no-pip, verdict: deny, when: {argv: [['pip*'], install], without: [--dry-run]}, because: mirrors}\n    \
          - {id: engines, verdict: undecided, when: {effect: talks-to-container-engine}}\n",
     )
@@ -101,7 +101,7 @@ fn rules_of_a_higher_layer_decide_first() {
     let judge = Judge::new(&policy);
     for (command, ruling, rule) in [
         ("sudo id", Ruling::Allow, "ours"),
-        ("sudo -n true", Ruling::Allow, "ours"),
+        ("sudo -n whoami", Ruling::Allow, "ours"),
         ("sudo rm x", Ruling::Deny, "sudo"),
         ("sudo id; sudo rm x", Ruling::Deny, "sudo"),
         ("pip3 install x", Ruling::Deny, "no-pip"),
@@ -325,7 +325,7 @@ proptest! {
                 8 => format!("{{ {command}; }} > log 2>&1"),
                 9 => format!("echo \"$({command})\""),
                 10 => format!("case x in *) {command};; esac"),
-                _ => format!("{{ {command}; }} &"),
+                _ => format!("{{ {{ {command}; }} & }}"),
             };
         }
         prop_assert_eq!(judge().verdict(&command).verdict, Ruling::Deny, "{}", command);

@@ -11,7 +11,7 @@ use super::{
     place::{Place, place},
     scene::{Function, Scene},
     tree::{Command, Item, Kind, Pipeline, Script, Sub, Value, Word},
-    value::{DECODED, DOWNLOADED, OUTPUT, SECRET, UNKNOWN, bounded, clean, is_open, shown},
+    value::{OUTPUT, SECRET, UNKNOWN, bounded, clean, is_open, shown},
 };
 
 /// Most simple commands that are followed.
@@ -41,6 +41,8 @@ pub struct Seen {
     pub effects: Vec<(Effect, String)>,
     /// It only runs other commands, and they were all found.
     pub wraps: bool,
+    /// It stands in a file that a command of the line runs.
+    pub in_file: bool,
 }
 
 /// What a shell gives a command besides its arguments.
@@ -85,6 +87,8 @@ pub(super) struct Walk<'w> {
     pub(super) defined: Vec<(String, Function)>,
     /// How many pipelines and background lists surround what runs now.
     pub(super) spawning: u32,
+    /// How many files surround what runs now.
+    files: u32,
     /// Something was left out because a bound was met.
     pub(super) unfollowed: bool,
     /// The text that spans are in.
@@ -109,6 +113,7 @@ pub fn walk(text: &str, dir: &str, scripts: Option<&dyn Scripts>) -> Vec<Seen> {
         called: Vec::new(),
         defined: Vec::new(),
         spawning: 0,
+        files: 0,
         unfollowed: false,
         text: Rc::from(""),
         pipes: 0,
@@ -151,14 +156,6 @@ impl Walk<'_> {
             // What a program prints to be evaluated (`ssh-agent -s`) is that program's doing.
             return None;
         }
-        if text.contains(DOWNLOADED) {
-            self.note(Effect::DownloadsAndExecutes, "what it fetches".to_owned());
-            return None;
-        }
-        if text.contains(DECODED) {
-            self.note(Effect::RunsDecodedText, "a text that is decoded first".to_owned());
-            return None;
-        }
         self.source(text, io)
     }
 
@@ -174,6 +171,14 @@ impl Walk<'_> {
         self.current = current;
         self.depth -= 1;
         Some(done)
+    }
+
+    /// Within the text of a file.
+    pub(super) fn in_file<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
+        self.files += 1;
+        let done = inner(self);
+        self.files -= 1;
+        done
     }
 
     /// In a shell of its own: what it sets is gone afterwards.
@@ -349,6 +354,7 @@ impl Walk<'_> {
     fn once(&mut self, command: &Command, assigns: &[super::tree::Assign], words: &[Word], io: &Io) -> Option<String> {
         let index = self.seen.len();
         self.seen.push(Seen {
+            in_file: self.files > 0,
             text: self.text.get(command.span.clone()).unwrap_or_default().to_owned(),
             ..Seen::default()
         });
@@ -456,6 +462,7 @@ impl Walk<'_> {
         }
         self.current = self.seen.len();
         self.seen.push(Seen {
+            in_file: self.files > 0,
             argv: argv.to_vec(),
             text: argv.iter().map(|word| shown(word)).collect::<Vec<_>>().join(" "),
             ..Seen::default()

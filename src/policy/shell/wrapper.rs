@@ -48,6 +48,12 @@ pub fn unwrap(name: &str, arguments: &[String]) -> Option<Wrapped> {
         _ => {}
     }
     let mut wrapped = read(shape, arguments)?;
+    if matches!(name, "gosu" | "su-exec" | "setuser") {
+        // Usually they give rights up.
+        let user = arguments.first().map_or("", String::as_str);
+        let user = user.split(':').next().unwrap_or(user);
+        wrapped.effect = wrapped.effect.filter(|_| matches!(user, "root" | "0" | "+0"));
+    }
     match name {
         "xargs" | "gxargs" => {
             wrapped.takes_input = true;

@@ -23,7 +23,6 @@ pub struct Talk {
 /// One message.
 #[derive(Debug, Default)]
 pub struct Message {
-    id: String,
     /// Whose it is.
     pub role: Role,
     /// When it began, milliseconds since 1970.
@@ -153,10 +152,7 @@ impl Reader {
         }
         let at = self.talk.messages.len();
         self.messages.insert(id.to_owned(), at);
-        self.talk.messages.push(Message {
-            id: id.to_owned(),
-            ..Message::default()
-        });
+        self.talk.messages.push(Message { ..Message::default() });
         Some(at)
     }
 

@@ -106,11 +106,13 @@ impl Walk<'_> {
 
     /// Code of any language.
     pub(in crate::policy::shell) fn code(&mut self, language: &str, code: &str) {
-        if code.contains(DOWNLOADED) {
+        // A line that is only filled in is code of this text all the same.
+        let begins = |mark: char| code.lines().any(|line| line.trim_start().starts_with(mark));
+        if begins(DOWNLOADED) {
             self.note(Effect::DownloadsAndExecutes, "what it fetches".to_owned());
             return;
         }
-        if code.contains(DECODED) {
+        if begins(DECODED) {
             self.note(Effect::RunsDecodedText, "code that is decoded first".to_owned());
             return;
         }

@@ -3,6 +3,7 @@
 use super::{Arguments, values};
 use crate::policy::shell::{
     effect::Effect,
+    known_places::PROGRAMS,
     output::is_dotenv,
     place::Place,
     value::{DOWNLOADED, shown},
@@ -217,6 +218,20 @@ impl Walk<'_> {
                 self.writes(&inside);
             }
         }
+        if let Place::System(parts) = self.place(target)
+            && is_program_directory(&parts)
+        {
+            // What is put into a directory has its own name there.
+            for source in sources.iter().take(16) {
+                let base = crate::policy::shell::program::name_of(source.trim_end_matches('/'));
+                let inside = format!("{}/{base}", target.trim_end_matches('/'));
+                match base {
+                    "." | "" | "*" => self.writes(target),
+                    _ => self.writes(&inside),
+                }
+            }
+            return;
+        }
         match self.place(target) {
             // A directory of the system is a target, and only a name in it is written.
             Place::System(parts)
@@ -272,7 +287,11 @@ impl Walk<'_> {
             if harmless {
                 continue;
             }
-            let soft = matches!(&place, Place::System(parts) if parts.len() > 1
+            let adds = ["+x", "a+x", "u+x", "+rx", "755", "0755", "a+rx"].contains(&mode) && !recursive;
+            let soft = (adds
+                && matches!(&place, Place::System(parts) if parts.len() > 1
+                && PROGRAMS.iter().any(|dir| dir[..] == parts[..dir.len().min(parts.len())])))
+                || matches!(&place, Place::System(parts) if parts.len() > 1
                 && ["opt", "srv", "var", "mnt", "data"].contains(&parts[0].as_str()))
                 || matches!(&place, Place::BelowRoot | Place::Outside)
                 || matches!(&place, Place::System(parts) if parts.starts_with(&["usr".to_owned(), "local".to_owned()]));
@@ -284,6 +303,11 @@ impl Walk<'_> {
             self.note(effect, format!("changes the rights of {}", shown(path)));
         }
     }
+}
+
+fn is_program_directory(parts: &[String]) -> bool {
+    let same = |dir: &&&[&str]| dir.len() == parts.len() && dir.iter().zip(parts).all(|(one, other)| one == other);
+    PROGRAMS.iter().find(same).is_some()
 }
 
 /// `4755`, `u+s`, `+s`

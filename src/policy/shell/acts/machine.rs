@@ -219,6 +219,31 @@ impl Walk<'_> {
             let name = name.trim_end_matches(".target");
             ends.contains(&name) || name == "shutdown" || name.starts_with("runlevel")
         };
+        // Units that watch over the machine, or others depend on.
+        let guards = |name: &&str| {
+            let units = [
+                "firewalld",
+                "ufw",
+                "iptables",
+                "nftables",
+                "ssh",
+                "auditd",
+                "apparmor",
+                "selinux",
+                "fail2ban",
+                "systemd-",
+                "dbus",
+                "docker",
+                "containerd",
+                "kubelet",
+                "cron",
+                "rsyslog",
+                "network",
+                "clamav",
+                "falco",
+            ];
+            units.iter().any(|unit| name.starts_with(unit))
+        };
         match verb {
             verb if ends.contains(&verb) => {
                 self.note(Effect::PowersOff, "ends or restarts the machine".to_owned());
@@ -232,7 +257,7 @@ impl Walk<'_> {
                     "changes what starts by itself".to_owned(),
                 );
             }
-            "mask" | "disable" | "stop" if !user => {
+            "mask" | "disable" | "stop" if !user && rest.iter().any(guards) => {
                 self.note(
                     Effect::RaisesPrivilege,
                     "does what only an administrator may".to_owned(),
@@ -260,7 +285,7 @@ impl Walk<'_> {
                     }
                     _ => {}
                 }
-                if words.any(|word| matches!(word, "-1" | "1" | "0")) {
+                if words.any(|word| matches!(word, "-1" | "1")) {
                     self.note(Effect::PowersOff, everything);
                 }
             }

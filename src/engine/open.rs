@@ -1,0 +1,465 @@
+//! A target that stays open: its stages run some at a time, when a caller asks for them,
+//! by the same judge that verifies.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    broker::{Budget, DoorConfig, ModelDoor, Upstream},
+    contract::{Pipeline, StageName},
+    engine::{
+        EngineError, Outcome, Stop, Summary, TargetOptions,
+        bootstrap::Bootstrap,
+        evidence::Evidence,
+        judge::{Fittings, Held, Judge, Overrides, Part, Verification},
+        permit,
+        site::{self, Site},
+        workspace::Workspace,
+    },
+    fsm::Blame,
+    guard,
+    names::RelPath,
+    policy::{NetworkMode, SettingName, SettingValue},
+    record::{RunDir, Secret},
+    report::{Happening, Reporter},
+    source::Target,
+};
+
+/// Transient errors of a provider that the clients inside get to see in one call: they
+/// retry in their own way, as often as they like, up to the budget of calls.
+const PATIENCE: u32 = 100_000;
+/// Largest file of the inside that is brought out by name.
+pub const BRING_MAX: u64 = 256 << 20;
+
+/// The model that a target's stages work with.
+#[derive(Clone, Debug)]
+pub enum StageModel {
+    /// A directory of the host, shown read-only inside.
+    Directory(PathBuf),
+    /// An OpenAI-compatible endpoint, reached through the model door; the key stays outside.
+    Endpoint {
+        /// Its base URL.
+        base_url: String,
+        /// What it is asked for, whatever the inside names.
+        model: String,
+        /// Its key.
+        key: Option<Secret>,
+    },
+}
+
+/// What the model door saw in one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct ModelUse {
+    /// Calls that were let through.
+    pub calls: u64,
+    /// Those that the provider failed: not reached, busy, broken, or its key refused.
+    pub failed: u64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens received.
+    pub output_tokens: u64,
+}
+
+/// Some stages that have run.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// What they came to.
+    pub verification: Verification,
+    /// Their directory on the host.
+    pub artifacts: PathBuf,
+    /// What they used of the model; `None` without a door.
+    pub model: Option<ModelUse>,
+}
+
+/// How a target that was open ended.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// For `exit_reason`.
+    pub reason: &'static str,
+    /// In one line.
+    pub detail: String,
+    /// The exit code that goes with it.
+    pub exit_code: u8,
+}
+
+/// A run whose streams nobody may have adopted: redacts them when it is dropped, which an
+/// error does, or whoever gives the wait up.
+struct Unsettled<'a>(&'a RunDir);
+
+impl Unsettled<'_> {
+    fn settled(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        if let Err(why) = self.0.settle() {
+            tracing::warn!("{why}");
+        }
+    }
+}
+
+struct Door {
+    door: ModelDoor,
+    key: Secret,
+}
+
+/// A target that is open. Dropping it ends what runs inside.
+pub struct OpenTarget {
+    options: TargetOptions,
+    reporter: Reporter,
+    site: Site,
+    workspace: Workspace,
+    pipeline: Pipeline,
+    bootstrap: Option<Bootstrap>,
+    evidence: Evidence,
+    began: Instant,
+    model: Option<StageModel>,
+    door: Option<Door>,
+    doors: u32,
+    held: Option<Held>,
+    last: Option<Verification>,
+}
+
+impl OpenTarget {
+    /// Copies the target and reads its contract. Nothing of it runs yet. `secrets` are
+    /// redacted in all that is written.
+    ///
+    /// # Errors
+    /// As [`crate::engine::verify`]; [`EngineError::Contract`] where there is no contract.
+    pub async fn open(
+        options: TargetOptions,
+        secrets: &[Secret],
+        reporter: Reporter,
+        stop: &mut Stop,
+    ) -> Result<Self, EngineError> {
+        let began = Instant::now();
+        let options = TargetOptions {
+            require_pipeline: true,
+            ..options
+        };
+        let mut evidence = Evidence::new("env", &options);
+        let prepared = async {
+            let site = Site::prepare(&options, secrets, None, &mut evidence, &reporter, stop).await?;
+            // No agent ever looks at it.
+            let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
+            let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
+            let pipeline = site::contract_of(&options, &workspace, &site.run)?;
+            let bootstrap = Bootstrap::of(&workspace, &options)?;
+            site::warn(&pipeline, bootstrap.as_ref(), &reporter);
+            evidence.lock(&site.run, &workspace, None)?;
+            Ok((site, workspace, pipeline, bootstrap))
+        }
+        .await;
+        let (site, workspace, pipeline, bootstrap) = match prepared {
+            Ok(prepared) => prepared,
+            Err(why) => {
+                evidence.fail(&why);
+                return Err(why);
+            }
+        };
+        Ok(Self {
+            evidence,
+            options,
+            reporter,
+            site,
+            workspace,
+            pipeline,
+            bootstrap,
+            began,
+            model: None,
+            door: None,
+            doors: 0,
+            held: None,
+            last: None,
+        })
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> &str {
+        self.site.run.id().as_str()
+    }
+
+    /// The run's directory.
+    pub fn artifacts(&self) -> &Path {
+        self.site.run.path()
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Target {
+        &self.site.target
+    }
+
+    /// The contract.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Whether a sandbox is held, with what earlier stages made and left running.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// From now on `secrets` are redacted in all that is shown and written.
+    pub fn hide(&self, secrets: &[Secret]) {
+        self.site.run.hide(secrets);
+        self.reporter.hide(secrets);
+    }
+
+    /// Sets the model of the sandboxes that are made from now on.
+    ///
+    /// # Errors
+    /// When the door to it cannot be opened.
+    pub fn set_model(&mut self, model: Option<StageModel>) -> Result<(), EngineError> {
+        if let (Some(said), Some(StageModel::Endpoint { base_url, .. })) =
+            (self.options.policy.setting(SettingName::Network), &model)
+            && said.value == SettingValue::Network(NetworkMode::None)
+        {
+            return Err(EngineError::Usage(format!(
+                "the network is `none` ({}), which lets nothing out, and the model is at {base_url}: allow its calls with \
+                 --network model",
+                said.origin
+            )));
+        }
+        let before = self.door.take();
+        if let Some(before) = before {
+            before.door.close()?;
+        }
+        if let Some(StageModel::Endpoint { base_url, model, key }) = &model {
+            let inside_key = Secret::new(uuid::Uuid::new_v4().simple().to_string());
+            self.hide(&[std::slice::from_ref(&inside_key), key.as_slice()].concat());
+            self.doors += 1;
+            let ledger = match self.doors {
+                1 => "model.jsonl".to_owned(),
+                more => format!("model_{more:02}.jsonl"),
+            };
+            let cap = |name| self.options.policy.number(name);
+            let door = ModelDoor::open(DoorConfig {
+                upstream: Upstream::Http {
+                    base_url: base_url.clone(),
+                    key: key.clone(),
+                },
+                model: model.clone(),
+                inside_key: inside_key.clone(),
+                per_run: Budget::default(),
+                per_turn: Budget {
+                    calls: cap(SettingName::Calls),
+                    tokens: cap(SettingName::Tokens),
+                    wall: None,
+                },
+                patience: PATIENCE,
+                ledger: self.site.run.path().join(ledger),
+                record_to: None,
+            })?;
+            self.door = Some(Door { door, key: inside_key });
+        }
+        self.model = model;
+        Ok(())
+    }
+
+    /// Runs some of the contract's stages in their order, up to the first failure; `name`
+    /// is their directory in the run. They run in the sandbox that is held; with `anew`, or
+    /// where none is, in a new one, which is held from then on.
+    ///
+    /// # Errors
+    /// When no sandbox can be built or the record cannot be kept; stages that fail are a
+    /// [`Ran`], also for their sandbox.
+    pub async fn run(
+        &mut self,
+        name: &str,
+        stages: &[StageName],
+        overrides: &Overrides,
+        anew: bool,
+    ) -> Result<Ran, EngineError> {
+        permit::variables(
+            &self.options.policy,
+            overrides.set.iter().map(|(name, _)| name.as_str()),
+        )?;
+        let names: Vec<&str> = overrides.set.iter().map(|(name, _)| name.as_str()).collect();
+        self.site.run.journal(
+            "call",
+            &json!({"name": name, "stages": stages, "anew": anew, "variables": names}),
+        )?;
+        if anew {
+            self.release().await?;
+        }
+        if let Some(door) = &self.door {
+            door.door.begin_turn(name);
+        }
+        let fittings = Fittings {
+            model_dir: match &self.model {
+                Some(StageModel::Directory(dir)) => Some(dir),
+                _ => None,
+            },
+            door: self.door.as_ref().map(|door| (&door.door, &door.key)),
+        };
+        let judge = Judge {
+            backend: &self.site.backend,
+            run: &self.site.run,
+            reporter: &self.reporter,
+            pipeline: &self.pipeline,
+            bootstrap: self.bootstrap.as_ref(),
+            cache: &self.site.cache,
+            options: &self.options,
+            // Each call has the whole time: a session may go on as long as its caller does.
+            deadline: self.options.caps.deadline(Instant::now()),
+            overrides,
+        };
+        let part = Part {
+            stages,
+            held: &mut self.held,
+            fittings,
+        };
+        let unsettled = Unsettled(&self.site.run);
+        let mut verification = judge.part(&mut self.workspace, name, part).await?;
+        unsettled.settled();
+        let model = self.door.as_ref().map(|door| {
+            let (usage, _) = door.door.usage();
+            ModelUse {
+                calls: usage.calls,
+                failed: door.door.failed(),
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+            }
+        });
+        // A command that fails for want of its model did not fail by itself.
+        if verification.blame == Some(Blame::Verifier) && model.is_some_and(|model| model.failed > 0) {
+            verification.blame = Some(Blame::Provider);
+            self.site
+                .run
+                .write_json(&format!("{name}/summary.json"), &verification)?;
+        }
+        let said = json!({
+            "name": name, "ok": verification.ok, "failed_stage": verification.failed_stage,
+            "blame": verification.blame, "model": model,
+        });
+        self.site.run.journal("called", &said)?;
+        self.last = Some(verification.clone());
+        Ok(Ran {
+            verification,
+            artifacts: self.site.run.path().join(name),
+            model,
+        })
+    }
+
+    /// Ends the sandbox that is held, if there is one: diagnostics and the contract's
+    /// teardown before, by its policy for stages that `passed` or did not.
+    ///
+    /// # Errors
+    /// When the record cannot be kept, or the sandbox failed; it is gone then, too.
+    pub async fn take_down(
+        &mut self,
+        name: &str,
+        overrides: &Overrides,
+        passed: bool,
+    ) -> Result<Option<Ran>, EngineError> {
+        let Some(held) = self.held.take() else {
+            return Ok(None);
+        };
+        let judge = Judge {
+            backend: &self.site.backend,
+            run: &self.site.run,
+            reporter: &self.reporter,
+            pipeline: &self.pipeline,
+            bootstrap: self.bootstrap.as_ref(),
+            cache: &self.site.cache,
+            options: &self.options,
+            deadline: self.options.caps.deadline(Instant::now()),
+            overrides,
+        };
+        let verification = judge.take_down(&mut self.workspace, name, held, passed).await?;
+        self.site.run.journal("taken-down", &json!({"name": name}))?;
+        Ok(Some(Ran {
+            verification,
+            artifacts: self.site.run.path().join(name),
+            model: None,
+        }))
+    }
+
+    /// Ends the sandbox that is held, and nothing else.
+    ///
+    /// # Errors
+    /// When something of it could not be removed.
+    pub async fn release(&mut self) -> Result<(), EngineError> {
+        match self.held.take() {
+            Some(held) => held.end().await,
+            None => Ok(()),
+        }
+    }
+
+    /// A file of the tree in the sandbox that is held, by its path there, as the stages
+    /// name it: relative to the repository, or absolute below it.
+    ///
+    /// # Errors
+    /// When the sandbox fails; what is wrong with the path or the file is the inner error.
+    pub async fn read(&self, path: &str) -> Result<Result<Vec<u8>, String>, EngineError> {
+        match &self.held {
+            Some(held) => held.read(path).await,
+            None => Ok(Err("the sandbox is gone".to_owned())),
+        }
+    }
+
+    /// Writes an artifact of the run, redacted.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, relative: &str, bytes: &[u8]) -> Result<PathBuf, EngineError> {
+        Ok(self.site.run.write(relative, bytes)?)
+    }
+
+    /// Ends it: the sandbox goes, `summary.json` is written, the scratch directory removed.
+    ///
+    /// # Errors
+    /// When any of that fails.
+    pub async fn close(self, ending: Ending) -> Result<Outcome, EngineError> {
+        let Self {
+            mut evidence,
+            site,
+            workspace,
+            reporter,
+            held,
+            door,
+            last,
+            began,
+            ..
+        } = self;
+        let ended = async {
+            if let Some(held) = held {
+                held.end().await?;
+            }
+            let usage = door.map(|door| door.door.close()).transpose()?;
+            let mut summary = Summary::new(&site);
+            summary.exit_reason = ending.reason.to_owned();
+            summary.detail = ending.detail;
+            summary.exit_code = ending.exit_code;
+            summary.usage = usage;
+            if let Some(last) = last {
+                summary.verified = last.ok;
+                summary.blame = last.blame;
+                summary.evidence = last.place;
+                summary.metrics = last.metrics;
+                summary.walls = last.walls;
+            }
+            summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            evidence.take(&workspace);
+            drop(workspace);
+            site.close_egress(&reporter).await?;
+            let outcome = summary.conclude(&site.run, &reporter)?;
+            site.scratch.remove()?;
+            Ok(outcome)
+        }
+        .await;
+        evidence.close(ended)
+    }
+
+    /// Says something to whoever watches.
+    pub fn warn(&self, text: String) {
+        self.reporter.say(Happening::Warning { text });
+    }
+}
