@@ -20,8 +20,10 @@ use crate::{
 
 /// Inputs that every run of the tests makes, a target.
 const EVERY_TIME: usize = 1500;
-/// One that takes longer is a fault.
+/// One that takes more of a processor is a fault.
 const SLOW: Duration = Duration::from_secs(3);
+/// One that takes more is not gone on from: a search is for many.
+const LONG: Duration = Duration::from_millis(50);
 /// One that takes so long ends the search where it is.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -43,17 +45,24 @@ fn corpus(target: &Target) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// What this thread has had of a processor: what others do meanwhile is no fault of an input's.
+fn worked() -> Duration {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+    now.expect("a clock").into()
+}
+
 /// Tries one input; what was wrong with it.
 fn fault(target: &Target, input: &[u8]) -> Option<String> {
-    let began = Instant::now();
+    let began = worked();
     let held = catch_unwind(AssertUnwindSafe(|| (target.read)(input)));
+    let took = worked().saturating_sub(began);
     match held {
         Err(why) => {
             let text = why.downcast_ref::<String>().cloned();
             let text = text.or_else(|| why.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Some(text.unwrap_or_else(|| "it panicked".to_owned()))
         }
-        Ok(()) if began.elapsed() > SLOW => Some(format!("it took {:?}", began.elapsed())),
+        Ok(()) if took > SLOW => Some(format!("it took {took:?}")),
         Ok(()) => None,
     }
 }
@@ -186,14 +195,16 @@ fn search() {
         };
         *CURRENT.lock().expect("a lock") = (tried, input.clone());
         coverage.begin();
+        let began = worked();
         let found = fault(target, &input);
+        let long = worked().saturating_sub(began) > LONG;
         let new = coverage.is_new();
         tried += 1;
         if let Some(why) = found {
             // One of each kind.
             let kind: String = why.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
             faults.entry(kind).or_insert_with(|| (why, keep(target, &input)));
-        } else if new && tried > at as u64 {
+        } else if new && !long && tried > at as u64 {
             if let Some(dir) = &reached {
                 fs::write(dir.join(&blake3::hash(&input).to_hex()[..16]), &input).expect("write");
             }
