@@ -272,3 +272,25 @@ async fn the_host_changes_and_reads_what_belongs_to_commands_at_any_mode() {
         "{fifo:?}"
     );
 }
+
+#[tokio::test]
+async fn a_sweep_spares_a_main_process_and_not_its_group() {
+    let dir = Scratch::new();
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "sweep")).await.expect("a sandbox");
+    let running = sandbox.exec(sh("sleep 600 & exec sleep 601")).await.expect("exec");
+    let stage = running.stage();
+    let waited = tokio::spawn(running.wait());
+    // Both are there, in one process group, when the second has its name.
+    let seen =
+        "until grep -qsx 'sleep' /proc/[0-9]*/comm && [ $(cat /proc/[0-9]*/comm | grep -cx sleep) = 2 ]; do :; done";
+    run(&sandbox, seen).await;
+    let swept = sandbox.sweep(&[stage]).await.expect("a sweep");
+    assert_eq!(swept.len(), 1, "{swept:?}");
+    // Whoever was killed waits as a zombie for a main process that asks after nobody.
+    let left =
+        "for s in /proc/[0-9]*/stat; do read -r _ name state _ <$s; echo $name $state; done | grep -c '(sleep) [RS]'";
+    let left = run(&sandbox, left).await;
+    assert_eq!(text(&left).trim(), "1");
+    assert!(!waited.is_finished(), "the main process lives");
+}

@@ -28,7 +28,7 @@ mod upstream;
 use std::path::PathBuf;
 
 pub use door::ModelDoor;
-pub use egress::{EgressConfig, EgressCount, EgressDoor, ledger_schema as egress_schema};
+pub use egress::{EgressConfig, EgressCount, EgressDoor, Stranger, ledger_schema as egress_schema, read_stranger};
 pub use meter::{AGENT_PATIENCE, Budget, Exhausted, Usage};
 pub use reach::api_base;
 

@@ -177,11 +177,16 @@ pub(super) fn below(root: Pid, spare: &HashSet<i32>) -> Vec<Process> {
 /// Kills processes, however they fork: takes away the right to, stops, kills. Whole groups
 /// first, because the kernel does that between two forks (kill(2)): one that forks and
 /// leaves, again and again, is gone from where it was seen before its own turn comes. A
-/// command begins a session, so whoever is in its groups is its own.
-pub(super) fn kill_all(victims: &[Process]) {
+/// command begins a session, so whoever is in its groups is its own; a group with one of
+/// `spared` in it is left alone as such.
+pub(super) fn kill_all(victims: &[Process], spared: &[i32]) {
     let ours = nix::unistd::getpgrp().as_raw();
+    let spared: HashSet<i32> = spared.iter().filter_map(|pid| Some(one(*pid)?.group)).collect();
     let groups: HashSet<i32> = victims.iter().map(|victim| victim.group).collect();
-    for group in groups.into_iter().filter(|group| *group > 1 && *group != ours) {
+    for group in groups
+        .into_iter()
+        .filter(|group| *group > 1 && *group != ours && !spared.contains(group))
+    {
         let _ = kill(Pid::from_raw(-group), Signal::SIGKILL);
     }
     for victim in victims {
@@ -226,7 +231,7 @@ pub(super) fn kill_below(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut
     let mut passes = Passes::begin();
     loop {
         let alive: Vec<Process> = below(root, spare).into_iter().filter(|p| !p.gone()).collect();
-        kill_all(&alive);
+        kill_all(&alive, &[]);
         kill_adopted(root, spare, reaped);
         let done = alive.is_empty() && kin::childless(root.as_raw(), spare);
         if !alive.is_empty() || done {

@@ -305,9 +305,11 @@ impl Supervisor {
     fn sweep(&mut self, keep: &[u64], mains_only: bool) -> Reply {
         let mut first: Option<Vec<Process>> = None;
         let mut passes = Passes::begin();
+        let kept = self.wardens.values().filter(|watched| keep.contains(&watched.stage));
+        let mains: Vec<i32> = kept.map(|watched| watched.main).collect();
         loop {
             let victims = self.victims(keep, mains_only);
-            process::kill_all(&victims);
+            process::kill_all(&victims, &mains);
             let done = victims.is_empty() && self.swept(keep, mains_only);
             if !victims.is_empty() {
                 first.get_or_insert(victims);

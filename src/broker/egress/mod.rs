@@ -17,6 +17,7 @@
 //! | `nonames` | the place for names inside, where the answer is no |
 //! | `past` | what is sent past the door, where that can be seen |
 //! | `attempt`, `ledger` | one line an attempt, however it ends |
+//! | `stranger` | those readers under one name, for who tries them with hostile bytes |
 //! | `rewound` | a stream of which something was read already |
 
 mod attempt;
@@ -36,11 +37,13 @@ mod question;
 mod rewound;
 mod serve;
 mod socks;
+mod stranger;
 mod trust;
 mod tunnel;
 
 pub use door::{EgressConfig, EgressDoor};
 pub use ledger::EgressCount;
+pub use stranger::{Stranger, read_stranger};
 
 /// The JSON Schema of one line of the ledger.
 pub fn ledger_schema() -> schemars::Schema {
