@@ -4,6 +4,8 @@
 #[path = "support/program.rs"]
 mod program;
 
+#[path = "report/action.rs"]
+mod action;
 #[path = "report/browser.rs"]
 mod browser;
 #[path = "report/formats.rs"]
@@ -16,5 +18,7 @@ mod kit;
 mod made;
 #[path = "report/page.rs"]
 mod page;
+#[path = "report/suites.rs"]
+mod suites;
 #[path = "report/view.rs"]
 mod view;
