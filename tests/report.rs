@@ -14,6 +14,8 @@ mod formats;
 mod hostile;
 #[path = "report/kit.rs"]
 mod kit;
+#[path = "report/live.rs"]
+mod live;
 #[path = "report/made.rs"]
 mod made;
 #[path = "report/page.rs"]
