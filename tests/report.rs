@@ -4,6 +4,8 @@
 #[path = "support/program.rs"]
 mod program;
 
+#[path = "report/action.rs"]
+mod action;
 #[path = "report/browser.rs"]
 mod browser;
 #[path = "report/formats.rs"]
@@ -12,9 +14,13 @@ mod formats;
 mod hostile;
 #[path = "report/kit.rs"]
 mod kit;
+#[path = "report/live.rs"]
+mod live;
 #[path = "report/made.rs"]
 mod made;
 #[path = "report/page.rs"]
 mod page;
+#[path = "report/suites.rs"]
+mod suites;
 #[path = "report/view.rs"]
 mod view;

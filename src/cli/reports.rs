@@ -14,8 +14,8 @@ use crate::{
     record,
     report::{
         Face, Happening, Links, Reporter, formats, html,
-        reading::{Detail, Folder, RunView, read_run},
-        serve,
+        reading::{Detail, Folder, RunView, read_run, read_suite},
+        serve, suite_html,
         trajectory::{self, Shape},
     },
 };
@@ -78,6 +78,10 @@ pub(super) struct ReportArgs {
 
 /// Performs `report`.
 pub(super) fn report(args: &ReportArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let named = Path::new(&args.which.run);
+    if args.which.run.contains('/') && named.join("suite.json").is_file() {
+        return suite(named, args, reporter);
+    }
     let run = args.which.find()?;
     let detail = args.iterations.clone().unwrap_or_default();
     let view = read_run(&run, &detail).map_err(reading(&run))?;
@@ -90,12 +94,7 @@ pub(super) fn report(args: &ReportArgs, reporter: &Reporter) -> Result<u8, Engin
         ReportFormat::Markdown => formats::markdown(&view),
         ReportFormat::Json => pretty(&view),
     };
-    let output = match (&args.output, args.format) {
-        (Some(path), _) if path.as_os_str() == "-" => None,
-        (None, ReportFormat::Html) => Some(PathBuf::from(format!("opencode-fsm-{}.html", file_name(&view.id)))),
-        (output, _) => output.clone(),
-    };
-    deliver(&text, output.as_deref(), reporter)
+    deliver(&text, destination(args, &view.id).as_deref(), reporter)
 }
 
 /// What a trajectory is for.
@@ -150,6 +149,30 @@ pub(super) fn export(args: &ExportArgs, reporter: &Reporter) -> Result<u8, Engin
     };
     let output = args.output.as_deref().filter(|path| path.as_os_str() != "-");
     deliver(&text, output, reporter)
+}
+
+/// The report of a suite, which is named by its directory.
+fn suite(path: &Path, args: &ReportArgs, reporter: &Reporter) -> Result<u8, EngineError> {
+    let view = read_suite(path).map_err(reading(path))?;
+    let text = match args.format {
+        ReportFormat::Html => suite_html(&view).map_err(|why| EngineError::Usage(why.to_string()))?,
+        ReportFormat::Junit => formats::suite_junit(&view),
+        ReportFormat::Json => pretty(&view),
+        _ => {
+            let why = "a suite is told as html, junit or json; the runs of its targets as anything";
+            return Err(EngineError::Usage(why.to_owned()));
+        }
+    };
+    deliver(&text, destination(args, &view.id).as_deref(), reporter)
+}
+
+/// Where a report goes; nothing is standard output.
+fn destination(args: &ReportArgs, id: &str) -> Option<PathBuf> {
+    match (&args.output, args.format) {
+        (Some(path), _) if path.as_os_str() == "-" => None,
+        (None, ReportFormat::Html) => Some(PathBuf::from(format!("opencode-fsm-{}.html", file_name(id)))),
+        (output, _) => output.clone(),
+    }
 }
 
 #[derive(Debug, Args)]

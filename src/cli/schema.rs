@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use serde_json::{Map, Value, json};
 
 use super::args::{CONFIG_KEYS, Cli};
-use crate::{contract, engine, env, policy, suite};
+use crate::{contract, engine, env, policy, record, report::reading::RunView, suite};
 
 /// The version of every schema: it rises when a file changes so that an older reader would misread it.
 const VERSION: u32 = 1;
@@ -18,6 +18,11 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         .chain(suite::schemas())
         .map(|(name, file, schema)| (name, named(name, file, schema.to_value())))
         .collect();
+    let view = record::schema_of::<RunView>();
+    all.push((
+        "report",
+        named("report", "what `report --format json` prints", view.to_value()),
+    ));
     let file = "a policy file, and policy.json of a run";
     all.push(("policy", named("policy", file, policy::schema().to_value())));
     all.push((

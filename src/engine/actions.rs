@@ -137,6 +137,7 @@ impl Stand<'_> {
             judge.reporter.say(Happening::StageStarted {
                 stage: STAGE.to_owned(),
                 command: escape(text.as_bytes(), 200),
+                output: None,
             });
             let result = match &action.kind {
                 ActionKind::Run { cmd } | ActionKind::Serve { cmd } => {

@@ -26,7 +26,7 @@ use crate::{
     names::RelPath,
     policy::{NetworkMode, SettingName, SettingValue},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
-    report::{Happening, Reporter},
+    report::{self, Happening, Reporter},
     sandbox::{Wall, WallState},
     tree::{self, Change, ExportCaps},
 };
@@ -108,6 +108,14 @@ async fn perform(
         Some(found) => agent::mounts(&agent::reachable(found)?, site.scratch.path())?,
         None => Vec::new(),
     };
+    reporter.say(Happening::Caps {
+        caps: report::Caps {
+            iterations: Some(options.max_iters),
+            calls: options.run_budget.calls,
+            tokens: options.run_budget.tokens,
+            seconds: options.target.caps.max_run.map(|time| time.as_secs()),
+        },
+    });
     let mut workspace = site.workspace(&options.target, &options.plan, withheld, mounts)?;
     if let Some(outside) = &options.outside {
         let text = outside_warning(outside.server.url());

@@ -4,38 +4,31 @@ use std::{
     borrow::Cow,
     io::{self, IsTerminal, Write},
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use super::Happening;
+use super::{Happening, live::Live, reading::visible};
 use crate::{
     guard::Ruling,
     record::{Redactor, Secret},
     sandbox::WallState,
 };
 
-/// Between two pictures of the live line.
-const TICK: Duration = Duration::from_millis(120);
-
 /// How to show what happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Face {
-    /// A live line on a terminal, plain lines elsewhere (stderr); results on stdout.
+    /// A live picture on a terminal, plain lines elsewhere (stderr); results on stdout.
     Human,
     /// JSON lines on stdout, nothing else there.
     Json,
 }
 
 /// The terminal is somebody else's as long as this lives.
-pub struct Aside(Option<Arc<ProgressBar>>);
+pub struct Aside(Option<Arc<Live>>);
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(TICK);
+        if let Some(live) = &self.0 {
+            live.back();
         }
     }
 }
@@ -45,8 +38,8 @@ impl Drop for Aside {
 pub struct Reporter {
     face: Face,
     verbose: u8,
-    /// The live line; only on a terminal.
-    live: Option<Arc<ProgressBar>>,
+    /// The live picture; only on a terminal.
+    live: Option<Arc<Live>>,
     /// Who is told in place of the terminal.
     listener: Option<Arc<Listener>>,
     secrets: Arc<Secrets>,
@@ -55,29 +48,41 @@ pub struct Reporter {
 /// Takes each happening as its JSON line would be.
 type Listener = dyn Fn(serde_json::Value) + Send + Sync;
 
+/// What is never shown.
 #[derive(Default)]
-struct Secrets {
+pub(super) struct Secrets {
     all: Mutex<Vec<Secret>>,
     redactor: RwLock<Redactor>,
+}
+
+impl Secrets {
+    /// From now on none of `secrets` is shown.
+    pub fn hide(&self, secrets: &[Secret]) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend_from_slice(secrets);
+        *self.redactor.write().unwrap_or_else(PoisonError::into_inner) = Redactor::new(&all);
+    }
+
+    /// A text without them.
+    pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.redactor.read().unwrap_or_else(PoisonError::into_inner).text(text)
+    }
 }
 
 impl Reporter {
     /// `verbose`: 1 shows what the agent does and every wall even without a terminal.
     pub fn new(face: Face, verbose: u8) -> Self {
-        let live = (face == Face::Human && io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {prefix} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(TICK);
-            Arc::new(bar)
-        });
+        let secrets = Arc::<Secrets>::default();
+        // A terminal that can do nothing gets lines, as a pipe does.
+        let dumb = std::env::var_os("TERM").is_none_or(|name| name == "dumb");
+        let drawn = face == Face::Human && io::stderr().is_terminal() && !dumb;
+        let live = drawn.then(|| Arc::new(Live::new(secrets.clone())));
         Self {
             face,
             verbose,
             live,
             listener: None,
-            secrets: Arc::default(),
+            secrets,
         }
     }
 
@@ -99,17 +104,14 @@ impl Reporter {
 
     /// From now on none of `secrets` is shown, here and by every clone.
     pub fn hide(&self, secrets: &[Secret]) {
-        let mut all = self.secrets.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend_from_slice(secrets);
-        *self.secrets.redactor.write().unwrap_or_else(PoisonError::into_inner) = Redactor::new(&all);
+        self.secrets.hide(secrets);
     }
 
-    /// Keeps the live line away from the terminal until what is returned is dropped.
+    /// Keeps the live picture away from the terminal until what is returned is dropped.
     pub fn step_aside(&self) -> Aside {
         let live = self.live.clone();
-        if let Some(bar) = &live {
-            bar.disable_steady_tick();
-            bar.set_draw_target(ProgressDrawTarget::hidden());
+        if let Some(live) = &live {
+            live.aside();
         }
         Aside(live)
     }
@@ -125,6 +127,14 @@ impl Reporter {
         match happening {
             Happening::RunStarted { run, target, artifacts } => {
                 self.line(&format!("run {run}\n  target    {target}\n  artifacts {artifacts}"));
+                if let Some(live) = &self.live {
+                    live.begin(artifacts.as_ref());
+                }
+            }
+            Happening::Caps { caps } => {
+                if let Some(live) = &self.live {
+                    live.caps(&caps);
+                }
             }
             Happening::Walls { report } => self.walls(&report),
             Happening::Copying { files, bytes } => {
@@ -133,19 +143,25 @@ impl Reporter {
             Happening::State { state, iteration, step } => {
                 let step = step.map(|step| format!("  STEP_ID={step}")).unwrap_or_default();
                 let text = format!("[{iteration}] {state}{step}");
-                if let Some(bar) = &self.live {
-                    bar.set_prefix(self.clean(&text).into_owned());
+                if let Some(live) = &self.live {
+                    live.state(iteration, self.shown(&text));
                 }
                 self.line(&text);
             }
             Happening::Agent { line, calls, tokens } => {
-                self.fleeting(&format!("{calls} calls, {tokens} tokens  {line}"));
+                self.fleeting(&line);
+                if let Some(live) = &self.live {
+                    live.model(calls, tokens);
+                }
                 if self.verbose > 0 {
                     self.line(&format!("      agent: {line}"));
                 }
             }
-            Happening::StageStarted { stage, command } => {
+            Happening::StageStarted { stage, command, output } => {
                 self.fleeting(&format!("{stage}: {command}"));
+                if let Some(live) = &self.live {
+                    live.watch(output.as_deref());
+                }
                 if self.verbose > 0 {
                     self.line(&format!("      {stage}: {command}"));
                 }
@@ -218,8 +234,7 @@ impl Reporter {
     }
 
     fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let redactor = self.secrets.redactor.read().unwrap_or_else(PoisonError::into_inner);
-        redactor.text(text)
+        self.secrets.clean(text)
     }
 
     fn json(&self, value: serde_json::Value) {
@@ -255,11 +270,9 @@ impl Reporter {
 
     /// A line that stays.
     fn line(&self, text: &str) {
-        let text = self.clean(text);
+        let text = self.shown(text);
         match &self.live {
-            Some(bar) => bar.suspend(|| {
-                let _ = writeln!(io::stderr().lock(), "{text}");
-            }),
+            Some(live) => live.line(&text),
             None => {
                 let _ = writeln!(io::stderr().lock(), "{text}");
             }
@@ -268,14 +281,20 @@ impl Reporter {
 
     /// A text that the next one replaces; nothing where there is no terminal.
     fn fleeting(&self, text: &str) {
-        if let Some(bar) = &self.live {
-            bar.set_message(self.clean(text).into_owned());
+        if let Some(live) = &self.live {
+            live.doing(self.shown(text));
         }
     }
 
+    /// Without secrets, and without anything that a terminal obeys: whoever said it has escaped
+    /// what comes from inside, and this holds if they forgot.
+    fn shown(&self, text: &str) -> String {
+        visible(self.clean(text).as_bytes())
+    }
+
     fn clear(&self) {
-        if let Some(bar) = &self.live {
-            bar.finish_and_clear();
+        if let Some(live) = &self.live {
+            live.clear();
         }
     }
 }

@@ -9,6 +9,7 @@ mod escape;
 mod face;
 pub mod formats;
 mod html;
+mod live;
 pub mod reading;
 mod serve;
 pub mod trajectory;
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 pub use escape::escape;
 pub use face::{Aside, Face, Reporter};
-pub use html::{Links, PageError, html};
+pub use html::{Links, PageError, html, suite_html};
 pub use serve::serve;
 
 /// One thing that happened, for the terminal or as one JSON line.
@@ -37,6 +38,11 @@ pub enum Happening {
     Walls {
         /// What stands and what does not.
         report: crate::sandbox::WallReport,
+    },
+    /// What the run may use up.
+    Caps {
+        /// How much of what.
+        caps: Caps,
     },
     /// The target is being copied.
     Copying {
@@ -69,6 +75,9 @@ pub enum Happening {
         stage: String,
         /// The command.
         command: String,
+        /// Where its output goes meanwhile: the beginning of the names of its files, relative
+        /// to the run's directory.
+        output: Option<String>,
     },
     /// A stage is over.
     StageEnded {
@@ -142,4 +151,17 @@ pub enum Happening {
         /// `summary.json`.
         summary: serde_json::Value,
     },
+}
+
+/// What a run may use up; `None` is no limit.
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
+pub struct Caps {
+    /// Iterations.
+    pub iterations: Option<u64>,
+    /// Model calls.
+    pub calls: Option<u64>,
+    /// Tokens, both ways.
+    pub tokens: Option<u64>,
+    /// Seconds.
+    pub seconds: Option<u64>,
 }

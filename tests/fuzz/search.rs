@@ -195,9 +195,9 @@ fn search() {
         };
         *CURRENT.lock().expect("a lock") = (tried, input.clone());
         coverage.begin();
-        let began = worked();
+        let before = worked();
         let found = fault(target, &input);
-        let long = worked().saturating_sub(began) > LONG;
+        let long = worked().saturating_sub(before) > LONG;
         let new = coverage.is_new();
         tried += 1;
         if let Some(why) = found {

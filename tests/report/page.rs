@@ -151,6 +151,13 @@ fn the_same_run_is_told_with_the_same_words() {
         "{junit}"
     );
     let json: Value = serde_json::from_str(&told("json")).expect("json");
+    let mut command = program();
+    command.args(["schema", "report"]);
+    let schema: Value = serde_json::from_slice(&expect(command, 0).stdout).expect("json");
+    let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
+    compiler.add_resource("urn:schema", schema).expect("a resource");
+    let index = compiler.compile("urn:schema", &mut schemas).expect("a schema");
+    schemas.validate(&json, index).unwrap_or_else(|why| panic!("{why:#}"));
     assert_eq!(
         json["metrics"][0],
         json!({"name": "score", "points": [[1, 0.01], [3, 0.03]]})

@@ -77,6 +77,7 @@ impl Session<'_> {
             self.judge.reporter.say(Happening::StageStarted {
                 stage: stage.name.to_string(),
                 command: escape(script.as_bytes(), 200),
+                output: Some(format!("{own}_cmd{:02}_try01", index + 1)),
             });
             for attempt in 1..=stage.retries + 1 {
                 let prefix = format!("{own}_cmd{:02}_try{attempt:02}", index + 1);

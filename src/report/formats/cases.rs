@@ -1,7 +1,7 @@
 //! The run as test cases. Only the last verification counts: what failed on the way there
 //! was repaired, and the run as a whole is a case of its own.
 
-use crate::report::reading::{CommandView, Ending, Preview, RunView, StageView, VerificationView};
+use crate::report::reading::{CommandView, Ending, Preview, RunView, StageView, SuiteView, VerificationView};
 
 /// What became of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +149,29 @@ fn stage(stage: &StageView) -> Vec<Case> {
             }
         })
         .collect()
+}
+
+/// The targets of a suite as cases.
+pub(super) fn targets(suite: &SuiteView) -> Suite {
+    let cases = suite.targets.iter().map(|target| Case {
+        name: target.target.clone(),
+        ms: target.ms,
+        verdict: match target.outcome.as_str() {
+            "passed" => Verdict::Passed,
+            "failed" => Verdict::Failed,
+            _ => Verdict::Broken,
+        },
+        message: target.error.clone().unwrap_or_default(),
+        blame: target.attribution.clone().unwrap_or_default(),
+        retries: target.retried,
+        stdout: None,
+        stderr: None,
+    });
+    Suite {
+        name: "suite".to_owned(),
+        ms: suite.targets.iter().map(|target| target.ms).sum(),
+        cases: cases.collect(),
+    }
 }
 
 fn verdict(blame: &str) -> Verdict {

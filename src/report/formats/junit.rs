@@ -2,12 +2,27 @@
 
 use std::fmt::Write as _;
 
-use super::cases::{Case, Suite, Verdict, suites, whole_text};
-use crate::report::reading::RunView;
+use super::cases::{Case, Suite, Verdict, suites, targets, whole_text};
+use crate::report::reading::{RunView, SuiteView};
 
 /// The run as JUnit XML.
 pub fn junit(run: &RunView) -> String {
-    let suites = suites(run);
+    let about = [
+        ("run", &*run.id),
+        ("target", &run.target),
+        ("reason", &run.outcome.reason),
+    ];
+    document(&suites(run), run.outcome.ms.unwrap_or(0), run.began.as_deref(), &about)
+}
+
+/// A suite as JUnit XML, a case for each target.
+pub fn suite_junit(suite: &SuiteView) -> String {
+    let targets = targets(suite);
+    let ms = targets.ms;
+    document(&[targets], ms, None, &[("suite", &suite.id), ("model", &suite.model)])
+}
+
+fn document(suites: &[Suite], ms: u64, began: Option<&str>, about: &[(&str, &str)]) -> String {
     let sum = |of: &dyn Fn(&Suite) -> usize| suites.iter().map(of).sum::<usize>();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
@@ -16,16 +31,16 @@ pub fn junit(run: &RunView) -> String {
         sum(&|suite| suite.cases.len()),
         sum(&|suite| suite.count(Verdict::Failed)),
         sum(&|suite| suite.count(Verdict::Broken)),
-        seconds(run.outcome.ms.unwrap_or(0)),
+        seconds(ms),
     );
-    for suite in &suites {
-        write_suite(&mut out, run, suite);
+    for suite in suites {
+        write_suite(&mut out, suite, began, about);
     }
     out.push_str("</testsuites>\n");
     out
 }
 
-fn write_suite(out: &mut String, run: &RunView, suite: &Suite) {
+fn write_suite(out: &mut String, suite: &Suite, began: Option<&str>, about: &[(&str, &str)]) {
     let _ = write!(
         out,
         "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"0\" time=\"{}\"",
@@ -35,15 +50,12 @@ fn write_suite(out: &mut String, run: &RunView, suite: &Suite) {
         suite.count(Verdict::Broken),
         seconds(suite.ms),
     );
-    if let Some(began) = run.began.as_deref().and_then(|began| began.get(..19)) {
+    // To the second, without a zone, as the format has it.
+    if let Some(began) = began.and_then(|began| began.get(..19)) {
         let _ = write!(out, " timestamp=\"{}\"", escaped(began));
     }
     out.push_str(">\n    <properties>\n");
-    for (name, value) in [
-        ("run", &run.id),
-        ("target", &run.target),
-        ("reason", &run.outcome.reason),
-    ] {
+    for (name, value) in about {
         let _ = writeln!(out, "      <property name=\"{name}\" value=\"{}\"/>", escaped(value));
     }
     out.push_str("    </properties>\n");

@@ -16,6 +16,6 @@ mod sarif;
 
 pub use ctrf::ctrf;
 pub use github::annotations;
-pub use junit::junit;
+pub use junit::{junit, suite_junit};
 pub use markdown::markdown;
 pub use sarif::sarif;

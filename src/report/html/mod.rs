@@ -5,6 +5,7 @@
 //! | `report.html`, `report.css` | the template and its style: no script, nothing from elsewhere |
 //! | `page` | the run arranged as the page shows it |
 //! | `shapes` | bars, lines, differences |
+//! | `suite`, `suite.html`, `sort.js` | the page of a suite, with the one script that sorts its table |
 //! | `words` | numbers, times and names as people read them |
 //!
 //! The page's policy (Content Security Policy, level 3) allows one style, by its hash, and
@@ -13,6 +14,7 @@
 
 mod page;
 mod shapes;
+mod suite;
 pub(super) mod words;
 
 use base64::Engine as _;
@@ -20,6 +22,8 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::Serde}
 
 use super::reading::RunView;
 use page::Page;
+
+pub use suite::suite_html;
 
 const TEMPLATE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
@@ -43,6 +47,15 @@ pub enum Links {
 /// # Errors
 /// [`PageError`].
 pub fn html(run: &RunView, links: Links) -> Result<String, PageError> {
+    let mut environment = environment();
+    environment.add_template("report", TEMPLATE)?;
+    let policy = policy();
+    let page = Page::of(run, STYLE, &policy, links == Links::Files);
+    Ok(environment.get_template("report")?.render(Value::from(Serde(&page)))?)
+}
+
+/// What the templates are filled by: everything is escaped.
+fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -55,17 +68,21 @@ pub fn html(run: &RunView, links: Links) -> Result<String, PageError> {
     environment.add_filter("work", |kind: &str| words::work(kind).to_owned());
     environment.add_filter("link", |path: &str| link(path));
     environment.add_filter("diff_lines", |text: &str| Value::from(Serde(shapes::diff_lines(text))));
-    environment.add_template("report", TEMPLATE)?;
-    let policy = policy();
-    let page = Page::of(run, STYLE, &policy, links == Links::Files);
-    Ok(environment.get_template("report")?.render(Value::from(Serde(&page)))?)
+    environment
 }
 
 /// The page's own policy: its style and nothing else.
 pub(super) fn policy() -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes());
-    let hash = base64::engine::general_purpose::STANDARD.encode(digest);
-    format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
+    format!(
+        "default-src 'none'; style-src '{}'; base-uri 'none'; form-action 'none'",
+        hash(STYLE)
+    )
+}
+
+/// A source by its hash (Content Security Policy, level 3).
+fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    format!("sha256-{}", base64::engine::general_purpose::STANDARD.encode(digest))
 }
 
 /// A path as a part of a relative reference (RFC 3986).

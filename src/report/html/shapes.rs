@@ -175,6 +175,9 @@ pub(super) fn files(patch: &str) -> Vec<FilePatch> {
         file.minus += usize::from(line.0 == "del");
         file.lines.push(line);
     }
+    for file in &mut files {
+        file.open &= file.plus + file.minus > 0;
+    }
     files
 }
 

@@ -10,6 +10,7 @@
 //! | `talk` | a turn's events as a conversation |
 //! | `turns`, `judged`, `ledgers` | the records of turns, verifications, model calls and the network |
 //! | `sessions` | [`Session`]: a turn with all that was said in it |
+//! | `suite` | [`SuiteView`]: many targets |
 //! | `load` | all of it put together |
 //!
 //! Nothing here is written, nothing is believed: the directory may come from somebody
@@ -22,6 +23,7 @@ mod judged;
 mod ledgers;
 mod load;
 mod sessions;
+mod suite;
 mod talk;
 mod text;
 mod turns;
@@ -30,6 +32,7 @@ mod view;
 pub use folder::Folder;
 pub use load::{Detail, read_run};
 pub use sessions::{Session, sessions};
+pub use suite::{SuiteView, TargetView, read_suite};
 pub use talk::{Call, Message, Part, Role, Talk, Tokens};
 pub use text::{Preview, visible};
 pub use view::{
