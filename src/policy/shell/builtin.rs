@@ -152,8 +152,9 @@ impl Walk<'_> {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "-p" | "-d" | "-n" | "-N" | "-t" | "-u" | "-i" | "-O" | "-s" | "-c" | "-C" => {
-                    let attached = word == "-s";
-                    if !attached {
+                    // `mapfile -t` and `read -s` take none.
+                    let alone = word == "-s" || (word == "-t" && name != "read");
+                    if !alone {
                         words.next();
                     }
                 }
@@ -176,6 +177,12 @@ impl Walk<'_> {
             false => " \t".to_owned(),
         };
         let separates = |c: char| separators.contains(c);
+        if name != "read" && names.len() == 1 {
+            // An array of its lines.
+            let lines: Vec<&str> = text.lines().collect();
+            self.scene.set(&names[0], vec![lines.join(" ")]);
+            return;
+        }
         let count = names.len();
         for (index, name) in names.iter().enumerate() {
             let value = |line: &str| -> String {
@@ -238,6 +245,7 @@ impl Walk<'_> {
                 self.nested(|walk| walk.apart(|walk| walk.made(&text, &Io::default())));
             }
             _ if COMMANDS.contains(&name) && !is_open(&value) => {
+                let value = value.trim_start_matches('|').to_owned();
                 self.nested(|walk| walk.apart(|walk| walk.made(&value, &Io::default())));
             }
             _ if COMMANDS.contains(&name) && value.contains(DOWNLOADED) => {

@@ -16,7 +16,7 @@ pub const SHELLS: [&str; 17] = [
     "posh", "elvish",
 ];
 /// What a pattern in the place of a program is tried with, gravest first.
-const HIDDEN: [&str; 40] = [
+pub const HIDDEN: [&str; 40] = [
     "rm",
     "dd",
     "mkfs",
@@ -307,8 +307,15 @@ impl Walk<'_> {
             output = self.nested(|walk| walk.apart(|walk| walk.made(script, io))).flatten();
         }
         let mut inner = wrapped.argv;
+        let given = match &wrapped.input_file {
+            Some(path) => Io {
+                input: Some(Rc::from(self.content(path))),
+                ..io.clone()
+            },
+            None => io.clone(),
+        };
         if wrapped.takes_input {
-            inner = self.with_input(inner, wrapped.replace.as_deref(), wrapped.by_line, io);
+            inner = self.with_input(inner, wrapped.replace.as_deref(), wrapped.by_line, &given);
         }
         let inner_io = match wrapped.takes_input {
             true => Io {

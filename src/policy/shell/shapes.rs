@@ -317,6 +317,7 @@ pub(super) const SHAPES: &[Shape] = &[
     },
     Shape {
         names: &["entr", "reflex", "watchexec", "nodemon"],
+        scripts: &["--exec"],
         takes: &[
             "-e", "-w", "-x", "--exts", "--watch", "--ext", "-i", "--ignore", "-d", "-r", "-g", "-s",
         ],
@@ -487,6 +488,77 @@ pub(super) const SHAPES: &[Shape] = &[
             "--config",
         ],
         verbs: &["run", "exec", "run-script", "develop", "shell", "x"],
+        ..PLAIN
+    },
+    Shape {
+        names: &["chpst", "softlimit"],
+        takes: &[
+            "-u", "-U", "-e", "-/", "-n", "-l", "-L", "-m", "-d", "-o", "-p", "-f", "-c", "-r", "-t",
+        ],
+        ..PLAIN
+    },
+    Shape {
+        names: &["setuidgid", "s6-setuidgid", "s6-envuidgid", "envuidgid"],
+        skips: 1,
+        ..PLAIN
+    },
+    Shape {
+        names: &["faketime"],
+        takes: &["-f"],
+        skips: 1,
+        ..PLAIN
+    },
+    Shape {
+        names: &[
+            "with-contenv",
+            "wsl",
+            "ts",
+            "tsp",
+            "coreutils",
+            "xdg-terminal",
+            "retry",
+            "wait-for-it.sh",
+        ],
+        ..PLAIN
+    },
+    Shape {
+        names: &["screen"],
+        takes: &["-S", "-t", "-T", "-s", "-p", "-X", "-c", "-e", "-h"],
+        ..PLAIN
+    },
+    Shape {
+        names: &["tmux"],
+        takes: &["-s", "-n", "-c", "-t", "-F", "-e", "-x", "-y", "-L", "-S", "-f"],
+        verbs: &[
+            "new-session",
+            "new",
+            "new-window",
+            "neww",
+            "split-window",
+            "splitw",
+            "send-keys",
+            "send",
+            "run-shell",
+            "run",
+            "respawn-pane",
+            "if-shell",
+        ],
+        joins: true,
+        ..PLAIN
+    },
+    Shape {
+        names: &[
+            "xterm",
+            "urxvt",
+            "konsole",
+            "gnome-terminal",
+            "xfce4-terminal",
+            "alacritty",
+            "kitty",
+            "lxterminal",
+        ],
+        takes: &["-T", "-title", "-geometry", "-fn", "-bg", "-fg"],
+        joins: true,
         ..PLAIN
     },
     Shape {

@@ -20,6 +20,8 @@ pub struct Wrapped {
     pub writes: Vec<String>,
     /// Arguments come from its input, too.
     pub takes_input: bool,
+    /// The file that they come from instead.
+    pub input_file: Option<String>,
     /// Each line of it is one argument.
     pub by_line: bool,
     /// What those replace.
@@ -55,6 +57,19 @@ pub fn unwrap(name: &str, arguments: &[String]) -> Option<Wrapped> {
         wrapped.effect = wrapped.effect.filter(|_| matches!(user, "root" | "0" | "+0"));
     }
     match name {
+        "direnv" | "aws-vault" => {
+            // The directory, the profile.
+            if !wrapped.argv.is_empty() {
+                wrapped.argv.remove(0);
+            }
+            if wrapped.argv.first().is_some_and(|word| word == "--") {
+                wrapped.argv.remove(0);
+            }
+        }
+        "coreutils" => {
+            let program = arguments.iter().find_map(|word| word.strip_prefix("--coreutils-prog="));
+            wrapped.argv.splice(0..0, program.map(str::to_owned));
+        }
         "xargs" | "gxargs" => {
             wrapped.takes_input = true;
             wrapped.by_line = arguments
@@ -62,6 +77,11 @@ pub fn unwrap(name: &str, arguments: &[String]) -> Option<Wrapped> {
                 .take_while(|word| word.starts_with('-'))
                 .any(|word| word == "-0" || word == "--null" || word.starts_with("-d") || word.starts_with("--delim"));
             wrapped.replace = replaced(arguments);
+            let named = arguments.iter().position(|word| word == "-a" || word == "--arg-file");
+            wrapped.input_file = named.and_then(|at| arguments.get(at + 1).cloned()).or_else(|| {
+                let attached = arguments.iter().find_map(|word| word.strip_prefix("--arg-file="));
+                attached.map(str::to_owned)
+            });
             if wrapped.argv.is_empty() {
                 return None;
             }

@@ -8,6 +8,7 @@ use super::{
     languages::{LANGUAGES, REMOVES, RUNS, WRITES},
     literals::{backquoted, floor, lists, texts},
     network::METADATA,
+    unknown::unmarked,
     values,
 };
 use crate::policy::shell::{
@@ -18,13 +19,19 @@ use crate::policy::shell::{
 };
 
 impl Walk<'_> {
-    /// Programs in other languages.
-    pub(super) fn code_effects(&mut self, name: &str, argv: &[String], io: &Io) {
+    /// Programs in other languages; `false` where `name` is none.
+    pub(super) fn code_effects(&mut self, name: &str, argv: &[String], io: &Io) -> bool {
         if matches!(name, "awk" | "gawk" | "mawk" | "nawk" | "original-awk") {
             for word in &argv[1..] {
                 self.awk(word);
             }
-            return;
+            for path in values(&argv[1..], &["-f", "--file"]) {
+                let name = self.file_name(path);
+                if let Some(text) = self.scene.written(&name).map(str::to_owned) {
+                    self.awk(&text);
+                }
+            }
+            return true;
         }
         if name == "make" || name == "gmake" {
             for text in values(&argv[1..], &["--eval"]) {
@@ -43,10 +50,10 @@ impl Walk<'_> {
             {
                 self.makefile(&text);
             }
-            return;
+            return true;
         }
         let Some((language, options)) = LANGUAGES.iter().find(|(language, _)| name.starts_with(language)) else {
-            return;
+            return false;
         };
         let words = &argv[1..];
         let mut found = false;
@@ -85,7 +92,7 @@ impl Walk<'_> {
             for word in words {
                 self.reads(word);
             }
-            return;
+            return true;
         }
         let file = words.iter().find(|word| !word.starts_with('-') || *word == "-");
         match file.map(String::as_str) {
@@ -102,6 +109,7 @@ impl Walk<'_> {
                 }
             }
         }
+        true
     }
 
     /// Code of any language.
@@ -258,7 +266,8 @@ impl Walk<'_> {
             self.tried(&bare);
         }
         // `!rm -rf /` in a debugger's or an editor's commands.
-        if let Some(script) = code.strip_prefix("shell ").or_else(|| code.strip_prefix('!')) {
+        let script = unmarked(code);
+        if script.len() < code.len() {
             self.tried(script);
         }
         if let Some(script) = code.strip_prefix("spawn ") {

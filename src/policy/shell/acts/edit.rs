@@ -35,6 +35,11 @@ impl Walk<'_> {
                     self.writes(&path);
                 }
             }
+            for piece in program.split([';', '\n']) {
+                if let Some(script) = sed_runs(piece.trim()) {
+                    self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
+                }
+            }
             if let Some(script) = sed_runs(&program) {
                 self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
             }
@@ -119,6 +124,14 @@ impl Walk<'_> {
         if name == "ed" {
             for path in Arguments::of(argv, &["-p"]).operands {
                 self.writes(path);
+            }
+        }
+        for word in &argv[1..] {
+            // `call system("…")`
+            if let Some((_, text)) = word.split_once("system(") {
+                let text = text.trim_start_matches(['"', '\'']);
+                let script = text[..text.find(['"', '\'']).unwrap_or(text.len())].to_owned();
+                self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
             }
         }
         for command in values(&argv[1..], &["-c", "--cmd", "-sc", "+"]) {

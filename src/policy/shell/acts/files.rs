@@ -56,13 +56,26 @@ impl Walk<'_> {
                 self.read_operands(argv);
             }
             "dd" => self.dd(argv),
+            "zip" => {
+                for script in values(&argv[1..], &["-TT", "--unzip-command"]) {
+                    let script = script.to_owned();
+                    self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
+                }
+                self.read_operands(argv);
+            }
+            "man" => {
+                for script in values(&argv[1..], &["-P", "--pager", "-H"]) {
+                    let script = script.to_owned();
+                    self.nested(|walk| walk.apart(|walk| walk.made(&script, &Io::default())));
+                }
+            }
             "patch" => {
                 for path in values(&argv[1..], &["-d", "--directory"]) {
                     self.creates(path);
                 }
             }
             "ex" | "ed" | "vi" | "vim" | "nvim" | "view" => self.editor(name, argv, io),
-            "xxd" | "openssl" | "sqlite3" | "sort" | "gpg" | "yq" => {
+            "xxd" | "openssl" | "sort" | "gpg" | "yq" => {
                 for path in values(&argv[1..], &["-o", "-out", "--output"]) {
                     self.writes(path);
                 }

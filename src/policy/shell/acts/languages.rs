@@ -1,11 +1,13 @@
 //! Languages, and names of functions in them.
 
 /// Options after which code stands, by the beginning of a program's name.
-pub(super) const LANGUAGES: [(&str, &[&str]); 24] = [
+pub(super) const LANGUAGES: [(&str, &[&str]); 26] = [
     ("python", &["-c"]),
     ("pypy", &["-c"]),
     ("ipython", &["-c"]),
     ("perl", &["-e", "-E"]),
+    ("irb", &["-e"]),
+    ("lldb", &["-o", "-O", "--one-line"]),
     ("ruby", &["-e"]),
     ("node", &["-e", "--eval", "-p", "--print", "-pe"]),
     ("bun", &["-e", "--eval"]),

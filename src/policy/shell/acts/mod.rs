@@ -12,6 +12,7 @@
 //! | `code` | programs in other languages, as arguments |
 //! | `languages` | their options, and names of their functions |
 //! | `literals` | their quoted texts |
+//! | `unknown` | programs that nothing here knows |
 
 mod code;
 mod edit;
@@ -23,6 +24,7 @@ mod languages;
 mod literals;
 mod machine;
 mod network;
+mod unknown;
 
 use super::{
     effect::Effect,
@@ -116,6 +118,8 @@ impl Walk<'_> {
         {
             return;
         }
-        self.code_effects(name, argv, io);
+        if !(self.code_effects(name, argv, io) || is_sender) {
+            self.may_run(name, argv, io);
+        }
     }
 }

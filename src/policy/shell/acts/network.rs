@@ -59,6 +59,11 @@ impl Walk<'_> {
                 for word in asked {
                     self.reads(word);
                 }
+                for line in input.lines().filter(|_| name.contains("ftp")).take(64) {
+                    if let Some(script) = line.trim_start().strip_prefix('!') {
+                        self.nested(|walk| walk.apart(|walk| walk.made(script, &Io::default())));
+                    }
+                }
                 for word in words {
                     self.reads(word);
                     if word.contains(SECRET) {
