@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `error` | [`Position`], [`Fault`], and how hostile text is shown |
 //! | `yaml` | YAML text to a tree of located nodes |
+//! | `json` | JSON with comments, as editors read it, to the same tree |
 //! | `fields` | typed reading of one mapping; unknown keys and near misses |
 //! | `typed`, `refusal` | the tree read as any type of serde's, with the place of what does not fit |
 //! | `located` | a value that remembers its place |
@@ -14,6 +15,7 @@
 
 mod error;
 mod fields;
+mod json;
 mod located;
 mod refusal;
 mod typed;
@@ -23,7 +25,8 @@ pub use error::{Fault, Position, shown};
 pub use fields::Fields;
 pub use located::Located;
 pub use typed::read;
-pub use yaml::{Key, Node, Value, parse};
+pub use json::parse_json;
+pub use yaml::{Key, Node, Value, parse, parse_foreign};
 
 /// Longest document that any reader takes, in bytes.
 pub const MAX_DOCUMENT: usize = 1 << 20;

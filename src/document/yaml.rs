@@ -99,6 +99,16 @@ enum Open {
     },
 }
 
+/// Whose documents are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// This program's own: what nothing here would honour is refused.
+    Own,
+    /// Other programs': aliases are nothing (what they name stands at its anchor), tags and
+    /// merges are taken as text, and a key that comes twice is kept twice.
+    Foreign,
+}
+
 /// Parses one document.
 ///
 /// # Errors
@@ -106,6 +116,23 @@ enum Open {
 /// empty or a second document, too many or too deep nodes, a duplicate key, an
 /// alias, a tag, or a key that is no scalar.
 pub fn parse(bytes: &[u8]) -> Result<Node, Fault> {
+    match read(bytes, Dialect::Own)?.pop() {
+        Some(node) if !node.is_null() => Ok(node),
+        _ => Err(Position::START.fault("the file is empty")),
+    }
+}
+
+/// Parses the documents of a file that is another program's, to look through it. No alias is
+/// followed, so that the trees are as large as the text and no larger.
+///
+/// # Errors
+/// A [`Fault`] for text over [`MAX_DOCUMENT`], not UTF-8 or not YAML, and for too many or too
+/// deep nodes, or a key that is no scalar.
+pub fn parse_foreign(bytes: &[u8]) -> Result<Vec<Node>, Fault> {
+    read(bytes, Dialect::Foreign)
+}
+
+fn read(bytes: &[u8], dialect: Dialect) -> Result<Vec<Node>, Fault> {
     if bytes.len() > MAX_DOCUMENT {
         return Err(Position::START.fault(format!(
             "the file has {} bytes; at most {MAX_DOCUMENT} are read",
@@ -120,7 +147,7 @@ pub fn parse(bytes: &[u8]) -> Result<Node, Fault> {
     })?;
     let options = options! { emit_comments: false, flow_nesting_limit: MAX_DEPTH, block_nesting_limit: MAX_DEPTH };
     let mut open: Vec<Open> = Vec::new();
-    let mut root = None;
+    let mut roots = Vec::new();
     let mut documents = 0;
     let mut nodes = 0;
     for next in Parser::new_from_str_with_options(text, options) {
@@ -138,16 +165,25 @@ pub fn parse(bytes: &[u8]) -> Result<Node, Fault> {
             if nodes > MAX_NODES {
                 return Err(at.fault(format!("the file has more than {MAX_NODES} values")));
             }
-            refuse_tag(&event, &span)?;
+            if dialect == Dialect::Own {
+                refuse_tag(&event, &span)?;
+            }
         }
         let node = match event {
             Event::DocumentStart(..) => {
                 documents += 1;
-                if documents > 1 {
+                if documents > 1 && dialect == Dialect::Own {
                     return Err(at.fault("a second document begins here; only one is read, remove the rest"));
                 }
                 continue;
             }
+            Event::Alias(_) if dialect == Dialect::Foreign => Node {
+                at,
+                value: Value::Scalar {
+                    text: String::new(),
+                    plain: true,
+                },
+            },
             Event::Alias(_) => {
                 return Err(at.fault("aliases (`*name`) are not supported; write the value out"));
             }
@@ -192,14 +228,11 @@ pub fn parse(bytes: &[u8]) -> Result<Node, Fault> {
             _ => continue,
         };
         match open.last_mut() {
-            Some(parent) => place(parent, node)?,
-            None => root = Some(node),
+            Some(parent) => place(parent, node, dialect)?,
+            None => roots.push(node),
         }
     }
-    match root {
-        Some(node) if !node.is_null() => Ok(node),
-        _ => Err(Position::START.fault("the file is empty")),
-    }
+    Ok(roots)
 }
 
 /// The parser's mark, whose columns count from 0, as a position.
@@ -240,11 +273,14 @@ fn refuse_tag(event: &Event<'_>, span: &Span) -> Result<(), Fault> {
 }
 
 /// Puts a finished node into the collection around it.
-fn place(parent: &mut Open, node: Node) -> Result<(), Fault> {
+fn place(parent: &mut Open, node: Node, dialect: Dialect) -> Result<(), Fault> {
     match parent {
         Open::Sequence { items, .. } => items.push(node),
         Open::Mapping { pairs, seen, key, .. } => match (key.take(), node.value) {
             (Some(key), value) => pairs.push((key, Node { at: node.at, value })),
+            (None, Value::Scalar { text, .. }) if dialect == Dialect::Foreign => {
+                *key = Some(Key { text, at: node.at });
+            }
             (None, Value::Scalar { text, plain }) => {
                 if plain && text == "<<" {
                     return Err(node.at.fault("merge keys (`<<`) are not supported; write the keys out"));
@@ -263,129 +299,5 @@ fn place(parent: &mut Open, node: Node) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn message(text: impl AsRef<[u8]>) -> String {
-        let fault = parse(text.as_ref()).expect_err("must be refused");
-        format!("{}:{}: {}", fault.at.line, fault.at.column, fault.message)
-    }
-
-    #[test]
-    fn keys_and_values_keep_their_places_and_spelling() {
-        let root = parse(b"# c\na:\n  b: yes\n  c: ['1', 2]\n").unwrap();
-        let Value::Mapping(pairs) = &root.value else {
-            panic!("{root:?}")
-        };
-        assert_eq!(pairs[0].0.at, Position { line: 2, column: 1 });
-        let Value::Mapping(inner) = &pairs[0].1.value else {
-            panic!("{root:?}")
-        };
-        assert_eq!(inner[0].1.at, Position { line: 3, column: 6 });
-        assert_eq!(
-            inner[0].1.value,
-            Value::Scalar {
-                text: "yes".into(),
-                plain: true
-            }
-        );
-        let Value::Sequence(items) = &inner[1].1.value else {
-            panic!("{root:?}")
-        };
-        assert_eq!((items[0].kind(), items[1].kind()), ("a string", "a number"));
-    }
-
-    #[test]
-    fn plain_scalars_have_the_core_schemas_types() {
-        for (text, kind) in [
-            ("", "nothing"),
-            ("~", "nothing"),
-            ("true", "a boolean"),
-            ("yes", "a string"),
-            ("12", "a number"),
-            ("-1.5e3", "a number"),
-            (".5", "a number"),
-            ("0x1f", "a number"),
-            (".nan", "a number"),
-            ("nan", "a string"),
-            ("infinity", "a string"),
-            ("1.2.3", "a string"),
-            ("make test", "a string"),
-        ] {
-            assert_eq!(plain_kind(text), kind, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_one_plain_document_is_refused_with_its_place() {
-        assert_eq!(
-            message("a: 1\nb: 2\na: 3\n"),
-            "3:1: duplicate key `a`, first given in line 1"
-        );
-        assert_eq!(
-            message("a: &x 1\nb: *x\n"),
-            "2:4: aliases (`*name`) are not supported; write the value out"
-        );
-        assert_eq!(
-            message("a: {b: 1}\nc:\n  <<: {d: 1}\n"),
-            "3:3: merge keys (`<<`) are not supported; write the keys out"
-        );
-        assert_eq!(
-            message("a: !!python/object:os.system x\n"),
-            "1:4: the tag `!!python/object:os.system` is not supported; remove it"
-        );
-        assert!(message("a: 1\n---\nb: 2\n").contains("second document"));
-        assert!(message("? [a]\n: 1\n").contains("a key must be a plain word"));
-        assert_eq!(message(""), "1:1: the file is empty");
-        assert_eq!(message("# only a comment\n"), "1:1: the file is empty");
-        assert_eq!(message(b"a: 1\nb: \xff\n"), "2:4: the file is not UTF-8 from here on");
-        assert!(message("a: [1, 2\n").contains("not valid YAML"));
-        assert!(message("a: 'x\n").starts_with("1:"));
-        assert_eq!(
-            message("a: {b: 1}\n\tc: 2\n"),
-            "2:2: not valid YAML: YAML is indented with blanks, and a tab stands here"
-        );
-    }
-
-    #[test]
-    fn hostile_sizes_are_stopped_quickly() {
-        let started = std::time::Instant::now();
-        assert!(message("x".repeat(MAX_DOCUMENT + 1)).contains("at most 1048576 are read"));
-        for hostile in [
-            "[".repeat(MAX_DOCUMENT),
-            "{a: ".repeat(MAX_DOCUMENT / 4),
-            "- ".repeat(MAX_DOCUMENT / 2),
-            "? ".repeat(MAX_DOCUMENT / 2),
-            "- a\n".repeat(MAX_DOCUMENT / 4),
-            (0..MAX_DOCUMENT / 16).map(|n| format!("k{n}: 1\n")).collect(),
-            (0..10_000)
-                .map(|n| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1))
-                .collect(),
-        ] {
-            let shown = message(&hostile);
-            assert!(shown.len() < 300, "{shown}");
-        }
-        assert!(
-            started.elapsed() < std::time::Duration::from_secs(10),
-            "{:?}",
-            started.elapsed()
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_panics_and_every_refusal_is_one_line(text in "[a-c:\\-\\[\\]{}&*!?|>'\"#%\n \t,~0-9]{0,60}") {
-            if let Err(fault) = parse(text.as_bytes()) {
-                prop_assert!(!fault.message.contains('\n'));
-                prop_assert!(fault.at.line >= 1 && fault.at.column >= 1);
-            }
-        }
-
-        #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes);
-        }
-    }
-}
+#[path = "yaml_tests.rs"]
+mod tests;

@@ -18,6 +18,7 @@
 //! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
 //! | `evidence`, `inputs` | what the journal says so that a stranger can check it |
 //! | `facts` | what the prompts are told |
+//! | `fetched` | a target brought into the cache, and nothing more |
 //! | `schemas` | JSON Schemas of all that a run leaves behind |
 #![forbid(unsafe_code)]
 
@@ -32,6 +33,7 @@ mod error;
 mod evidence;
 mod explain;
 mod facts;
+mod fetched;
 mod inputs;
 mod judge;
 mod lint;
@@ -60,13 +62,14 @@ pub use explain::{
     Answer, CaseLine, CommandAnswer, Enforcement, PathQuestion, explain_command, explain_host, explain_path,
     explain_syscall,
 };
+pub use fetched::fetch;
 pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
 pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};
 pub use options::{
     Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Trial, Unattended,
     WallOptions,
 };
-pub use permit::Widening;
+pub use permit::{Widening, widened};
 pub use run::{apply, run, target_of};
 pub use schemas::schemas;
 pub use scratch::{DeadScratch, collect_scratch};

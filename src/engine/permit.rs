@@ -19,6 +19,8 @@ use crate::{
 pub struct Widening {
     /// Who asks, and where: a flag, or `FILE:LINE:COLUMN` of a contract.
     pub asked_at: String,
+    /// The line of a contract.
+    pub line: Option<usize>,
     /// What for, as it is written.
     pub asked: String,
     /// What the policy says.
@@ -34,6 +36,7 @@ impl fmt::Display for Widening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             asked_at,
+            line: _,
             asked,
             allowed,
             allowed_at,
@@ -104,7 +107,14 @@ pub(super) fn outside(policy: &Policy, agent: Option<&OutsideAgent>) -> Result<(
 /// # Errors
 /// [`EngineError::NotAllowed`] with each of its attempts to widen.
 pub(super) fn contract(options: &TargetOptions, pipeline: &Pipeline) -> Result<(), EngineError> {
-    let policy = &options.policy;
+    // What the user gives by a flag takes the place of both.
+    let flags = [options.caps.max_cmd.is_some(), options.caps.max_total.is_some()];
+    refuse(widened(&options.policy, pipeline, flags))
+}
+
+/// Each attempt of a contract to widen what `policy` allows; `flags` says whether the user
+/// gives the longest command and the longest stage.
+pub fn widened(policy: &Policy, pipeline: &Pipeline, flags: [bool; 2]) -> Vec<Widening> {
     let security = &pipeline.security;
     let mut found = Vec::new();
     let mut ask = |key: &str, name: SettingName, asked: Option<Located<SettingValue>>| {
@@ -112,26 +122,30 @@ pub(super) fn contract(options: &TargetOptions, pipeline: &Pipeline) -> Result<(
             && !asked.value.is_within(said.value)
         {
             let place = format!("{}:{}:{}", pipeline.source, asked.at.line, asked.at.column);
-            found.push(against(place, format!("security.{key}: {}", asked.value), name, said));
+            found.push(Widening {
+                line: Some(asked.at.line),
+                ..against(place, format!("security.{key}: {}", asked.value), name, said)
+            });
         }
     };
     let mode = security.asked_mode();
     ask("mode", SettingName::ContractMode, mode);
     if !policy.is_on(SettingName::ContractMayRaise) {
-        // What the user gives by a flag takes the place of both.
-        if options.caps.max_cmd.is_none() {
+        let [command, stage] = flags;
+        if !command {
             ask("max_cmd_seconds", SettingName::Command, security.asked_command());
         }
-        if options.caps.max_total.is_none() {
+        if !stage {
             ask("max_total_seconds", SettingName::Stage, security.asked_stage());
         }
     }
-    refuse(found)
+    found
 }
 
 fn against(asked_at: String, asked: String, name: SettingName, said: &Said<SettingValue>) -> Widening {
     Widening {
         asked_at,
+        line: None,
         asked,
         allowed: format!("{name}: {}", said.value),
         allowed_at: said.origin.to_string(),
@@ -142,6 +156,7 @@ fn against(asked_at: String, asked: String, name: SettingName, said: &Said<Setti
 fn not_listed(asked_at: &str, asked: &str, place: &str, words: &Words) -> Widening {
     Widening {
         asked_at: asked_at.to_owned(),
+        line: None,
         asked: shown(asked),
         allowed: format!("{place}: {words}"),
         allowed_at: words.origin.to_string(),

@@ -1,6 +1,11 @@
 //! What everything of a run stands on: read-only layers with one manifest.
 
-use std::{fs::File, io, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use nix::fcntl::{Flock, OFlag};
 
@@ -42,6 +47,19 @@ impl Pristine {
         base.roots.push(layer.root.clone());
         base._locks.extend(layer.lock.clone());
         base
+    }
+
+    /// The bytes of a regular file of the manifest; `None` where it has more than `most`.
+    ///
+    /// # Errors
+    /// [`TreeError`] where there is no such file, or it cannot be read.
+    pub fn read(&self, path: &RelPath, most: u64) -> Result<Option<Vec<u8>>, TreeError> {
+        let mut bytes = Vec::new();
+        self.open(path)?
+            .take(most.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(TreeError::io("read", path))?;
+        Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= most))
     }
 
     /// Opens a regular file of the manifest. The topmost layer that has the path has

@@ -86,7 +86,8 @@ impl Walk<'_> {
                     if !more.is_empty() {
                         self.scene.positional = Some(Rc::from(more));
                     }
-                    let output = self.in_file(|walk| walk.nested(|walk| walk.made(&text, io)).flatten());
+                    let file = self.workspace_file(&path);
+                    let output = self.in_file(file, |walk| walk.nested(|walk| walk.made(&text, io)).flatten());
                     self.scene.positional = before;
                     return Some(output);
                 }

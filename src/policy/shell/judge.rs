@@ -7,8 +7,9 @@ use super::{
     program::name_of,
     rules::{CommandRule, CommandRules, Ruling, WhenUndecided},
     value::shown,
+    seen::{Scripts, Seen},
     verdict::Verdict,
-    walk::{Scripts, Seen, walk},
+    walk::{look_through, walk},
 };
 use crate::{
     document::{Fault, shown as escaped},
@@ -63,6 +64,15 @@ pub struct Judged {
     pub commands: Vec<Seen>,
 }
 
+/// One simple command, and what the rules say of it.
+#[derive(Clone, Debug)]
+pub struct Ruled {
+    /// The command.
+    pub seen: Seen,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
 /// What decides so far: the ruling, its rule, the command, and what that command does.
 type Found<'a> = (Ruling, Option<&'a Rule>, &'a Seen, Option<&'a (Effect, String)>);
 
@@ -101,75 +111,114 @@ impl Judge {
     /// The verdict on one command line where it is going to run.
     pub fn judge(&self, command: &str, setting: &Setting<'_>) -> Judged {
         let commands = walk(command, setting.dir, setting.scripts);
-        let mode = setting.mode;
         let mut best: Option<Found<'_>> = None;
         for seen in &commands {
-            let mut consider = |found: Option<&'_ (Effect, String)>| {
-                let effect = found.map(|(effect, _)| *effect);
-                let rule = self
-                    .rules
-                    .iter()
-                    .find(|rule| rule.only_in.is_none_or(|only| only == mode) && rule.fits(seen, effect));
-                let ruling = match (rule, effect) {
-                    (Some(rule), _) => rule.verdict,
-                    (None, Some(effect)) if effect.is_uncertain() => Ruling::Undecided,
-                    (None, _) => Ruling::Allow,
-                };
-                let found = seen.effects.iter().find(|known| Some(known.0) == effect);
-                // An allowing rule is worth naming, too.
-                let better = match &best {
-                    None => ruling != Ruling::Allow || rule.is_some(),
-                    Some((known, _, _, _)) => ruling > *known,
-                };
-                if better {
-                    best = Some((ruling, rule, seen, found));
-                }
+            // An allowing rule is worth naming, too.
+            let found = self.of(seen, setting.mode);
+            let better = match &best {
+                None => found.0 != Ruling::Allow || found.1.is_some(),
+                Some((known, ..)) => found.0 > *known,
             };
-            match seen.effects.as_slice() {
-                [] => consider(None),
-                effects => effects.iter().for_each(|found| consider(Some(found))),
+            if better {
+                best = Some(found);
             }
         }
-        let (verdict, only_safe) = match best {
-            None => (
-                Verdict {
-                    verdict: Ruling::Allow,
-                    rule: "commands.rules".to_owned(),
-                    because: "no rule is against it".to_owned(),
-                    at: self.at.clone(),
-                },
-                false,
-            ),
-            Some((ruling, rule, seen, found)) => {
-                let what = found.map_or(String::new(), |(_, what)| format!(": {}", escaped(what)));
-                let place = match seen.text.is_empty() {
-                    true => String::new(),
-                    false => format!(" (`{}`{what})", excerpt(&seen.text)),
-                };
-                let verdict = match rule {
-                    Some(rule) => Verdict {
-                        verdict: ruling,
-                        rule: rule.id.clone(),
-                        because: format!("{}{place}", rule.because),
-                        at: rule.at.clone(),
-                    },
-                    None => Verdict {
-                        verdict: ruling,
-                        rule: "commands.undecided".to_owned(),
-                        because: format!("it cannot be told from the text{place}"),
-                        at: self.at.clone(),
-                    },
-                };
-                (
-                    verdict,
-                    rule.is_some_and(|rule| rule.only_in == Some(SecurityMode::Safe)),
-                )
-            }
-        };
+        let only_safe = best
+            .as_ref()
+            .and_then(|(_, rule, ..)| *rule)
+            .is_some_and(|rule| rule.only_in == Some(SecurityMode::Safe));
         Judged {
-            verdict,
+            verdict: self.told(best),
             only_safe,
             commands,
+        }
+    }
+
+    /// The verdict on each simple command of a text, in the order in which they were found.
+    pub fn commands(&self, text: &str, setting: &Setting<'_>) -> Vec<Ruled> {
+        self.each(walk(text, setting.dir, setting.scripts), setting.mode)
+    }
+
+    /// The same on what a program in another language gives to a shell, and does itself.
+    pub fn code(&self, language: &str, code: &str, mode: SecurityMode) -> Vec<Ruled> {
+        self.each(look_through(language, code), mode)
+    }
+
+    fn each(&self, commands: Vec<Seen>, mode: SecurityMode) -> Vec<Ruled> {
+        commands
+            .into_iter()
+            .map(|seen| Ruled {
+                verdict: self.ruled(&seen, mode),
+                seen,
+            })
+            .collect()
+    }
+
+    /// The verdict on one command.
+    pub fn ruled(&self, seen: &Seen, mode: SecurityMode) -> Verdict {
+        let found = self.of(seen, mode);
+        self.told(Some(found).filter(|found| found.0 != Ruling::Allow || found.1.is_some()))
+    }
+
+    /// What decides about one command: of its effects the gravest ruling, the first of equals.
+    fn of<'a>(&'a self, seen: &'a Seen, mode: SecurityMode) -> Found<'a> {
+        let mut best: Option<Found<'a>> = None;
+        let mut consider = |found: Option<&'a (Effect, String)>| {
+            let effect = found.map(|(effect, _)| *effect);
+            let rule = self
+                .rules
+                .iter()
+                .find(|rule| rule.only_in.is_none_or(|only| only == mode) && rule.fits(seen, effect));
+            let ruling = match (rule, effect) {
+                (Some(rule), _) => rule.verdict,
+                (None, Some(effect)) if effect.is_uncertain() => Ruling::Undecided,
+                (None, _) => Ruling::Allow,
+            };
+            let better = match &best {
+                None => true,
+                Some((known, known_rule, ..)) => {
+                    ruling > *known || (ruling == *known && known_rule.is_none() && rule.is_some())
+                }
+            };
+            if better {
+                best = Some((ruling, rule, seen, found));
+            }
+        };
+        match seen.effects.as_slice() {
+            [] => consider(None),
+            effects => effects.iter().for_each(|found| consider(Some(found))),
+        }
+        best.unwrap_or((Ruling::Allow, None, seen, None))
+    }
+
+    /// A decision in words; `None` where nothing is against it.
+    fn told(&self, found: Option<Found<'_>>) -> Verdict {
+        let Some((ruling, rule, seen, found)) = found else {
+            return Verdict {
+                verdict: Ruling::Allow,
+                rule: "commands.rules".to_owned(),
+                because: "no rule is against it".to_owned(),
+                at: self.at.clone(),
+            };
+        };
+        let what = found.map_or(String::new(), |(_, what)| format!(": {}", escaped(what)));
+        let place = match seen.text.is_empty() {
+            true => String::new(),
+            false => format!(" (`{}`{what})", excerpt(&seen.text)),
+        };
+        match rule {
+            Some(rule) => Verdict {
+                verdict: ruling,
+                rule: rule.id.clone(),
+                because: format!("{}{place}", rule.because),
+                at: rule.at.clone(),
+            },
+            None => Verdict {
+                verdict: ruling,
+                rule: "commands.undecided".to_owned(),
+                because: format!("it cannot be told from the text{place}"),
+                at: self.at.clone(),
+            },
         }
     }
 }

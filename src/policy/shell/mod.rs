@@ -13,6 +13,7 @@
 //! | `judge` | [`Judge`]: rules over what was found |
 //! | `tree`, `parse` | the parse tree, and text to it |
 //! | `walk`, `compound`, `redirect` | the tree followed |
+//! | `seen`, `files` | what was found, and where; what files hold and what becomes of them |
 //! | `scene` | what the shell knows meanwhile: variables, functions, its directory |
 //! | `value` | text of which some is not known |
 //! | `expand`, `braces`, `pattern` | words to fields |
@@ -28,6 +29,7 @@ mod builtin;
 mod compound;
 mod effect;
 mod expand;
+mod files;
 mod judge;
 mod known_places;
 mod output;
@@ -38,6 +40,7 @@ mod program;
 mod redirect;
 mod rules;
 mod scene;
+mod seen;
 mod shapes;
 #[cfg(test)]
 mod tests;
@@ -48,8 +51,8 @@ mod walk;
 mod wrapper;
 
 pub use effect::Effect;
-pub use judge::{Judge, Judged, Setting, problems};
+pub use judge::{Judge, Judged, Ruled, Setting, problems};
 pub use parse::SCRIPT_MAX;
 pub use rules::{CommandRule, CommandRules, Effects, Ruling, When, WhenUndecided, Words};
+pub use seen::{Scripts, Seen};
 pub use verdict::Verdict;
-pub use walk::{Scripts, Seen};

@@ -184,7 +184,8 @@ impl Walk<'_> {
             return false;
         }
         if is_shell {
-            self.in_file(|walk| walk.follow(&text, arguments, io));
+            let file = self.workspace_file(path);
+            self.in_file(file, |walk| walk.follow(&text, arguments, io));
         } else if first.starts_with("#!") {
             self.code(name_of(first.rsplit([' ', '/']).next().unwrap_or_default()), &text);
         }
@@ -281,7 +282,8 @@ impl Walk<'_> {
         }
         self.reads(path);
         let text = self.script_of(path)?;
-        self.in_file(|walk| walk.follow(&text, arguments, io))
+        let file = self.workspace_file(path);
+        self.in_file(file, |walk| walk.follow(&text, arguments, io))
     }
 
     fn run_wrapped(&mut self, name: &str, argv: &[String], wrapped: Wrapped, io: &Io) -> Option<String> {

@@ -3,47 +3,25 @@
 //! Every branch is taken. Nothing is run: what a command prints is known only where its text
 //! says so ([`super::output`]), and everything else is a mark ([`super::value`]).
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     effect::Effect,
     parse::{ParseError, parse},
-    place::{Place, place},
     scene::{Function, Scene},
+    seen::{Ground, Scripts, Seen},
     tree::{Command, Item, Kind, Pipeline, Script, Sub, Value, Word},
-    value::{OUTPUT, SECRET, UNKNOWN, bounded, clean, is_open, shown},
+    value::{OUTPUT, UNKNOWN, bounded, clean},
 };
 
 /// Most simple commands that are followed.
-const STEPS_MAX: u32 = 20_000;
+pub(super) const STEPS_MAX: u32 = 20_000;
 /// Deepest nesting of scripts, functions and wrappers in each other.
 const DEPTH_MAX: u32 = 20;
 /// Most values of one variable that a command is tried with.
 const WORLDS_MAX: usize = 16;
 /// Most bytes of output that are put together.
 const OUTPUT_MAX: usize = 64 << 10;
-
-/// Scripts of the workspace, for commands that run them.
-pub trait Scripts {
-    /// The text of a file, by its components below the workspace's root; `None` where there
-    /// is none, or none that is text of a bounded length.
-    fn read(&self, path: &[String]) -> Option<String>;
-}
-
-/// A simple command that was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The program and its arguments; empty where there is no program.
-    pub argv: Vec<String>,
-    /// As it is written, or as a wrapper was given it.
-    pub text: String,
-    /// What it does, and on what.
-    pub effects: Vec<(Effect, String)>,
-    /// It only runs other commands, and they were all found.
-    pub wraps: bool,
-    /// It stands in a file that a command of the line runs.
-    pub in_file: bool,
-}
 
 /// What a shell gives a command besides its arguments.
 #[derive(Clone, Default)]
@@ -72,12 +50,18 @@ pub(super) struct Walk<'w> {
     pub(super) scene: Scene,
     pub(super) seen: Vec<Seen>,
     /// The command in [`Walk::seen`] that effects belong to.
-    current: usize,
+    pub(super) current: usize,
+    /// The text whose lines are told.
+    pub(super) ground: Ground,
+    /// The next text to be followed is one whose lines are told: of this file, or of none.
+    grounds: Option<Option<Arc<str>>>,
+    /// Where the command under way stands.
+    pub(super) line: usize,
     /// Which of a variable's values is used.
     pub(super) world: usize,
     /// How many there are.
     pub(super) worlds: usize,
-    steps: u32,
+    pub(super) steps: u32,
     pub(super) depth: u32,
     /// Bodies of functions under way, each with [`Walk::spawning`] at its beginning: a
     /// function may define its own name anew, and call that.
@@ -89,44 +73,70 @@ pub(super) struct Walk<'w> {
     /// How many pipelines and background lists surround what runs now.
     pub(super) spawning: u32,
     /// How many files surround what runs now.
-    files: u32,
+    pub(super) files: u32,
     /// Something was left out because a bound was met.
     pub(super) unfollowed: bool,
     /// The text that spans are in.
     pub(super) text: Rc<str>,
     pipes: u32,
-    scripts: Option<&'w dyn Scripts>,
+    pub(super) scripts: Option<&'w dyn Scripts>,
 }
 
 /// Follows a script that runs in the directory `dir` of the workspace. The commands come in
 /// the order in which they were found.
 pub fn walk(text: &str, dir: &str, scripts: Option<&dyn Scripts>) -> Vec<Seen> {
     let text = clean(text);
-    let mut walk = Walk {
-        scene: Scene::new(),
-        seen: Vec::new(),
-        current: 0,
-        world: 0,
-        worlds: 1,
-        steps: 0,
-        depth: 0,
-        calls: Vec::new(),
-        called: Vec::new(),
-        defined: Vec::new(),
-        spawning: 0,
-        files: 0,
-        unfollowed: false,
-        text: Rc::from(""),
-        pipes: 0,
-        scripts,
-    };
-    walk.enter(dir);
+    let mut walk = Walk::begun(dir, scripts);
+    walk.grounds = Some(None);
     walk.source(&text, &Io::default());
-    walk.never_called();
-    if walk.unfollowed {
-        walk.alone(Effect::CannotBeFollowed, "too long, or too deeply nested".to_owned());
+    walk.ended()
+}
+
+/// Looks through a program in another language, of which the texts that it gives to a shell
+/// are followed.
+pub fn look_through(language: &str, code: &str) -> Vec<Seen> {
+    let code = clean(code);
+    let mut walk = Walk::begun("", None);
+    walk.begin(&[language.to_owned()]);
+    walk.code(language, &code);
+    walk.ended()
+}
+
+impl<'w> Walk<'w> {
+    fn begun(dir: &str, scripts: Option<&'w dyn Scripts>) -> Self {
+        let text: Rc<str> = Rc::from("");
+        let mut walk = Self {
+            scene: Scene::new(),
+            seen: Vec::new(),
+            current: 0,
+            ground: Ground::new(text.clone(), None),
+            grounds: None,
+            line: 1,
+            world: 0,
+            worlds: 1,
+            steps: 0,
+            depth: 0,
+            calls: Vec::new(),
+            called: Vec::new(),
+            defined: Vec::new(),
+            spawning: 0,
+            files: 0,
+            unfollowed: false,
+            text,
+            pipes: 0,
+            scripts,
+        };
+        walk.enter(dir);
+        walk
     }
-    walk.seen
+
+    fn ended(mut self) -> Vec<Seen> {
+        self.never_called();
+        if self.unfollowed {
+            self.alone(Effect::CannotBeFollowed, "too long, or too deeply nested".to_owned());
+        }
+        self.seen
+    }
 }
 
 impl Walk<'_> {
@@ -134,7 +144,11 @@ impl Walk<'_> {
     pub(super) fn source(&mut self, text: &str, io: &Io) -> Option<String> {
         match parse(text) {
             Ok(script) => {
-                let before = std::mem::replace(&mut self.text, Rc::from(text));
+                let text: Rc<str> = Rc::from(text);
+                if let Some(file) = self.grounds.take() {
+                    self.ground = Ground::new(text.clone(), file);
+                }
+                let before = std::mem::replace(&mut self.text, text);
                 let output = self.nested(|walk| walk.script(&script, io));
                 self.text = before;
                 output.flatten()
@@ -174,11 +188,18 @@ impl Walk<'_> {
         Some(done)
     }
 
-    /// Within the text of a file.
-    pub(super) fn in_file<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
+    /// Within the text of a file; lines are told of one of the workspace's.
+    pub(super) fn in_file<T>(&mut self, file: Option<Arc<str>>, inner: impl FnOnce(&mut Self) -> T) -> T {
+        let (ground, line) = (self.ground.clone(), self.line);
         self.files += 1;
+        if file.is_some() {
+            self.grounds = Some(file);
+            self.line = 1;
+        }
         let done = inner(self);
+        self.grounds = None;
         self.files -= 1;
+        (self.ground, self.line) = (ground, line);
         done
     }
 
@@ -354,10 +375,10 @@ impl Walk<'_> {
     /// A simple command with one choice of its variables' values.
     fn once(&mut self, command: &Command, assigns: &[super::tree::Assign], words: &[Word], io: &Io) -> Option<String> {
         let index = self.seen.len();
+        self.stands_at(command.span.start);
         self.seen.push(Seen {
-            in_file: self.files > 0,
             text: self.text.get(command.span.clone()).unwrap_or_default().to_owned(),
-            ..Seen::default()
+            ..self.unseen()
         });
         self.current = index;
         let passing = if words.is_empty() { &[] } else { assigns };
@@ -431,120 +452,6 @@ impl Walk<'_> {
         let path = format!("/dev/fd/pipe{}", self.pipes);
         self.scene.wrote(&path, &text, false);
         path
-    }
-
-    /// Notes an effect of the command under way.
-    pub(super) fn note(&mut self, effect: Effect, what: String) {
-        if self.seen.is_empty() {
-            self.seen.push(Seen::default());
-        }
-        let current = self.current.min(self.seen.len() - 1);
-        let effects = &mut self.seen[current].effects;
-        if effects.len() < 20 && !effects.iter().any(|(known, _)| *known == effect) {
-            effects.push((effect, what));
-        }
-    }
-
-    /// Notes an effect of no command in particular.
-    fn alone(&mut self, effect: Effect, what: String) {
-        self.seen.push(Seen {
-            effects: vec![(effect, what)],
-            ..Seen::default()
-        });
-    }
-
-    /// The command under way.
-    pub(super) fn begin(&mut self, argv: &[String]) {
-        if let Some(seen) = self.seen.get_mut(self.current)
-            && seen.argv.is_empty()
-        {
-            seen.argv = argv.to_vec();
-            return;
-        }
-        self.current = self.seen.len();
-        self.seen.push(Seen {
-            in_file: self.files > 0,
-            argv: argv.to_vec(),
-            text: argv.iter().map(|word| shown(word)).collect::<Vec<_>>().join(" "),
-            ..Seen::default()
-        });
-    }
-
-    /// The command under way only runs others, which are found from here on.
-    pub(super) fn wraps(&mut self) {
-        if let Some(seen) = self.seen.get_mut(self.current) {
-            seen.wraps = true;
-        }
-    }
-
-    /// A wrapper's command counts as one more step.
-    pub(super) fn step(&mut self) -> bool {
-        self.steps += 1;
-        self.unfollowed |= self.steps > STEPS_MAX;
-        self.steps <= STEPS_MAX
-    }
-
-    pub(super) fn place(&self, path: &str) -> Place {
-        place(path, self.scene.cwd.as_deref())
-    }
-
-    /// A path by which a file is known here.
-    pub(super) fn file_name(&self, path: &str) -> String {
-        match super::place::canonical(path, self.scene.cwd.as_deref()) {
-            Some(parts) => super::place::joined(&parts),
-            None => path.to_owned(),
-        }
-    }
-
-    /// What a file holds, as far as it is known.
-    pub(super) fn content(&mut self, path: &str) -> String {
-        let name = self.file_name(path);
-        if let Some(text) = self.scene.written(&name) {
-            return text.to_owned();
-        }
-        let place = self.place(path);
-        if place.read().is_some() || super::output::is_dotenv(path) {
-            return SECRET.to_string();
-        }
-        if let (Place::Workspace(parts), Some(scripts)) = (&place, self.scripts)
-            && !is_open(path)
-            && let Some(text) = scripts.read(parts)
-        {
-            return bounded_script(&text);
-        }
-        UNKNOWN.to_string()
-    }
-
-    /// The text of a script that is run, where it is known.
-    pub(super) fn script_of(&mut self, path: &str) -> Option<String> {
-        let text = self.content(path);
-        (!text.chars().all(|c| c == UNKNOWN || c == SECRET)).then_some(text)
-    }
-
-    pub(super) fn writes(&mut self, path: &str) {
-        if let Some(effect) = self.place(path).written() {
-            self.note(effect, format!("writes {}", shown(path)));
-        }
-    }
-
-    pub(super) fn reads(&mut self, path: &str) {
-        if let Some(effect) = self.place(path).read() {
-            self.note(effect, format!("reads {}", shown(path)));
-        }
-    }
-
-    pub(super) fn removes(&mut self, path: &str) {
-        if let Some(effect) = self.place(path).removed() {
-            self.note(effect, format!("removes {}", shown(path)));
-        }
-    }
-}
-
-/// A script of the workspace, without what would mean something else here.
-fn bounded_script(text: &str) -> String {
-    match text.len() > super::parse::SCRIPT_MAX {
-        true => UNKNOWN.to_string(),
-        false => clean(text).into_owned(),
     }
 }
 
