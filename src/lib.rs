@@ -22,6 +22,7 @@ pub mod probe;
 pub mod record;
 pub mod report;
 pub mod sandbox;
+pub mod scan;
 pub mod source;
 pub mod suite;
 pub mod tree;

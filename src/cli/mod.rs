@@ -164,7 +164,7 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
         Verb::Init(args) => init(args, reporter),
         Verb::Doctor => doctor(reporter).await,
         Verb::Schema(args) => print_schema(args, reporter),
-        Verb::Policy(verb) => policy::perform(verb, reporter, stop).await,
+        Verb::Policy(verb) => policy::perform(verb, &invocation.around, reporter, stop).await,
         Verb::Image(verb) => containers::image(verb, reporter, stop).await,
         Verb::Gc(args) => containers::gc(args, reporter).await,
         Verb::EscapeTest(args) => escape_test::escape_test(args, cli.json, reporter).await,

@@ -3,7 +3,10 @@
 use clap::CommandFactory;
 use serde_json::{Map, Value, json};
 
-use super::args::{CONFIG_KEYS, Cli};
+use super::{
+    args::{CONFIG_KEYS, Cli},
+    policy::AuditReport,
+};
 use crate::{contract, engine, env, policy, record, report::reading::RunView, suite};
 
 /// The version of every schema: it rises when a file changes so that an older reader would misread it.
@@ -28,6 +31,11 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     all.push((
         "config",
         named("config", "$XDG_CONFIG_HOME/opencode-fsm/config.yml", config()),
+    ));
+    let audit = record::schema_of::<AuditReport<'_>>();
+    all.push((
+        "policy_audit",
+        named("policy_audit", "what `policy audit --json` prints", audit.to_value()),
     ));
     let verdict = crate::record::schema_of::<crate::escape::Verdict>();
     all.push((

@@ -74,9 +74,11 @@ impl Reader<'_> {
                     let at = self.at;
                     self.next();
                     match self.next() {
-                        Some('/') => while self.peek().is_some_and(|c| c != '\n') {
-                            self.next();
-                        },
+                        Some('/') => {
+                            while self.peek().is_some_and(|c| c != '\n') {
+                                self.next();
+                            }
+                        }
                         Some('*') => {
                             let mut before = ' ';
                             loop {
@@ -208,19 +210,51 @@ mod tests {
     #[test]
     fn places_comments_and_commas_are_read_as_editors_do() {
         let node = parse_json(b"// c\n{\"a\": [1, \"b\\u0063\",], /* d\n */ \"e\":\n\ttrue,}\n").unwrap();
-        let Value::Mapping(pairs) = &node.value else { panic!("{node:?}") };
-        assert_eq!((pairs[0].0.text.as_str(), pairs[0].0.at.line, pairs[0].0.at.column), ("a", 2, 2));
-        let Value::Sequence(items) = &pairs[0].1.value else { panic!("{node:?}") };
-        assert_eq!(items[1].value, Value::Scalar { text: "bc".into(), plain: false });
-        assert_eq!((pairs[1].0.at.line, pairs[1].1.at.line, pairs[1].1.kind()), (3, 4, "a boolean"));
+        let Value::Mapping(pairs) = &node.value else {
+            panic!("{node:?}")
+        };
+        assert_eq!(
+            (pairs[0].0.text.as_str(), pairs[0].0.at.line, pairs[0].0.at.column),
+            ("a", 2, 2)
+        );
+        let Value::Sequence(items) = &pairs[0].1.value else {
+            panic!("{node:?}")
+        };
+        assert_eq!(
+            items[1].value,
+            Value::Scalar {
+                text: "bc".into(),
+                plain: false
+            }
+        );
+        assert_eq!(
+            (pairs[1].0.at.line, pairs[1].1.at.line, pairs[1].1.kind()),
+            (3, 4, "a boolean")
+        );
     }
 
     #[test]
     fn hostile_texts_are_errors() {
-        for text in ["", "{", "[1", "\"a", "{\"a\" 1}", "/* ", "{a: 1}", "1 2", "\"\\u12\"", "/x"] {
+        for text in [
+            "",
+            "{",
+            "[1",
+            "\"a",
+            "{\"a\" 1}",
+            "/* ",
+            "{a: 1}",
+            "1 2",
+            "\"\\u12\"",
+            "/x",
+        ] {
             assert!(parse_json(text.as_bytes()).is_err(), "{text}");
         }
-        for deep in ["[".repeat(1 << 19), "{\"a\":".repeat(1 << 17), "1,".repeat(1 << 18), format!("[{}", "1,".repeat(1 << 18))] {
+        for deep in [
+            "[".repeat(1 << 19),
+            "{\"a\":".repeat(1 << 17),
+            "1,".repeat(1 << 18),
+            format!("[{}", "1,".repeat(1 << 18)),
+        ] {
             assert!(parse_json(deep.as_bytes()).is_err());
         }
     }

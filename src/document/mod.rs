@@ -23,9 +23,9 @@ mod yaml;
 
 pub use error::{Fault, Position, shown};
 pub use fields::Fields;
+pub use json::parse_json;
 pub use located::Located;
 pub use typed::read;
-pub use json::parse_json;
 pub use yaml::{Key, Node, Value, parse, parse_foreign};
 
 /// Longest document that any reader takes, in bytes.

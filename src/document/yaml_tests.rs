@@ -88,16 +88,22 @@ fn what_others_write_is_read_without_following_it() {
     let text = b"a: &x [1, 2]\nb: *x\nc: !reference [a, b]\nd: {<<: *x, e: 1, e: 2}\n---\nf: g\n";
     let roots = parse_foreign(text).unwrap();
     let keys = |node: &Node| -> Vec<(String, usize)> {
-        let Value::Mapping(pairs) = &node.value else { panic!("{node:?}") };
+        let Value::Mapping(pairs) = &node.value else {
+            panic!("{node:?}")
+        };
         pairs.iter().map(|(key, _)| (key.text.clone(), key.at.line)).collect()
     };
     let key = |name: &str, line| (name.to_owned(), line);
     assert_eq!(keys(&roots[0]), [key("a", 1), key("b", 2), key("c", 3), key("d", 4)]);
     assert_eq!(keys(&roots[1]), [key("f", 6)]);
-    let Value::Mapping(pairs) = &roots[0].value else { panic!() };
+    let Value::Mapping(pairs) = &roots[0].value else {
+        panic!()
+    };
     assert!(pairs[1].1.is_null(), "an alias is nothing: {:?}", pairs[1]);
     assert_eq!(keys(&pairs[3].1).len(), 3);
-    let bomb: String = (0..5000).map(|n| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1)).collect();
+    let bomb: String = (0..5000)
+        .map(|n| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1))
+        .collect();
     assert!(parse_foreign(format!("a0: &a0 x\n{bomb}").as_bytes()).is_ok_and(|roots| roots.len() == 1));
 }
 

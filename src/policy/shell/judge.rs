@@ -6,8 +6,8 @@ use super::{
     effect::Effect,
     program::name_of,
     rules::{CommandRule, CommandRules, Ruling, WhenUndecided},
-    value::shown,
     seen::{Scripts, Seen},
+    value::shown,
     verdict::Verdict,
     walk::{look_through, walk},
 };

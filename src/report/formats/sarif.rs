@@ -2,23 +2,26 @@
 
 use serde_json::{Map, Value, json};
 
-use super::findings::{Finding, Level, RULES, findings};
+use super::findings::{Finding, Level, RULES, Rule, findings};
 use crate::report::reading::{Ending, RunView};
+
+/// What a document is about, besides its findings.
+pub(super) struct About<'a> {
+    /// The version of this program that looked.
+    pub version: &'a str,
+    /// What it looked at.
+    pub target: &'a str,
+    /// The same for every look at the same thing.
+    pub id: String,
+    /// How the look went.
+    pub invocation: Map<String, Value>,
+    /// How many findings are not told.
+    pub left_out: u64,
+}
 
 /// The run as SARIF.
 pub fn sarif(run: &RunView) -> Value {
     let (found, more) = findings(run);
-    let rules: Vec<Value> = RULES
-        .iter()
-        .map(|rule| {
-            json!({
-                "id": rule.id,
-                "name": rule.name,
-                "shortDescription": {"text": rule.about},
-                "defaultConfiguration": {"level": level(rule.level)},
-            })
-        })
-        .collect();
     let mut invocation = Map::new();
     invocation.insert(
         "executionSuccessful".to_owned(),
@@ -31,33 +34,57 @@ pub fn sarif(run: &RunView) -> Value {
     if let Some(began) = &run.began {
         invocation.insert("startTimeUtc".to_owned(), json!(began));
     }
-    let results: Vec<Value> = found.iter().map(result).collect();
+    let about = About {
+        version: run.tool_version.as_deref().unwrap_or("unknown"),
+        target: &run.target,
+        id: format!("opencode-fsm/{}", run.id),
+        invocation,
+        left_out: more,
+    };
+    log(&about, &RULES, &found)
+}
+
+/// Findings as one SARIF document.
+pub(super) fn log(about: &About<'_>, rules: &[Rule], found: &[Finding]) -> Value {
+    let told: Vec<Value> = rules
+        .iter()
+        .map(|rule| {
+            json!({
+                "id": rule.id,
+                "name": rule.name,
+                "shortDescription": {"text": rule.about},
+                "defaultConfiguration": {"level": level(rule.level)},
+            })
+        })
+        .collect();
+    let results: Vec<Value> = found.iter().map(|finding| result(finding, rules)).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
             "tool": {"driver": {
                 "name": "opencode-fsm",
-                "version": run.tool_version.as_deref().unwrap_or("unknown"),
-                "rules": rules,
+                "version": about.version,
+                "rules": told,
             }},
-            "automationDetails": {"id": format!("opencode-fsm/{}", run.id)},
-            "invocations": [invocation],
+            "automationDetails": {"id": about.id},
+            "invocations": [about.invocation],
             "columnKind": "unicodeCodePoints",
             "results": results,
-            "properties": {"target": run.target, "findingsLeftOut": more},
+            "properties": {"target": about.target, "findingsLeftOut": about.left_out},
         }],
     })
 }
 
-fn result(finding: &Finding) -> Value {
-    let index = RULES.iter().position(|rule| rule.id == finding.rule.id);
+fn result(finding: &Finding, rules: &[Rule]) -> Value {
+    let index = rules.iter().position(|rule| rule.id == finding.rule.id);
     let mut location = Map::new();
     if let Some(file) = &finding.file {
-        location.insert(
-            "physicalLocation".to_owned(),
-            json!({"artifactLocation": {"uri": uri(file), "uriBaseId": "%SRCROOT%"}}),
-        );
+        let mut place = json!({"artifactLocation": {"uri": uri(file), "uriBaseId": "%SRCROOT%"}});
+        if let Some(line) = finding.line {
+            place["region"] = json!({"startLine": line});
+        }
+        location.insert("physicalLocation".to_owned(), place);
     }
     if let Some(subject) = &finding.subject {
         location.insert(

@@ -1,0 +1,450 @@
+//! What agents and editors load and run.
+
+use super::{
+    finding::Kind,
+    look::{Named, Scan},
+    nodes::{Document, Spot, get, quoted, scalars, text},
+};
+use crate::{
+    document::{Key, Node, Value},
+    policy::shell::Effect,
+};
+
+/// Words to agents, by the names that agents look for.
+const INSTRUCTIONS: [&str; 10] = [
+    "AGENTS.md",
+    "AGENT.md",
+    "CLAUDE.md",
+    "CLAUDE.local.md",
+    "GEMINI.md",
+    "QWEN.md",
+    ".cursorrules",
+    ".windsurfrules",
+    ".clinerules",
+    "copilot-instructions.md",
+];
+/// Configuration of agents: commands in it are started, whatever else it says.
+const CONFIGURATIONS: [&str; 6] = [
+    ".mcp.json",
+    "mcp.json",
+    "opencode.json",
+    "opencode.jsonc",
+    ".claude.json",
+    "mcp_config.json",
+];
+/// Directories of agents and editors.
+const DIRECTORIES: [&str; 9] = [
+    ".opencode",
+    ".claude",
+    ".agents",
+    ".cursor",
+    ".gemini",
+    ".codex",
+    ".windsurf",
+    ".continue",
+    ".roo",
+];
+/// Files that editors, debuggers and shells run when somebody opens the directory.
+const EDITOR_FILES: [&str; 9] = [
+    ".exrc",
+    ".nvimrc",
+    ".vimrc",
+    ".nvim.lua",
+    ".lvimrc",
+    ".dir-locals.el",
+    ".gdbinit",
+    ".lldbinit",
+    ".ycm_extra_conf.py",
+];
+/// Commands of a container for development, by when they run.
+const CONTAINER_COMMANDS: [(&str, &str); 6] = [
+    (
+        "initializeCommand",
+        "on the host of whoever opens it, before the container is made",
+    ),
+    ("onCreateCommand", "in the container, when it is made"),
+    ("updateContentCommand", "in the container, when it is made or updated"),
+    ("postCreateCommand", "in the container, after it is made"),
+    ("postStartCommand", "in the container, whenever it is started"),
+    ("postAttachCommand", "in the container, whenever somebody attaches"),
+];
+
+/// Whether this room reads a file.
+pub(super) fn reads(file: &Named<'_>) -> bool {
+    INSTRUCTIONS.contains(&file.name)
+        || CONFIGURATIONS.contains(&file.name)
+        || EDITOR_FILES.contains(&file.name)
+        || file.name == ".envrc"
+        || is_container(file)
+        || DIRECTORIES.iter().any(|name| file.is_in(name))
+        || [".vscode", ".zed"]
+            .iter()
+            .any(|name| file.is_in(name) && file.ends(&[".json"]))
+}
+
+fn is_container(file: &Named<'_>) -> bool {
+    matches!(file.name, "devcontainer.json" | ".devcontainer.json")
+}
+
+/// Something that a document says: what, where, and when it happens.
+enum Said {
+    Command(Kind, String, Spot, String),
+    Note(Kind, String, usize, String, Vec<(Effect, String)>),
+}
+
+pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
+    if INSTRUCTIONS.contains(&file.name) {
+        return scan.note(
+            Kind::AgentInstructions,
+            file.path,
+            1,
+            "an agent that works here",
+            "is read by agents",
+            Vec::new(),
+        );
+    }
+    if file.name == ".envrc" {
+        let Some(content) = scan.text(file.path) else { return };
+        return scan.script(
+            Kind::EditorCommand,
+            file.path,
+            Spot::file(),
+            "direnv, when the directory is entered",
+            &content,
+        );
+    }
+    if EDITOR_FILES.contains(&file.name) {
+        let effects = vec![(Effect::RunsUnknownProgram, "a program of its own language".to_owned())];
+        return scan.note(
+            Kind::EditorCommand,
+            file.path,
+            1,
+            "the editor or debugger that is started here",
+            "is run",
+            effects,
+        );
+    }
+    if is_container(file) || (file.is_in(".vscode") || file.is_in(".zed")) && file.ends(&[".json"]) {
+        return editor(scan, file);
+    }
+    if CONFIGURATIONS.contains(&file.name) || DIRECTORIES.iter().any(|name| file.is_in(name)) {
+        agent(scan, file);
+    }
+}
+
+fn agent(scan: &mut Scan<'_>, file: &Named<'_>) {
+    if file.ends(&[".md", ".mdc", ".txt"]) {
+        return scan.note(
+            Kind::AgentInstructions,
+            file.path,
+            1,
+            "an agent that works here",
+            "is read by agents",
+            Vec::new(),
+        );
+    }
+    if file.ends(&[".js", ".ts", ".mjs", ".cjs", ".mts", ".tsx", ".py"]) {
+        let effects = vec![(Effect::RunsUnknownProgram, "a program of its own".to_owned())];
+        return scan.note(
+            Kind::AgentCode,
+            file.path,
+            1,
+            "an agent that works here, when it starts",
+            "is loaded",
+            effects,
+        );
+    }
+    if file.ends(&[".sh", ".bash"]) {
+        let Some(content) = scan.text(file.path) else { return };
+        return scan.script(
+            Kind::AgentCommand,
+            file.path,
+            Spot::file(),
+            "an agent's configuration that names it",
+            &content,
+        );
+    }
+    if file.ends(&[".toml"]) {
+        return toml(scan, file.path);
+    }
+    if !file.ends(&[".json", ".jsonc"]) {
+        return;
+    }
+    let Some(content) = scan.text(file.path) else { return };
+    let Some(document) = scan.document(file.path, &content, Document::json) else {
+        return;
+    };
+    let mut said = Vec::new();
+    document.mappings(&mut |path, pairs| {
+        said.extend(commands(
+            &document,
+            pairs,
+            Kind::AgentCommand,
+            "an agent that works here",
+        ));
+        let place = path.join(".");
+        for (key, value) in pairs {
+            let line = key.at.line;
+            let unknown = |what: &str| vec![(Effect::RunsUnknownProgram, what.to_owned())];
+            match key.text.as_str() {
+                "plugin" | "plugins" if path.is_empty() => {
+                    for (name, at) in scalars(value) {
+                        let effects = unknown("a package or a file is loaded as code");
+                        said.push(Said::Note(
+                            Kind::AgentCode,
+                            format!("loads the plugin {name}"),
+                            at.line,
+                            "an agent, when it starts".to_owned(),
+                            effects,
+                        ));
+                    }
+                }
+                "baseURL" | "base_url" | "ANTHROPIC_BASE_URL" | "OPENAI_BASE_URL" => {
+                    let what = format!("{place}: prompts and keys go to {}", text(value).unwrap_or_default());
+                    said.push(Said::Note(
+                        Kind::AgentSetting,
+                        what,
+                        line,
+                        "an agent, at each prompt".to_owned(),
+                        unknown("who answers is not known"),
+                    ));
+                }
+                "apiKeyHelper" | "statusLine" | "awsAuthRefresh" | "otelHeadersHelper" => {
+                    if let Some(command) = text(value) {
+                        let when = format!("an agent, for `{}`", key.text);
+                        said.push(Said::Command(
+                            Kind::AgentCommand,
+                            command.to_owned(),
+                            document.spot(value.at),
+                            when,
+                        ));
+                    }
+                }
+                "permission"
+                | "permissions"
+                | "defaultMode"
+                | "enableAllProjectMcpServers"
+                | "autoApprove"
+                | "allow"
+                    if !matches!(&value.value, Value::Sequence(items) if items.is_empty()) =>
+                {
+                    let words: Vec<&str> = scalars(value).into_iter().take(20).map(|(text, _)| text).collect();
+                    let what = format!("{}: {}", key.text, words.join(", "));
+                    said.push(Said::Note(
+                        Kind::AgentSetting,
+                        what,
+                        line,
+                        "an agent that works here".to_owned(),
+                        Vec::new(),
+                    ));
+                }
+                _ => {}
+            }
+        }
+    });
+    tell(scan, file.path, said);
+}
+
+/// `command = "…"` and `args = […]` of a TOML file, a server each.
+fn toml(scan: &mut Scan<'_>, path: &str) {
+    let Some(content) = scan.text(path) else { return };
+    let all = super::lines::statements(&content, super::lines::Syntax::Hash);
+    let mut command: Option<(usize, Vec<String>)> = None;
+    for statement in &all {
+        let code = statement.code.trim();
+        let texts = || statement.texts.iter().map(|(_, text)| text.clone());
+        if code.starts_with('[') {
+            told(scan, path, command.take());
+        } else if code.starts_with("command") {
+            command = Some((statement.line, texts().collect()));
+        } else if let (true, Some((_, words))) = (code.starts_with("args"), &mut command) {
+            words.extend(texts());
+        }
+    }
+    told(scan, path, command);
+}
+
+fn told(scan: &mut Scan<'_>, path: &str, command: Option<(usize, Vec<String>)>) {
+    if let Some((line, words)) = command {
+        let line_of = quoted(words.iter().map(String::as_str));
+        scan.script(
+            Kind::AgentCommand,
+            path,
+            Spot::line(line),
+            "an agent that works here",
+            &line_of,
+        );
+    }
+}
+
+/// The command of a mapping: a program with `args`, a list, or a line for a shell.
+fn commands(document: &Document<'_>, pairs: &[(Key, Node)], kind: Kind, when: &str) -> Option<Said> {
+    let node = get(pairs, "command").or_else(|| get(pairs, "cmd"))?;
+    let args: Vec<&str> = get(pairs, "args")
+        .map(scalars)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(text, _)| text)
+        .collect();
+    let line = match &node.value {
+        Value::Sequence(_) => quoted(scalars(node).into_iter().map(|(text, _)| text)),
+        // A mapping is none, or quotes a command.
+        Value::Mapping(inner) => get(inner, "value").and_then(text)?.to_owned(),
+        Value::Scalar { text, .. } if args.is_empty() => text.clone(),
+        Value::Scalar { text, .. } if text.contains(char::is_whitespace) => format!("{text} {}", quoted(args)),
+        Value::Scalar { text, .. } => quoted([text.as_str()].into_iter().chain(args)),
+    };
+    Some(Said::Command(
+        kind,
+        placeholders(&line),
+        document.spot(node.at),
+        when.to_owned(),
+    ))
+}
+
+/// What editors fill in before anything runs: the workspace, or a value that nobody knows.
+fn placeholders(line: &str) -> String {
+    let line = line.replace("${workspaceFolder}", ".").replace("${workspaceRoot}", ".");
+    line.replace("${localWorkspaceFolder}", ".")
+        .replace("${containerWorkspaceFolder}", ".")
+}
+
+fn editor(scan: &mut Scan<'_>, file: &Named<'_>) {
+    let Some(content) = scan.text(file.path) else { return };
+    let Some(document) = scan.document(file.path, &content, Document::json) else {
+        return;
+    };
+    let mut said = Vec::new();
+    let container = is_container(file);
+    document.mappings(&mut |path, pairs| {
+        if container {
+            return containers(&document, path, pairs, &mut said);
+        }
+        let opened = get(pairs, "runOptions")
+            .is_some_and(|options| scalars(options).iter().any(|(text, _)| *text == "folderOpen"));
+        let when = if opened {
+            "the editor, when the directory is opened"
+        } else {
+            "somebody who starts the task"
+        };
+        let command = commands(&document, pairs, Kind::EditorCommand, when);
+        if let (true, Some(Said::Command(_, line, spot, when))) = (opened, &command) {
+            let effects = vec![(
+                Effect::ChangesWhatStartsLater,
+                "it runs without being asked for".to_owned(),
+            )];
+            said.push(Said::Note(
+                Kind::EditorCommand,
+                line.clone(),
+                spot.line,
+                when.clone(),
+                effects,
+            ));
+        }
+        said.extend(command);
+        if file.name == "settings.json" {
+            for (key, value) in pairs {
+                let names = ["path", "Path", "executable", "command", "Command", "interpreter"];
+                let of_tree = text(value).filter(|text| text.starts_with("./") || text.contains("${workspace"));
+                if let (true, Some(of_tree)) = (names.iter().any(|name| key.text.ends_with(name)), of_tree) {
+                    let effects = vec![(Effect::RunsUnknownProgram, "a program of the tree".to_owned())];
+                    let what = format!("{}: runs {of_tree}", key.text);
+                    said.push(Said::Note(
+                        Kind::EditorCommand,
+                        what,
+                        key.at.line,
+                        "the editor".to_owned(),
+                        effects,
+                    ));
+                }
+                if key.text == "task.allowAutomaticTasks" {
+                    let what = format!("task.allowAutomaticTasks: {}", text(value).unwrap_or_default());
+                    said.push(Said::Note(
+                        Kind::EditorCommand,
+                        what,
+                        key.at.line,
+                        "the editor".to_owned(),
+                        Vec::new(),
+                    ));
+                }
+            }
+        }
+    });
+    tell(scan, file.path, said);
+}
+
+fn containers(document: &Document<'_>, path: &[&str], pairs: &[(Key, Node)], said: &mut Vec<Said>) {
+    if !path.is_empty() {
+        return;
+    }
+    for (name, when) in CONTAINER_COMMANDS {
+        let Some(node) = get(pairs, name) else { continue };
+        let each: Vec<&Node> = match &node.value {
+            Value::Mapping(named) => named.iter().map(|(_, node)| node).collect(),
+            _ => vec![node],
+        };
+        for node in each {
+            let line = match &node.value {
+                Value::Scalar { text, .. } => text.clone(),
+                _ => quoted(scalars(node).into_iter().map(|(text, _)| text)),
+            };
+            said.push(Said::Command(
+                Kind::EditorCommand,
+                placeholders(&line),
+                document.spot(node.at),
+                when.to_owned(),
+            ));
+        }
+    }
+    // As the engine would be asked for it.
+    let mut asked: Vec<String> = vec!["docker".to_owned(), "run".to_owned()];
+    let mut line = None;
+    for (key, value) in pairs {
+        let first = asked.len();
+        match key.text.as_str() {
+            "runArgs" => asked.extend(scalars(value).into_iter().map(|(text, _)| text.to_owned())),
+            "privileged" if text(value) == Some("true") => asked.push("--privileged".to_owned()),
+            "capAdd" => asked.extend(scalars(value).into_iter().map(|(text, _)| format!("--cap-add={text}"))),
+            "mounts" => {
+                for mount in match &value.value {
+                    Value::Sequence(items) => items.as_slice(),
+                    _ => &[],
+                } {
+                    let one = match &mount.value {
+                        Value::Mapping(parts) => {
+                            let parts = parts
+                                .iter()
+                                .map(|(key, value)| format!("{}={}", key.text, text(value).unwrap_or_default()));
+                            parts.collect::<Vec<_>>().join(",")
+                        }
+                        _ => text(mount).unwrap_or_default().to_owned(),
+                    };
+                    asked.extend(["--mount".to_owned(), placeholders(&one)]);
+                }
+            }
+            _ => {}
+        }
+        if asked.len() > first && line.is_none() {
+            line = Some(key.at.line);
+        }
+    }
+    if let Some(line) = line {
+        asked.push("image".to_owned());
+        let command = quoted(asked.iter().map(String::as_str));
+        said.push(Said::Command(
+            Kind::ContainerStart,
+            command,
+            Spot::line(line),
+            "when the container is started".to_owned(),
+        ));
+    }
+}
+
+fn tell(scan: &mut Scan<'_>, path: &str, said: Vec<Said>) {
+    for one in said {
+        match one {
+            Said::Command(kind, text, spot, when) => scan.script(kind, path, spot, &when, &text),
+            Said::Note(kind, what, line, when, effects) => scan.note(kind, path, line, &when, &what, effects),
+        }
+    }
+}

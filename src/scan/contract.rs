@@ -1,0 +1,280 @@
+//! The contract: `pipeline.yml`, bootstrap, actions, stage scripts.
+
+use super::{
+    finding::Kind,
+    look::{Named, Scan},
+    nodes::{Document, Spot, get, quoted, scalars, text},
+    source,
+};
+use crate::{
+    contract::{Bootstrap, ContractError, Pipeline, default_path, parse_actions},
+    engine::widened,
+    names::RelPath,
+    policy::shell::{Effect, Ruling, Setting, Verdict},
+};
+
+const BOOTSTRAP: &str = ".aider_fsm/bootstrap.yml";
+const ACTIONS: &str = ".aider_fsm/actions.yml";
+const STAGES: &str = ".aider_fsm/stages";
+
+/// Variables by which a program that is started loads something that its caller did not name.
+const LOADERS: [&str; 22] = [
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "LD_AUDIT",
+    "BASH_ENV",
+    "ENV",
+    "PROMPT_COMMAND",
+    "PYTHONSTARTUP",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTEST_ADDOPTS",
+    "PYTEST_PLUGINS",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "PERL5OPT",
+    "PERL5LIB",
+    "RUBYOPT",
+    "RUSTC_WRAPPER",
+    "JAVA_TOOL_OPTIONS",
+    "GIT_SSH_COMMAND",
+    "GIT_CONFIG_GLOBAL",
+    "MAKEFLAGS",
+    "EDITOR",
+];
+
+/// The contract, which says how the others are judged.
+pub(super) fn pipeline(scan: &mut Scan<'_>) {
+    let path = default_path();
+    let name = path.to_string();
+    if !scan.copy.is_file(&name) {
+        return;
+    }
+    let Some(content) = scan.text(&name) else { return };
+    let pipeline = match Pipeline::parse(&path, content.as_bytes()) {
+        Ok(pipeline) => Some(pipeline),
+        Err(why) => {
+            malformed(scan, &name, &why, "docs/pipeline_spec.md");
+            None
+        }
+    };
+    if let Some(pipeline) = &pipeline {
+        scan.mode = pipeline.security.mode;
+        let measurements = [&pipeline.evaluation, &pipeline.benchmark];
+        let measured = measurements
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one.metrics_path.as_ref());
+        scan.measured = measured.map(ToString::to_string).collect();
+        for attempt in widened(scan.policy, pipeline, [false, false]) {
+            let because = match &attempt.because {
+                Some(because) => format!("`{}`: {because}", attempt.allowed),
+                None => format!("`{}` is all that is allowed", attempt.allowed),
+            };
+            let verdict = Verdict {
+                verdict: Ruling::Deny,
+                rule: attempt.allowed.split(':').next().unwrap_or_default().to_owned(),
+                because,
+                at: attempt.allowed_at,
+            };
+            let line = attempt.line.unwrap_or(1);
+            scan.push(
+                Kind::ContractWidens,
+                &name,
+                line,
+                "every run",
+                &attempt.asked,
+                Vec::new(),
+                verdict,
+            );
+        }
+    }
+    let Some(document) = scan.document(&name, &content, Document::yaml) else {
+        return;
+    };
+    for (section, command, spot) in commands(&document) {
+        let when = format!("stage `{section}`");
+        scan.script(Kind::ContractCommand, &name, spot, &when, &command);
+        if let Some(pipeline) = &pipeline {
+            by_its_own_patterns(scan, pipeline, (&name, spot), &when, &command);
+        }
+    }
+}
+
+/// A contract's own patterns may refuse what the host does not.
+fn by_its_own_patterns(
+    scan: &mut Scan<'_>,
+    pipeline: &Pipeline,
+    (file, spot): (&str, Spot),
+    when: &str,
+    command: &str,
+) {
+    let Ok(policy) = pipeline.security.policy(scan.judge.clone()) else {
+        return;
+    };
+    let Err(refusal) = policy.check(command, "", false, &scan.copy) else {
+        return;
+    };
+    if !matches!(refusal.code, "blocked_by_denylist" | "blocked_by_allowlist") {
+        return;
+    }
+    let verdict = Verdict {
+        verdict: Ruling::Deny,
+        rule: refusal.code.to_owned(),
+        because: format!("the contract's own patterns refuse it: {refusal}"),
+        at: file.to_owned(),
+    };
+    scan.push(
+        Kind::ContractCommand,
+        file,
+        spot.line,
+        when,
+        command,
+        Vec::new(),
+        verdict,
+    );
+}
+
+fn malformed(scan: &mut Scan<'_>, file: &str, why: &ContractError, at: &str) {
+    let verdict = Verdict {
+        verdict: Ruling::Deny,
+        rule: "contract".to_owned(),
+        because: why.message.clone(),
+        at: at.to_owned(),
+    };
+    scan.push(
+        Kind::ContractMalformed,
+        file,
+        why.line,
+        "every run",
+        &why.message,
+        Vec::new(),
+        verdict,
+    );
+}
+
+/// The commands of a document of contracts: the section, the text, its place.
+fn commands(document: &Document<'_>) -> Vec<(String, String, Spot)> {
+    let mut all = Vec::new();
+    document.mappings(&mut |path, pairs| {
+        for (key, value) in pairs {
+            let name = key.text.as_str();
+            if name == "steps" || name.ends_with("cmds") || name.ends_with("cmd") {
+                let section = path.first().copied().unwrap_or(name);
+                let found = scalars(value);
+                all.extend(
+                    found
+                        .into_iter()
+                        .map(|(text, at)| (section.to_owned(), text.to_owned(), document.spot(at))),
+                );
+            }
+        }
+    });
+    all
+}
+
+/// The other files of a contract.
+pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
+    match file.path {
+        BOOTSTRAP => bootstrap(scan),
+        ACTIONS => actions(scan),
+        path if file.dir == STAGES || path.starts_with(&format!("{STAGES}/")) => stage(scan, file),
+        _ => {}
+    }
+}
+
+fn bootstrap(scan: &mut Scan<'_>) {
+    let (Some(content), Ok(path)) = (scan.text(BOOTSTRAP), RelPath::new(BOOTSTRAP)) else {
+        return;
+    };
+    if let Err(why) = Bootstrap::parse(&path, content.as_bytes()) {
+        malformed(scan, BOOTSTRAP, &why, "docs/bootstrap_spec.md");
+    }
+    let Some(document) = scan.document(BOOTSTRAP, &content, Document::yaml) else {
+        return;
+    };
+    for (_, command, spot) in commands(&document) {
+        scan.script(Kind::BootstrapCommand, BOOTSTRAP, spot, "before the stages", &command);
+    }
+    let mut variables = Vec::new();
+    document.mappings(&mut |path, pairs| {
+        if path.last() == Some(&"env") {
+            let value = |(key, value): &(_, _)| -> (String, String, usize) {
+                let key: &crate::document::Key = key;
+                (
+                    key.text.clone(),
+                    text(value).unwrap_or_default().to_owned(),
+                    key.at.line,
+                )
+            };
+            variables.extend(pairs.iter().map(value));
+        }
+    });
+    for (name, value, line) in variables {
+        let mut effects = Vec::new();
+        if LOADERS.contains(&name.as_str()) || (name == "PATH" && !value.starts_with('$')) {
+            effects.push((Effect::RunsUnknownProgram, "programs load what it names".to_owned()));
+        }
+        let what = format!("{name}={value}");
+        scan.note(Kind::BootstrapVariable, BOOTSTRAP, line, "every stage", &what, effects);
+    }
+}
+
+fn actions(scan: &mut Scan<'_>) {
+    let (Some(content), Ok(path)) = (scan.text(ACTIONS), RelPath::new(ACTIONS)) else {
+        return;
+    };
+    if let Err(why) = parse_actions(&path, content.as_bytes()) {
+        malformed(scan, ACTIONS, &why, "docs/pipeline_spec.md");
+    }
+    let Some(document) = scan.document(ACTIONS, &content, Document::yaml) else {
+        return;
+    };
+    for (_, command, spot) in commands(&document) {
+        scan.script(Kind::Action, ACTIONS, spot, "after a failure", &command);
+    }
+    let mut written = Vec::new();
+    document.mappings(&mut |_, pairs| {
+        if let (Some(path), Some("write_file")) = (get(pairs, "path"), get(pairs, "kind").and_then(text)) {
+            written.push((text(path).unwrap_or_default().to_owned(), path.at.line));
+        }
+    });
+    for (path, line) in written {
+        // As if a command wrote it.
+        let ruled = scan
+            .judge
+            .commands(&format!(": > {}", quoted([path.as_str()])), &Setting::default());
+        let effects = ruled.into_iter().flat_map(|ruled| ruled.seen.effects).collect();
+        scan.note(
+            Kind::Action,
+            ACTIONS,
+            line,
+            "after a failure",
+            &format!("writes {path}"),
+            effects,
+        );
+    }
+}
+
+/// A stage script is looked into whether the contract names it or not.
+fn stage(scan: &mut Scan<'_>, file: &Named<'_>) {
+    let Some(content) = scan.text(file.path) else { return };
+    let first = content.lines().next().unwrap_or_default();
+    let is_shell = match first.strip_prefix("#!") {
+        Some(program) => program.contains("sh"),
+        None => !file.ends(&[
+            ".py", ".js", ".mjs", ".ts", ".rb", ".pl", ".json", ".md", ".txt", ".yml", ".yaml",
+        ]),
+    };
+    if is_shell {
+        scan.script(
+            Kind::StageScript,
+            file.path,
+            Spot::file(),
+            "a stage that runs it",
+            &content,
+        );
+    } else if file.ends(&[".py"]) || first.contains("python") {
+        source::statements_of(scan, Kind::StageScript, file.path, "a stage that runs it", &content);
+    }
+}
