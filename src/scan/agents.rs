@@ -99,7 +99,7 @@ pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
             file.path,
             1,
             "an agent that works here",
-            "is read by agents",
+            &format!("{} is read by agents", file.name),
             Vec::new(),
         );
     }
@@ -120,7 +120,7 @@ pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
             file.path,
             1,
             "the editor or debugger that is started here",
-            "is run",
+            &format!("{} is run", file.name),
             effects,
         );
     }
@@ -139,7 +139,7 @@ fn agent(scan: &mut Scan<'_>, file: &Named<'_>) {
             file.path,
             1,
             "an agent that works here",
-            "is read by agents",
+            &format!("{} is read by agents", file.name),
             Vec::new(),
         );
     }
@@ -150,7 +150,7 @@ fn agent(scan: &mut Scan<'_>, file: &Named<'_>) {
             file.path,
             1,
             "an agent that works here, when it starts",
-            "is loaded",
+            &format!("{} is loaded", file.name),
             effects,
         );
     }

@@ -199,13 +199,19 @@ fn hook(scan: &mut Scan<'_>, file: &Named<'_>) {
     let runs = mode.is_some_and(|mode| mode & 0o111 != 0);
     let when = format!("git, at `{}`", file.name);
     let (what, effects) = match runs {
-        true => ("is run", later("git runs it without being asked for")),
+        true => (
+            format!("{} is run", file.name),
+            later("git runs it without being asked for"),
+        ),
         false => (
-            "is there, and not executable: git leaves it alone until it is",
+            format!(
+                "{} is there, and not executable: git leaves it alone until it is",
+                file.name
+            ),
             Vec::new(),
         ),
     };
-    scan.note(Kind::GitHook, file.path, 1, &when, what, effects);
+    scan.note(Kind::GitHook, file.path, 1, &when, &what, effects);
     let Some(content) = scan.text(file.path) else { return };
     if content
         .lines()

@@ -15,7 +15,7 @@ use crate::{
     names::RelPath,
     policy::{
         Policy, SecurityMode,
-        shell::{Effect, Judge, Ruled, Ruling, Seen, Setting, Verdict},
+        shell::{Effect, Judge, Ruled, Ruling, Seen, Setting, Verdict, is_made},
     },
     report::escape,
     tree::{EntryKind, Pristine},
@@ -82,7 +82,7 @@ pub(super) struct Scan<'a> {
     /// Files that the contract measures by.
     pub measured: Vec<String>,
     found: Vec<Finding>,
-    known: HashSet<(String, usize, Kind, String, String)>,
+    known: HashSet<(String, usize, String, String)>,
     of_file: (String, usize),
     left_out: u64,
 }
@@ -282,11 +282,29 @@ impl Scan<'_> {
                 Some(place) => (place.to_string(), seen.line),
                 None => (file.to_owned(), spot.of(seen.line)),
             };
-            let what = if seen.text.is_empty() { text } else { &seen.text };
-            self.push(kind, &place, line, when, what, own, verdict);
+            let what = match self.as_written(&seen, text) {
+                Some(written) => written,
+                None => text.to_owned(),
+            };
+            self.push(kind, &place, line, when, &what, own, verdict);
         }
         if let (false, Some(verdict)) = (other, allowed) {
             self.push(kind, file, spot.line, when, text, effects, verdict);
+        }
+    }
+
+    /// A command as it is written; one of a text that was made, by the line that made it.
+    fn as_written(&self, seen: &Seen, text: &str) -> Option<String> {
+        if !seen.text.is_empty() && !is_made(&seen.text) {
+            return Some(seen.text.clone());
+        }
+        let of_line = |text: &str| text.lines().nth(seen.line.checked_sub(1)?).map(str::to_owned);
+        match &seen.file {
+            None => of_line(text),
+            Some(file) => match self.copy.text(&RelPath::new(file.as_bytes()).ok()?) {
+                Text::Known(text) => of_line(&text),
+                Text::Not(_) => None,
+            },
         }
     }
 
@@ -306,7 +324,7 @@ impl Scan<'_> {
         // A script that several run is found once in each of its places.
         if !self
             .known
-            .insert((file.to_owned(), line, kind, verdict.rule.clone(), what.clone()))
+            .insert((file.to_owned(), line, verdict.rule.clone(), what.clone()))
         {
             return;
         }

@@ -72,7 +72,7 @@ pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
         Kind::InterpreterStart => vec![(Effect::RunsUnknownProgram, "a program of its own".to_owned())],
         _ => Vec::new(),
     };
-    scan.note(kind, file.path, 1, when, "is run", effects);
+    scan.note(kind, file.path, 1, when, &format!("{} is run", file.name), effects);
     match file.name {
         "build.rs" => rust(scan, file.path, when, &statements(&content, syntax)),
         _ => statements_of(scan, kind, file.path, when, &content),
@@ -112,7 +112,7 @@ fn writes(code: &str) -> bool {
     static WRITES: OnceLock<Regex> = OnceLock::new();
     pattern(
         &WRITES,
-        r#"(?x) open\s*\([^)]*['"][rb]*[wax][bt+]*['"] | write_text | write_bytes | \.write\s*\( | writelines | \bdump\s*\(
+        r#"(?xs) open\s*\(.*['"][rb]*[wax][bt+]*['"] | write_text | write_bytes | \.write\s*\( | writelines | \bdump\s*\(
         | shutil\.(copy|move) | os\.(rename|replace|link|symlink|remove|unlink|open) | \.(unlink|touch|rename|symlink_to|hardlink_to)\s*\(
         | to_json | to_csv | savetxt | (write|append|copy|rm|unlink|rename)File | (write|append|copy|rm|unlink|rename)\w*Sync
         | createWriteStream | File\.(write|open|rename|delete) | IO\.write | os\.(WriteFile|Create|Rename|Remove)

@@ -55,4 +55,5 @@ pub use judge::{Judge, Judged, Ruled, Setting, problems};
 pub use parse::SCRIPT_MAX;
 pub use rules::{CommandRule, CommandRules, Effects, Ruling, When, WhenUndecided, Words};
 pub use seen::{Scripts, Seen};
+pub use value::is_made;
 pub use verdict::Verdict;

@@ -38,6 +38,11 @@ pub fn is_open(text: &str) -> bool {
     text.contains(|c| ('\u{f8f0}'..='\u{f8f7}').contains(&c))
 }
 
+/// Whether some of a text is known to be there and not what it is.
+pub fn is_made(text: &str) -> bool {
+    text.contains(is_mark)
+}
+
 /// `text` without the characters that mean something here, and without NUL.
 pub fn clean(text: &str) -> Cow<'_, str> {
     match text.contains(|c| is_mark(c) || c == '\0') {
