@@ -19,7 +19,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Command, Output},
 };
 
 use program::program;
@@ -52,7 +52,7 @@ impl Bench {
         self
     }
 
-    fn audit_of(&self, target: &Path, more: &[&str]) -> Output {
+    fn command(&self, target: &Path, more: &[&str]) -> Command {
         let mut command = program();
         command
             .env("XDG_CONFIG_HOME", self.dir.path().join("config"))
@@ -60,7 +60,11 @@ impl Bench {
             .args(["policy", "audit", "--repo"])
             .arg(target)
             .args(more);
-        command.output().expect("starts")
+        command
+    }
+
+    fn audit_of(&self, target: &Path, more: &[&str]) -> Output {
+        self.command(target, more).output().expect("starts")
     }
 
     fn audit(&self, more: &[&str]) -> Output {

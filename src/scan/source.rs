@@ -51,7 +51,8 @@ pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
         return;
     }
     let syntax = if slashes { Syntax::Slashes } else { Syntax::Hash };
-    if (test || content.contains(".aider_fsm")) && !file.path.starts_with(".aider_fsm/") {
+    // Reading the program is worth its time only where a name is there at all.
+    if !file.path.starts_with(".aider_fsm/") && may_name_evidence(scan, &content) {
         writes_evidence(scan, file, &statements(&content, syntax));
     }
     let (kind, when) = match file.name {
@@ -125,6 +126,15 @@ fn writes(code: &str) -> bool {
 fn shell_writes(code: &str) -> bool {
     static WRITES: OnceLock<Regex> = OnceLock::new();
     pattern(&WRITES, r"(^|\s)(tee|cp|mv|rm|ln|install|truncate|sed\s+-i)\s|>").is_match(code)
+}
+
+fn may_name_evidence(scan: &Scan<'_>, content: &str) -> bool {
+    let names = MEASURES
+        .iter()
+        .copied()
+        .chain([".aider_fsm", "pipeline.yml", "PLAN.md"]);
+    let mut names = names.chain(scan.measured.iter().map(String::as_str));
+    names.any(|name| content.contains(name))
 }
 
 /// Quoted names of rewards, metrics and the contract, in a program that writes.

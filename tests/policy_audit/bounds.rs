@@ -25,7 +25,7 @@ fn hostile_trees_are_read_with_bounds() {
     }
     let deep = "d/".repeat(200) + "setup.py";
     bench.file(&deep, "import os\nos.system('rm -rf /')\n");
-    let bomb: String = (0..5000)
+    let bomb: String = (0..3000)
         .map(|n| format!("a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1))
         .collect();
     bench
@@ -61,7 +61,7 @@ fn hostile_trees_are_read_with_bounds() {
         assert!(all.contains(&not_read[0]), "{name}: {all:?}");
     }
     assert_eq!(
-        kinds(".gitlab-ci.yml", 5003),
+        kinds(".gitlab-ci.yml", 3003),
         [("ci-command".to_owned(), "deny".to_owned())]
     );
     assert!(

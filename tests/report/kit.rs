@@ -37,6 +37,7 @@ pub fn part(name: &str) -> Option<PathBuf> {
     None
 }
 
+#[allow(dead_code, reason = "every test file uses a part of it")]
 /// A program of the machine; its absence is a failure in CI.
 pub fn tool(name: &str) -> bool {
     let there = Command::new(name).arg("--version").output().is_ok();
