@@ -1,8 +1,9 @@
 //! Compound commands: every branch is followed.
 
 use super::{
+    effect::Effect,
     place::{Place, place},
-    tree::{Command, Kind},
+    tree::{Command, Item, Kind, Pipeline, Script, Word},
     value::UNKNOWN,
     walk::{Io, Walk},
 };
@@ -34,6 +35,9 @@ impl Walk<'_> {
             }
             Kind::While(condition, body) => {
                 self.script(condition, io);
+                if is_forever(condition) && spawns_only(body) {
+                    self.note(Effect::ExhaustsHost, "starts processes without end".to_owned());
+                }
                 self.maybe(|walk| walk.script(body, io))
             }
             Kind::ForArith(word, body) => {
@@ -99,6 +103,32 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// Whether a loop's condition always holds.
+fn is_forever(condition: &Script) -> bool {
+    let [Item { pipelines, .. }] = condition.items.as_slice() else {
+        return false;
+    };
+    let [Pipeline { commands, .. }] = pipelines.as_slice() else {
+        return false;
+    };
+    let [
+        Command {
+            kind: Kind::Simple { words, .. },
+            ..
+        },
+    ] = commands.as_slice()
+    else {
+        return false;
+    };
+    let first = words.first().and_then(Word::literal);
+    first.is_some_and(|word| matches!(word.as_str(), ":" | "true" | "/bin/true"))
+}
+
+/// Whether all of a loop's body goes on beside the loop: nothing ever waits.
+fn spawns_only(body: &Script) -> bool {
+    !body.items.is_empty() && body.items.iter().all(|item| item.background)
 }
 
 /// Of two directories the one where more can go wrong.

@@ -2,7 +2,7 @@
 
 use super::{
     effect::Effect,
-    shapes::{SHAPES, Shape},
+    shapes::{Shape, shape},
 };
 
 /// What a wrapper runs.
@@ -34,9 +34,7 @@ pub struct Wrapped {
 
 /// What the program `name` runs with these arguments; `None` where it is no wrapper, or runs nothing.
 pub fn unwrap(name: &str, arguments: &[String]) -> Option<Wrapped> {
-    let shape = SHAPES.iter().find(|shape| {
-        shape.names.contains(&name) || (name.starts_with("ld-") && name.contains(".so") && shape.names[0] == "ld.so")
-    })?;
+    let shape = shape(name)?;
     match name {
         "ssh" | "autossh" | "mosh" => return elsewhere(shape, arguments),
         "env" | "genv" => return Some(env(shape, arguments)),
@@ -248,6 +246,11 @@ fn elsewhere(shape: &Shape, arguments: &[String]) -> Option<Wrapped> {
         wrapped.scripts.extend(read(shape, arguments)?.scripts);
     }
     (!wrapped.scripts.is_empty()).then_some(wrapped)
+}
+
+/// The script of `ssh HOST COMMAND`.
+pub fn remote(arguments: &[String]) -> Option<String> {
+    read(shape("ssh")?, arguments)?.scripts.into_iter().next_back()
 }
 
 fn proxy(option: &str) -> Option<String> {

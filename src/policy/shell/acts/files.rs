@@ -181,6 +181,16 @@ impl Walk<'_> {
                 self.nested(|walk| walk.apart(|walk| walk.made(&command, &Io::default())));
             }
         }
+        if name == "install" {
+            let modes = values(&argv[1..], &["-m", "--mode"]);
+            let set_id = |mode: &&str| {
+                let octal = mode.trim_start_matches('0');
+                mode.contains('s') || octal.len() == 4 && octal.starts_with(['2', '4', '6'])
+            };
+            if modes.iter().any(set_id) {
+                self.note(Effect::RaisesPrivilege, "makes a program another user's".to_owned());
+            }
+        }
         let deletes = name == "rsync" && argv.iter().any(|word| word.starts_with("--del"));
         if name == "install" && arguments.has('d', "directory") {
             for path in arguments.operands {

@@ -98,6 +98,7 @@ impl Walk<'_> {
     /// What stands for `{}`: the root itself, or something below it.
     fn found_below(&mut self, root: &str, narrow: bool) -> String {
         match (self.place(root), narrow) {
+            (Place::Temporary(_), true) => format!("{root}/{UNKNOWN}"),
             // The one name that is looked for may be one that counts.
             (place, true) if place.removed().is_some() || place.read().is_some() => root.to_owned(),
             (Place::Workspace(_) | Place::Unknown | Place::Temporary(_), _) => format!("{root}/{UNKNOWN}"),

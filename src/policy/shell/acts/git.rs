@@ -149,6 +149,19 @@ impl Walk<'_> {
                     self.removes(path);
                 }
             }
+            "push" => {
+                let forced = arguments.has('f', "force");
+                let whole = |word: &&&str| {
+                    let name = word.trim_start_matches('+').rsplit(':').next().unwrap_or_default();
+                    matches!(name, "main" | "master" | "trunk") && (forced || word.starts_with(['+', ':']))
+                };
+                if arguments.options.contains(&"--mirror") || arguments.operands.iter().find(whole).is_some() {
+                    self.note(
+                        Effect::DestroysRemotely,
+                        "overwrites what others have pushed".to_owned(),
+                    );
+                }
+            }
             "stash" => {
                 let looks = ["list", "show", "pop", "apply", "branch"];
                 if !rest.get(1).is_some_and(|word| looks.contains(&word.as_str())) {

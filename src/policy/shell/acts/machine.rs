@@ -57,6 +57,33 @@ impl Walk<'_> {
                 }
             }
             "systemctl" | "loginctl" => self.systemctl(words),
+            // `service NAME VERB`
+            "service" | "rc-service" | "invoke-rc.d" => {
+                let mut words: Vec<String> = words.iter().filter(|word| !word.starts_with('-')).cloned().collect();
+                words.reverse();
+                if words.len() == 2 && matches!(words[0].as_str(), "stop" | "disable") {
+                    self.systemctl(&words);
+                }
+            }
+            "ip" if has(&["exec"]) => {
+                // `ip netns exec NAME COMMAND`
+                let at = words.iter().position(|word| word == "exec").unwrap_or_default();
+                let inner = words.get(at + 2..).unwrap_or_default().to_vec();
+                self.again(inner, io);
+            }
+            "ip" | "ifconfig" | "ifdown" => {
+                let ends = ["down", "flush", "del", "delete"];
+                let says: &[&str] = if name == "ifdown" { &[] } else { &ends };
+                // The loopback, and what is in a name space of its own, is nobody else's.
+                if (says.is_empty() || has(says)) && !has(&["netns", "-n", "-netns", "lo"]) {
+                    self.note(Effect::RaisesPrivilege, "takes the machine off its network".to_owned());
+                }
+            }
+            "btrfs" if has(&["delete"]) => {
+                for path in words.iter().filter(|word| word.contains('/')) {
+                    self.removes(path);
+                }
+            }
             "busctl" | "dbus-send" | "gdbus" | "qdbus" | "osascript" | "wmic" => {
                 let all = words.join(" ").to_lowercase();
                 let ends = [

@@ -5,6 +5,8 @@
 //! | `files` | removing, moving, writing, changing rights |
 //! | `find` | `find` and `fd` |
 //! | `edit` | `sed`, `tar`, `dd`, editors |
+//! | `remote` | commands for other machines and for containers |
+//! | `packages` | removing what is installed |
 //! | `machine` | power, disks, accounts, the kernel, clocks |
 //! | `network` | fetching, sending, shells for others |
 //! | `git` | git's ways to lose work and to run programs |
@@ -24,6 +26,8 @@ mod languages;
 mod literals;
 mod machine;
 mod network;
+mod packages;
+mod remote;
 mod unknown;
 
 use super::{
@@ -106,6 +110,8 @@ impl Walk<'_> {
                 self.scene.wrote(&path, &text, appends);
             }
         }
+        self.elsewhere(name, argv);
+        self.packages(name, &argv[1..]);
         let is_sender = self.network_effects(name, argv, io);
         let input = io.input.as_deref().unwrap_or_default();
         if is_sender && input.contains(SECRET) {

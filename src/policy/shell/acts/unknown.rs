@@ -9,7 +9,24 @@ use crate::policy::shell::{
 
 /// Programs that only say, search or compare what they are given, or for which it is the
 /// name of a task or of a package.
-const SAYS: [&str; 71] = [
+const SAYS: [&str; 88] = [
+    "pytest",
+    "py.test",
+    "nosetests",
+    "nose2",
+    "ctest",
+    "jest",
+    "vitest",
+    "mocha",
+    "ava",
+    "cypress",
+    "playwright",
+    "phpunit",
+    "rspec",
+    "behave",
+    "robot",
+    "bats",
+    "pylint",
     "echo",
     "printf",
     "logger",
