@@ -1,13 +1,15 @@
 //! What builds, installations, test runs and commits run.
 
 use super::{
+    commits,
     finding::Kind,
+    images,
     lines::{Syntax, statements},
     look::{Named, Scan},
     makefile,
-    nodes::{Document, Spot, get, scalars, text},
+    nodes::{Document, Spot, scalars, text},
 };
-use crate::policy::{SecurityMode, shell::Effect};
+use crate::policy::shell::Effect;
 
 /// Scripts of a package that its manager runs by itself.
 const LIFECYCLE: [&str; 14] = [
@@ -61,13 +63,8 @@ pub(super) fn reads(file: &Named<'_>) -> bool {
             | "Dockerfile"
             | "Containerfile"
     ) || file.dir.ends_with(".cargo") && matches!(file.name, "config" | "config.toml")
-        || is_commit_hook(file)
+        || commits::is_hook(file)
         || file.ends(&[".pth"])
-}
-
-fn is_commit_hook(file: &Named<'_>) -> bool {
-    let kept = [".husky", ".githooks", "githooks", "git-hooks"];
-    kept.iter().any(|dir| file.dir.rsplit('/').next() == Some(dir)) && !file.ends(&[".md", ".json", ".txt"])
 }
 
 pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
@@ -84,18 +81,13 @@ pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
         "binding.gyp" => gyp(scan, file.path),
         ".npmrc" => npmrc(scan, file.path),
         ".yarnrc.yml" => yarnrc(scan, file.path),
-        ".pre-commit-config.yaml" | "lefthook.yml" | "lefthook.yaml" | ".lefthook.yml" => commits(scan, file.path),
-        "Dockerfile" | "Containerfile" => dockerfile(scan, file.path),
+        ".pre-commit-config.yaml" | "lefthook.yml" | "lefthook.yaml" | ".lefthook.yml" => {
+            commits::configuration(scan, file.path)
+        }
+        "Dockerfile" | "Containerfile" => images::dockerfile(scan, file.path),
         "config" | "config.toml" if file.dir.ends_with(".cargo") => cargo(scan, file.path),
         _ if file.ends(&[".pth"]) => pth(scan, file.path),
-        _ => {
-            let Some(content) = scan.text(file.path) else { return };
-            let when = format!(
-                "git, at `{}`, where the hooks of this directory are installed",
-                file.name
-            );
-            scan.script(Kind::CommitHook, file.path, Spot::file(), &when, &content);
-        }
+        _ => commits::hook(scan, file),
     }
 }
 
@@ -326,87 +318,6 @@ fn yarnrc(scan: &mut Scan<'_>, path: &str) {
             "yarn, always",
             &what,
             unknown("a program of the tree"),
-        );
-    }
-}
-
-/// Hooks for commits: local ones with their commands, others by where they are kept.
-fn commits(scan: &mut Scan<'_>, path: &str) {
-    let Some(content) = scan.text(path) else { return };
-    let Some(document) = scan.document(path, &content, Document::yaml) else {
-        return;
-    };
-    let mut commands = Vec::new();
-    let mut foreign = Vec::new();
-    document.mappings(&mut |_, pairs| {
-        if let Some((repo, at)) = get(pairs, "repo").and_then(|repo| Some((text(repo)?, repo.at)))
-            && !matches!(repo, "local" | "meta")
-        {
-            let revision = get(pairs, "rev").and_then(text).unwrap_or("whatever is newest");
-            foreign.push((format!("runs hooks of {repo} at {revision}"), at.line));
-        }
-        let entry = get(pairs, "entry").or_else(|| get(pairs, "run"));
-        let language = get(pairs, "language").and_then(text).unwrap_or_default();
-        if let (Some((command, at)), false) = (
-            entry.and_then(|entry| Some((text(entry)?, entry.at))),
-            language == "pygrep",
-        ) {
-            commands.push((command.to_owned(), document.spot(at)));
-        }
-    });
-    let when = "git, at a commit of whoever installs the hooks";
-    for (what, line) in foreign {
-        scan.note(Kind::CommitHook, path, line, when, &what, Vec::new());
-    }
-    for (command, spot) in commands {
-        scan.script(Kind::CommitHook, path, spot, when, &command);
-    }
-}
-
-/// `RUN`, `CMD` and `ENTRYPOINT`: whoever builds an image is root in it.
-fn dockerfile(scan: &mut Scan<'_>, path: &str) {
-    let Some(content) = scan.text(path) else { return };
-    let mut lines = content.lines().enumerate();
-    while let Some((index, line)) = lines.next() {
-        let bare = line.trim_start();
-        let Some((word, rest)) = bare.split_once(char::is_whitespace) else {
-            continue;
-        };
-        if !matches!(word.to_ascii_uppercase().as_str(), "RUN" | "CMD" | "ENTRYPOINT") {
-            continue;
-        }
-        let mut command = rest.to_owned();
-        while command.trim_end().ends_with('\\')
-            && let Some((_, more)) = lines.next()
-        {
-            command.push('\n');
-            // A comment between two lines is not a part of the command.
-            command.push_str(if more.trim_start().starts_with('#') { "\\" } else { more });
-        }
-        let command = command.trim_start();
-        if command.starts_with('[') {
-            continue;
-        }
-        let flags = command
-            .split_whitespace()
-            .take_while(|word| word.starts_with("--"))
-            .count();
-        let command: String = if flags == 0 {
-            command.to_owned()
-        } else {
-            command.split_whitespace().skip(flags).collect::<Vec<_>>().join(" ")
-        };
-        let spot = Spot {
-            line: index + 1,
-            spread: flags == 0,
-        };
-        scan.script_in(
-            Kind::BuildCommand,
-            path,
-            spot,
-            "whoever builds the image",
-            &command,
-            SecurityMode::System,
         );
     }
 }

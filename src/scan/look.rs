@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{
     agents, ci, contract,
     copy::{Copy, Text},
+    editors,
     finding::{Finding, Kind},
     git, hooks,
     nodes::{Document, Spot},
@@ -122,6 +123,7 @@ fn is_of_interest(path: &str) -> bool {
         || path.starts_with(".git/")
         || ci::reads(&file)
         || agents::reads(&file)
+        || editors::reads(&file)
         || hooks::reads(&file)
         || git::reads(&file)
         || file.name == "conftest.py"
@@ -140,6 +142,7 @@ impl Scan<'_> {
                 contract::file(self, &file);
                 ci::file(self, &file);
                 agents::file(self, &file);
+                editors::file(self, &file);
                 git::file(self, &file);
                 hooks::file(self, &file);
                 source::file(self, &file);

@@ -12,9 +12,9 @@
 //! | `nodes` | going over YAML and JSON of other programs |
 //! | `contract` | contract, bootstrap, actions, stage scripts |
 //! | `ci` | pipelines of CI services |
-//! | `agents` | what agents and editors load and run |
+//! | `agents`, `editors` | what agents and editors load and run |
 //! | `git`, `git_config` | git's own configuration, hooks and attributes |
-//! | `hooks` | what builds, installations and commits run |
+//! | `hooks`, `commits`, `images` | what builds, installations, commits and images run |
 //! | `makefile` | what `make` without arguments runs |
 //! | `source` | programs: what a build runs of them, and tests that write what is to be measured |
 //! | `lines` | statements and quoted texts of a program, with their lines |
@@ -22,12 +22,15 @@
 
 mod agents;
 mod ci;
+mod commits;
 mod contract;
 mod copy;
+mod editors;
 mod finding;
 mod git;
 mod git_config;
 mod hooks;
+mod images;
 mod lines;
 mod look;
 mod makefile;
