@@ -307,6 +307,11 @@ fn parallel(wrapped: &mut Wrapped) {
         .unwrap_or(words.len());
     let (command, arguments) = words.split_at(cut);
     let command = command.join(" ");
+    if arguments.is_empty() && command.is_empty() {
+        // Each line of its input is a command.
+        wrapped.argv = vec!["sh".to_owned()];
+        return;
+    }
     if arguments.is_empty() {
         wrapped.takes_input = true;
         wrapped.replace = command.contains("{}").then(|| "{}".to_owned());

@@ -22,13 +22,14 @@ impl Walk<'_> {
     /// Programs in other languages; `false` where `name` is none.
     pub(super) fn code_effects(&mut self, name: &str, argv: &[String], io: &Io) -> bool {
         if matches!(name, "awk" | "gawk" | "mawk" | "nawk" | "original-awk") {
+            let fetched = io.network || io.input.as_deref().is_some_and(|input| input.contains(DOWNLOADED));
             for word in &argv[1..] {
-                self.awk(word);
+                self.awk(word, fetched);
             }
             for path in values(&argv[1..], &["-f", "--file"]) {
                 let name = self.file_name(path);
                 if let Some(text) = self.scene.written(&name).map(str::to_owned) {
-                    self.awk(&text);
+                    self.awk(&text, fetched);
                 }
             }
             return true;
@@ -64,6 +65,9 @@ impl Walk<'_> {
                 && options
                     .iter()
                     .any(|option| option.len() == 2 && word.ends_with(&option[1..]) && word.len() < 8);
+            if matches!(*language, "pwsh" | "powershell") && word.to_ascii_lowercase().starts_with("-enc") {
+                self.note(Effect::RunsDecodedText, "code that is decoded first".to_owned());
+            }
             if bundled || options.contains(&word.as_str()) {
                 if let Some(code) = words.get(index + 1).cloned() {
                     self.code(language, &code);
@@ -187,7 +191,17 @@ impl Walk<'_> {
         ]) {
             self.note(Effect::OpensReverseShell, "a shell for somebody elsewhere".to_owned());
         }
-        let forever = has(&["while", "loop", "for(;;)", "for (;;)", "fork()or", "forever"]);
+        let forever = has(&[
+            "while",
+            "loop",
+            "for(;;)",
+            "for (;;)",
+            "fork()or",
+            "forever",
+            "iter(int",
+            "itertools.count",
+            "itertools.repeat",
+        ]);
         if has(&["fork"]) && forever && !has(&["unittest", "waitpid"]) {
             self.note(Effect::ExhaustsHost, "starts itself over and over".to_owned());
         }
@@ -199,6 +213,9 @@ impl Walk<'_> {
         }
         if has(&["os.setuid(0", "setuid(0", "setresuid(0"]) {
             self.note(Effect::RaisesPrivilege, "asks for another user's rights".to_owned());
+        }
+        if has(&["os.kill(-1", "kill(-1", "kill 9, -1", "kill -9, -1"]) {
+            self.note(Effect::PowersOff, "ends every process".to_owned());
         }
         let removes = has(&REMOVES);
         let writes = has(&WRITES);
@@ -276,7 +293,7 @@ impl Walk<'_> {
     }
 
     /// A text that may be a script: only what it does counts, not that it is none.
-    fn tried(&mut self, text: &str) {
+    pub(super) fn tried(&mut self, text: &str) {
         if crate::policy::shell::parse::parse(text).is_err() {
             return;
         }
@@ -310,6 +327,12 @@ impl Walk<'_> {
                 "require(\"http",
                 "fetch(",
                 "LWP",
+                "get(\"http",
+                "get('http",
+                "iwr ",
+                "irm ",
+                "Invoke-WebRequest",
+                "Invoke-RestMethod",
                 "open-uri",
                 "URI.open",
                 "Net::HTTP",
@@ -359,58 +382,6 @@ impl Walk<'_> {
         }
         if has(&["-enc ", "-EncodedCommand"]) {
             self.note(Effect::RunsDecodedText, "code that is decoded first".to_owned());
-        }
-    }
-
-    fn awk(&mut self, program: &str) {
-        // Two texts side by side are one.
-        let program = &program.replace("\" \"", "").replace("\"\"", "");
-        if program.contains("/inet/") {
-            self.note(Effect::OpensReverseShell, "a connection from within awk".to_owned());
-        }
-        if !program.contains("system(")
-            && !program.contains('|')
-            && !program.contains("print >")
-            && !program.contains('>')
-        {
-            self.reads(program);
-            return;
-        }
-        for text in texts(program) {
-            if program.contains("system(")
-                || program.contains("| getline")
-                || program.contains("|getline")
-                || program.contains('|')
-            {
-                self.tried(&text);
-            }
-            if program.contains('>') && text.starts_with('/') {
-                self.writes(&text);
-            }
-        }
-    }
-
-    /// `$(shell …)` and recipes of a makefile that is given as text.
-    fn makefile(&mut self, text: &str) {
-        if text.contains(DOWNLOADED) {
-            self.note(Effect::DownloadsAndExecutes, "a makefile that it fetched".to_owned());
-            return;
-        }
-        let mut rest = text;
-        while let Some(at) = rest.find("$(shell ") {
-            let script = &rest[at + 8..];
-            let end = script.rfind(')').unwrap_or(script.len());
-            self.tried(&script[..end]);
-            rest = script;
-        }
-        for line in text.lines() {
-            let recipe = line
-                .strip_prefix('\t')
-                .or_else(|| line.split_once(';').map(|(_, recipe)| recipe));
-            if let Some(recipe) = recipe {
-                let recipe = recipe.trim_start_matches(['@', '-', '+', ' ']).to_owned();
-                self.tried(&recipe);
-            }
         }
     }
 }

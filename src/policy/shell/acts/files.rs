@@ -31,6 +31,14 @@ impl Walk<'_> {
                     self.writes_over(path);
                 }
             }
+            "yq" if argv
+                .iter()
+                .any(|word| matches!(word.as_str(), "-i" | "--inplace" | "-iy" | "-yi")) =>
+            {
+                for path in Arguments::of(argv, &[]).operands {
+                    self.writes(path);
+                }
+            }
             "touch" | "mkdir" | "mkfifo" | "mknod" => {
                 for path in Arguments::of(argv, &["-d", "-t", "-r", "-m", "--mode", "--date"]).operands {
                     if matches!(self.place(path), Place::Workspace(_)) {
@@ -70,6 +78,12 @@ impl Walk<'_> {
                 }
             }
             "patch" => {
+                if let Some(path) = Arguments::of(argv, &["-i", "-p", "-d", "-o", "-r", "--input", "--directory"])
+                    .operands
+                    .first()
+                {
+                    self.writes(path);
+                }
                 for path in values(&argv[1..], &["-d", "--directory"]) {
                     self.creates(path);
                 }

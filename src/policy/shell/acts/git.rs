@@ -190,7 +190,19 @@ impl Walk<'_> {
             "config" => {
                 let words: Vec<&String> = rest[1..].iter().filter(|word| !word.starts_with("--")).collect();
                 if let [key, value, ..] = words.as_slice() {
-                    self.setting(&key.to_ascii_lowercase(), value);
+                    let key = key.to_ascii_lowercase();
+                    let is_bool = matches!(value.as_str(), "true" | "false" | "0" | "1");
+                    // git's own monitor is a boolean; hooks of the tree are the project's.
+                    let later = match key.as_str() {
+                        "core.fsmonitor" => !is_bool,
+                        "core.hookspath" | "init.templatedir" => value.starts_with(['/', '~']),
+                        _ => false,
+                    };
+                    if later {
+                        let what = "git runs programs from there without being asked for".to_owned();
+                        self.note(Effect::ChangesWhatStartsLater, what);
+                    }
+                    self.setting(&key, value);
                 }
             }
             "submodule" => {

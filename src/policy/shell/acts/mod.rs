@@ -12,6 +12,7 @@
 //! | `git` | git's ways to lose work and to run programs |
 //! | `engine` | containers, clusters, clouds |
 //! | `code` | programs in other languages, as arguments |
+//! | `recipes` | programs of awk, makefiles as text |
 //! | `languages` | their options, and names of their functions |
 //! | `literals` | their quoted texts |
 //! | `unknown` | programs that nothing here knows |
@@ -27,6 +28,7 @@ mod literals;
 mod machine;
 mod network;
 mod packages;
+mod recipes;
 mod remote;
 mod unknown;
 

@@ -214,6 +214,7 @@ impl Walk<'_> {
             for url in urls {
                 let base = name_of(url.split(['?', '#']).next().unwrap_or(url)).to_owned();
                 let path = dir.as_ref().map_or(base.clone(), |dir| format!("{dir}/{base}"));
+                self.writes(&path);
                 let name = self.file_name(&path);
                 self.scene.wrote(&name, &DOWNLOADED.to_string(), false);
             }
