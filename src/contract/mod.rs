@@ -46,7 +46,7 @@ pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;
 pub use metrics::{Metrics, validate_metrics};
 pub use outputs::{hint_proof, truthy, validate_hints_run, validate_runtime_env};
-pub use pipeline::{Pipeline, default_path};
+pub use pipeline::{Pipeline, default_path, policy_path};
 pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
 pub use samples::{Samples, validate_samples};

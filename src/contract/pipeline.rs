@@ -105,6 +105,12 @@ pub fn default_path() -> RelPath {
     RelPath::new("pipeline.yml").expect("a plain file name is a path inside a tree")
 }
 
+/// Where a repository keeps a policy of its own, which can only narrow the host's.
+pub fn policy_path() -> RelPath {
+    // A constant of two plain names always passes the check.
+    RelPath::new(".aider_fsm/policy.yml").expect("two plain names are a path inside a tree")
+}
+
 fn read(path: &RelPath, text: &[u8], warnings: &mut Vec<Fault>) -> Result<Pipeline, Fault> {
     let mut root = Fields::root(document::parse(text)?)?;
     read_version(&mut root)?;

@@ -146,7 +146,8 @@ impl OpenTarget {
         };
         let mut evidence = Evidence::new("env", &options);
         let prepared = async {
-            let site = Site::prepare(&options, secrets, None, &mut evidence, &reporter, stop).await?;
+            let mut site = Site::prepare(&options, secrets, None, &mut evidence, &reporter, stop).await?;
+            let options = site.narrowed(&options)?.unwrap_or_else(|| options.clone());
             // No agent ever looks at it.
             let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
             let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
@@ -154,10 +155,10 @@ impl OpenTarget {
             let bootstrap = Bootstrap::of(&workspace, &options)?;
             site::warn(&pipeline, bootstrap.as_ref(), &reporter);
             evidence.lock(&site.run, &workspace, None)?;
-            Ok((site, workspace, pipeline, bootstrap))
+            Ok((options, site, workspace, pipeline, bootstrap))
         }
         .await;
-        let (site, workspace, pipeline, bootstrap) = match prepared {
+        let (options, site, workspace, pipeline, bootstrap) = match prepared {
             Ok(prepared) => prepared,
             Err(why) => {
                 evidence.fail(&why);

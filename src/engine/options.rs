@@ -189,6 +189,54 @@ pub struct TargetOptions {
 }
 
 impl TargetOptions {
+    /// These, as far as a policy that is narrower leaves them.
+    pub(super) fn narrowed(&self, policy: Policy) -> Self {
+        let number = |name| policy.number(name);
+        let least = |own: u64, name| number(name).map_or(own, |cap| own.min(cap));
+        let time = |own: Option<Duration>, name| match (own, number(name).map(Duration::from_secs)) {
+            (Some(own), Some(cap)) => Some(own.min(cap)),
+            (own, cap) => own.or(cap),
+        };
+        let seconds = |own: Duration, name| number(name).map_or(own, |cap| own.min(Duration::from_secs(cap)));
+        let cpu = number(SettingName::Cpu).and_then(|millis| u32::try_from(millis).ok());
+        let tier = match policy.setting(SettingName::MinTier).map(|said| said.value) {
+            Some(SettingValue::Tier(tier)) => self.walls.min_tier.max(tier),
+            _ => self.walls.min_tier,
+        };
+        Self {
+            walls: WallOptions {
+                min_tier: tier,
+                ..self.walls.clone()
+            },
+            limits: Limits {
+                memory_bytes: least(self.limits.memory_bytes, SettingName::Memory),
+                processes: least(self.limits.processes, SettingName::Processes),
+                cpu: match (self.limits.cpu, cpu) {
+                    (Some(own), Some(cap)) => Some(own.min(cap)),
+                    (own, cap) => own.or(cap),
+                },
+                file_bytes: least(self.limits.file_bytes, SettingName::FileSize),
+                open_files: least(self.limits.open_files, SettingName::OpenFiles),
+                ..self.limits.clone()
+            },
+            disk_bytes: least(self.disk_bytes, SettingName::Disk),
+            caps: Caps {
+                // A cap of the user's on commands takes the place of the policy's.
+                max_cmd: self.caps.max_cmd.map(|own| seconds(own, SettingName::Command)),
+                max_total: self.caps.max_total.map(|own| seconds(own, SettingName::Stage)),
+                max_run: time(self.caps.max_run, SettingName::Run),
+                max_silence: time(self.caps.max_silence, SettingName::Silence),
+                policy: StageTime {
+                    command: seconds(self.caps.policy.command, SettingName::Command),
+                    stage: seconds(self.caps.policy.stage, SettingName::Stage),
+                    contract_may_raise: policy.is_on(SettingName::ContractMayRaise),
+                },
+            },
+            policy: Arc::new(policy),
+            ..self.clone()
+        }
+    }
+
     /// A target with what this host allows by itself: its policies, and no flag.
     ///
     /// # Errors
@@ -315,4 +363,41 @@ pub struct RunOptions {
     pub apply: bool,
     /// The step of an earlier run to go on from.
     pub from: Option<StepOf>,
+}
+
+impl RunOptions {
+    /// These, with what a narrower policy leaves of the target's.
+    pub(super) fn narrowed(&self, target: TargetOptions) -> Self {
+        let policy = &target.policy;
+        let least = |own: Option<u64>, name| match (own, policy.number(name)) {
+            (Some(own), Some(cap)) => Some(own.min(cap)),
+            (own, cap) => own.or(cap),
+        };
+        let time = |own: Duration, name| policy.number(name).map_or(own, |cap| own.min(Duration::from_secs(cap)));
+        let bash = match policy.setting(SettingName::Bash).map(|said| said.value) {
+            Some(SettingValue::Bash(bash)) => self.bash.min(bash),
+            _ => self.bash,
+        };
+        let turn_wall = time(self.turn_wall, SettingName::Turn);
+        Self {
+            bash,
+            turn_wall,
+            run_budget: Budget {
+                calls: least(self.run_budget.calls, SettingName::Calls),
+                tokens: least(self.run_budget.tokens, SettingName::Tokens),
+                wall: self
+                    .run_budget
+                    .wall
+                    .or(target.caps.max_run)
+                    .map(|own| time(own, SettingName::Run)),
+            },
+            turn_budget: Budget {
+                calls: least(self.turn_budget.calls, SettingName::TurnCalls),
+                tokens: least(self.turn_budget.tokens, SettingName::TurnTokens),
+                wall: self.turn_budget.wall.map(|own| own.min(turn_wall)),
+            },
+            target,
+            ..self.clone()
+        }
+    }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::{
-    contract::Pipeline,
+    contract::{self, Pipeline},
     document::{Located, shown},
     engine::{EngineError, OutsideAgent, TargetOptions},
     policy::{Policy, Said, SettingName, SettingValue, Words},
@@ -140,6 +140,26 @@ pub fn widened(policy: &Policy, pipeline: &Pipeline, flags: [bool; 2]) -> Vec<Wi
         }
     }
     found
+}
+
+/// What a repository's own policy leaves of `policy`.
+///
+/// # Errors
+/// [`EngineError::Policy`] for one that does not hold, [`EngineError::NotAllowed`] with each of
+/// its attempts to widen.
+pub(super) fn narrowed(policy: &Policy, text: &[u8]) -> Result<Policy, EngineError> {
+    let path = contract::policy_path();
+    policy.narrowed(&path.to_string(), text)?.or_else(|attempts| {
+        let told = attempts.into_iter().map(|attempt| Widening {
+            asked_at: format!("{path}:{}:{}", attempt.at.line, attempt.at.column),
+            line: Some(attempt.at.line),
+            asked: attempt.asked,
+            allowed: attempt.allowed,
+            allowed_at: attempt.allowed_at,
+            because: attempt.because.map(|because| because.to_string()),
+        });
+        Err(EngineError::NotAllowed(told.collect()))
+    })
 }
 
 fn against(asked_at: String, asked: String, name: SettingName, said: &Said<SettingValue>) -> Widening {

@@ -99,7 +99,9 @@ async fn perform(
     let password = options.outside.as_ref().and_then(|outside| outside.password.as_ref());
     let keys = options.api_key.iter().chain([&door_key]).chain(password);
     let secrets: Vec<_> = keys.chain(granted).cloned().collect();
-    let site = Site::prepare(&options.target, &secrets, from.as_ref(), evidence, reporter, &mut stop).await?;
+    let mut site = Site::prepare(&options.target, &secrets, from.as_ref(), evidence, reporter, &mut stop).await?;
+    let narrowed = site.narrowed(&options.target)?.map(|target| options.narrowed(target));
+    let options = narrowed.as_ref().unwrap_or(options);
     let withheld = guard::withheld()
         .into_iter()
         .filter(|path| !options.allow_repo_config.contains(path))

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     broker::{EgressConfig, EgressCount, EgressDoor},
-    contract::{self, Pipeline},
+    contract::{self, MAX_DOCUMENT, Pipeline},
     engine::{
         EngineError, NetworkOptions, PolicyLine, Stop, TargetOptions,
         bootstrap::{self, Bootstrap},
@@ -135,6 +135,31 @@ impl Site {
         })
     }
 
+    /// The options as the repository's own policy leaves them, where it has one.
+    ///
+    /// # Errors
+    /// As [`permit::narrowed`]; [`EngineError::Contract`] for one that is no file.
+    pub fn narrowed(&mut self, options: &TargetOptions) -> Result<Option<TargetOptions>, EngineError> {
+        let path = contract::policy_path();
+        let refuse = |why: &str| Err(EngineError::Contract(format!("{path}:1:1: {why}")));
+        if let Some((_, why)) = self.pristine.skipped.iter().find(|(skipped, _)| *skipped == path) {
+            return refuse(&format!("a policy is a file, and this was not copied: {why}"));
+        }
+        let text = match self.pristine.manifest.get(&path).map(|entry| &entry.kind) {
+            None => return Ok(None),
+            Some(EntryKind::File { .. }) => self.pristine.read(&path, MAX_DOCUMENT as u64)?,
+            Some(_) => return refuse("a policy is a file, and this is none"),
+        };
+        let Some(text) = text else {
+            return refuse(&format!("it has more than {MAX_DOCUMENT} bytes"));
+        };
+        let narrowed = options.narrowed(permit::narrowed(&options.policy, &text)?);
+        permit::target(&narrowed)?;
+        permit::keep(&narrowed.policy, &self.run)?;
+        self.policy = PolicyLine::of(&narrowed.policy);
+        Ok(Some(narrowed))
+    }
+
     /// Ends the record of the door out, when every sandbox is gone.
     pub async fn close_egress(&self, reporter: &Reporter) -> Result<(), EngineError> {
         let Some(egress) = &self.egress else { return Ok(()) };
@@ -177,7 +202,8 @@ impl Site {
         withheld: Vec<RelPath>,
         agent_mounts: Vec<ReadOnlyMount>,
     ) -> Result<Workspace, EngineError> {
-        let contract = guard::contract_paths(&self.pristine.manifest, &options.pipeline, &bootstrap::path());
+        let mut contract = guard::contract_paths(&self.pristine.manifest, &options.pipeline, &bootstrap::path());
+        contract.push(contract::policy_path());
         let sets = WriteSets {
             plan: plan.clone(),
             contract,

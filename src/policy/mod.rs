@@ -25,7 +25,7 @@ pub use addresses::{AddressKind, Block, kind, spelled};
 pub use choices::{BackendChoice, BashMode, Phase};
 pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pattern};
 pub use file::{
-    Change, DEFAULT, Difference, HostPlaces, Layer, LayerLine, NAMES, Origin, Origins, PathPattern, Policy,
+    Attempt, Change, DEFAULT, Difference, HostPlaces, Layer, LayerLine, NAMES, Origin, Origins, PathPattern, Policy,
     PolicyError, Problem, Protection, Said, SaidLine, SettingName, SettingValue, Source, WordPattern, Words, diff,
     host_names, load, load_file, load_host, parse_amount, parse_size, schema, shipped_file, shipped_text, show_size,
 };

@@ -7,10 +7,13 @@ use super::{
     source,
 };
 use crate::{
-    contract::{Bootstrap, ContractError, Pipeline, default_path, parse_actions},
+    contract::{Bootstrap, ContractError, Pipeline, default_path, parse_actions, policy_path},
     engine::widened,
     names::RelPath,
-    policy::shell::{Effect, Ruling, Setting, Verdict},
+    policy::{
+        PolicyError,
+        shell::{Effect, Judge, Ruling, Setting, Verdict},
+    },
 };
 
 const BOOTSTRAP: &str = ".aider_fsm/bootstrap.yml";
@@ -43,6 +46,81 @@ const LOADERS: [&str; 22] = [
     "EDITOR",
 ];
 
+/// The repository's own policy: what of it narrows holds for all that is judged after it.
+pub(super) fn policy(scan: &mut Scan<'_>) {
+    let name = policy_path().to_string();
+    if !scan.copy.is_file(&name) {
+        return;
+    }
+    let Some(content) = scan.text(&name) else { return };
+    let attempts = match scan.policy.narrowed(&name, content.as_bytes()) {
+        Ok(Ok(narrowed)) => {
+            scan.judge = Judge::new(&narrowed);
+            scan.policy = narrowed;
+            return;
+        }
+        Ok(Err(attempts)) => attempts,
+        Err(PolicyError::Malformed(problems)) => {
+            for problem in problems {
+                refused(scan, &name, problem.line, &problem.message, "docs/policy.md");
+            }
+            return;
+        }
+        Err(other) => return refused(scan, &name, 1, &other.to_string(), "docs/policy.md"),
+    };
+    for attempt in attempts {
+        let allowed = (attempt.allowed.as_str(), attempt.allowed_at.as_str());
+        widens(
+            scan,
+            &name,
+            attempt.at.line,
+            &attempt.asked,
+            allowed,
+            attempt.because.as_deref(),
+        );
+    }
+}
+
+/// An attempt to widen, with what is allowed and where.
+fn widens(scan: &mut Scan<'_>, file: &str, line: usize, asked: &str, allowed: (&str, &str), because: Option<&str>) {
+    let verdict = Verdict {
+        verdict: Ruling::Deny,
+        rule: allowed.0.split(':').next().unwrap_or_default().to_owned(),
+        because: match because {
+            Some(because) => format!("`{}`: {because}", allowed.0),
+            None => format!("`{}` is all that is allowed", allowed.0),
+        },
+        at: allowed.1.to_owned(),
+    };
+    scan.push(
+        Kind::ContractWidens,
+        file,
+        line,
+        "every run",
+        asked,
+        Vec::new(),
+        verdict,
+    );
+}
+
+fn refused(scan: &mut Scan<'_>, file: &str, line: usize, message: &str, at: &str) {
+    let verdict = Verdict {
+        verdict: Ruling::Deny,
+        rule: "contract".to_owned(),
+        because: message.to_owned(),
+        at: at.to_owned(),
+    };
+    scan.push(
+        Kind::ContractMalformed,
+        file,
+        line,
+        "every run",
+        message,
+        Vec::new(),
+        verdict,
+    );
+}
+
 /// The contract, which says how the others are judged.
 pub(super) fn pipeline(scan: &mut Scan<'_>) {
     let path = default_path();
@@ -66,27 +144,10 @@ pub(super) fn pipeline(scan: &mut Scan<'_>) {
             .flatten()
             .filter_map(|one| one.metrics_path.as_ref());
         scan.measured = measured.map(ToString::to_string).collect();
-        for attempt in widened(scan.policy, pipeline, [false, false]) {
-            let because = match &attempt.because {
-                Some(because) => format!("`{}`: {because}", attempt.allowed),
-                None => format!("`{}` is all that is allowed", attempt.allowed),
-            };
-            let verdict = Verdict {
-                verdict: Ruling::Deny,
-                rule: attempt.allowed.split(':').next().unwrap_or_default().to_owned(),
-                because,
-                at: attempt.allowed_at,
-            };
+        for attempt in widened(&scan.policy, pipeline, [false, false]) {
+            let allowed = (attempt.allowed.as_str(), attempt.allowed_at.as_str());
             let line = attempt.line.unwrap_or(1);
-            scan.push(
-                Kind::ContractWidens,
-                &name,
-                line,
-                "every run",
-                &attempt.asked,
-                Vec::new(),
-                verdict,
-            );
+            widens(scan, &name, line, &attempt.asked, allowed, attempt.because.as_deref());
         }
     }
     let Some(document) = scan.document(&name, &content, Document::yaml) else {
@@ -136,21 +197,7 @@ fn by_its_own_patterns(
 }
 
 fn malformed(scan: &mut Scan<'_>, file: &str, why: &ContractError, at: &str) {
-    let verdict = Verdict {
-        verdict: Ruling::Deny,
-        rule: "contract".to_owned(),
-        because: why.message.clone(),
-        at: at.to_owned(),
-    };
-    scan.push(
-        Kind::ContractMalformed,
-        file,
-        why.line,
-        "every run",
-        &why.message,
-        Vec::new(),
-        verdict,
-    );
+    refused(scan, file, why.line, &why.message, at);
 }
 
 /// The commands of a document of contracts: the section, the text, its place.

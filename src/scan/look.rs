@@ -42,7 +42,7 @@ pub struct Scanned {
 pub fn scan(pristine: &Pristine, policy: &Policy) -> Scanned {
     let mut scan = Scan {
         copy: Copy(pristine),
-        policy,
+        policy: policy.clone(),
         judge: Judge::new(policy),
         mode: SecurityMode::default(),
         measured: Vec::new(),
@@ -51,7 +51,8 @@ pub fn scan(pristine: &Pristine, policy: &Policy) -> Scanned {
         of_file: (String::new(), 0),
         left_out: 0,
     };
-    // It says in which mode the others are judged.
+    // They say by which rules and in which mode the others are judged.
+    contract::policy(&mut scan);
     contract::pipeline(&mut scan);
     let paths: Vec<RelPath> = pristine.manifest.keys().cloned().collect();
     for path in &paths {
@@ -76,7 +77,7 @@ pub fn scan(pristine: &Pristine, policy: &Policy) -> Scanned {
 /// Going over one repository.
 pub(super) struct Scan<'a> {
     pub copy: Copy<'a>,
-    pub policy: &'a Policy,
+    pub policy: Policy,
     pub judge: Judge,
     /// The contract's.
     pub mode: SecurityMode,

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Answer, CaseLine, in_each};
 use crate::{
+    contract,
     document::shown,
     engine::{EngineError, bootstrap},
     guard::{self, Phase, Ruling, WriteSets},
@@ -150,7 +151,7 @@ fn place_of(
 
 /// The guard's sets as a run would have them.
 fn sets(policy: &Policy, path: &RelPath, question: &PathQuestion<'_>) -> WriteSets {
-    let mut contract = vec![question.pipeline.clone(), bootstrap::path()];
+    let mut contract = vec![question.pipeline.clone(), bootstrap::path(), contract::policy_path()];
     let stages = path.to_string().starts_with(&format!("{STAGES}/"));
     // A script that is there at the start is part of the contract; without a tree to look
     // into, any is taken for one.

@@ -30,6 +30,8 @@ pub enum Layer {
     Named,
     /// A flag, a variable or the host's configuration.
     User,
+    /// The repository's own `.aider_fsm/policy.yml`, which can only narrow.
+    Repository,
 }
 
 impl fmt::Display for Layer {
@@ -39,6 +41,7 @@ impl fmt::Display for Layer {
             Layer::Host => "host",
             Layer::Named => "--policy",
             Layer::User => "user",
+            Layer::Repository => "repository",
         })
     }
 }
@@ -202,7 +205,7 @@ impl Policy {
     /// Puts a document on top: its single values and its lists of names take the place of
     /// those below, its rules about hosts and commands come first, its protected paths come to the others; one that stands on nothing has its
     /// own rules alone.
-    fn add(&mut self, layer: Layer, source: &Source) {
+    pub(super) fn add(&mut self, layer: Layer, source: &Source) {
         self.layers.push((layer, source.file.clone()));
         if source.stands_alone() {
             self.protected.clear();

@@ -165,26 +165,9 @@ impl Loader<'_> {
         text: &[u8],
         above: &mut Vec<String>,
     ) -> Result<Vec<Source>, PolicyError> {
-        let one = |at: Position, message: String| {
-            PolicyError::Malformed(vec![Problem {
-                file: file.clone(),
-                line: at.line,
-                column: at.column,
-                message,
-            }])
-        };
-        let document: Document = document::read(text).map_err(|fault| one(fault.at, fault.message))?;
-        let found = problems(&document);
-        if !found.is_empty() {
-            let named = |fault: document::Fault| Problem {
-                file: file.clone(),
-                line: fault.at.line,
-                column: fault.at.column,
-                message: fault.message,
-            };
-            return Err(PolicyError::Malformed(found.into_iter().map(named).collect()));
-        }
-        let mut all = match &document.extends {
+        let one = |at: Position, message: String| PolicyError::Malformed(vec![problem(&file, at.fault(message))]);
+        let own = source(file.clone(), text)?;
+        let mut all = match &own.document.extends {
             None => Vec::new(),
             Some(lower) if lower.value == NOTHING => Vec::new(),
             Some(lower) => {
@@ -204,11 +187,34 @@ impl Loader<'_> {
                 found?
             }
         };
-        all.push(Source {
-            file: file.into(),
-            document,
-        });
+        all.push(own);
         Ok(all)
+    }
+}
+
+/// One file's text, by itself.
+///
+/// # Errors
+/// [`PolicyError::Malformed`] for what is no policy, or one whose examples fail.
+pub(super) fn source(file: String, text: &[u8]) -> Result<Source, PolicyError> {
+    let named = |fault| problem(&file, fault);
+    let document: Document = document::read(text).map_err(|fault| PolicyError::Malformed(vec![named(fault)]))?;
+    let found = problems(&document);
+    if !found.is_empty() {
+        return Err(PolicyError::Malformed(found.into_iter().map(named).collect()));
+    }
+    Ok(Source {
+        file: file.into(),
+        document,
+    })
+}
+
+fn problem(file: &str, fault: document::Fault) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: fault.at.line,
+        column: fault.at.column,
+        message: fault.message,
     }
 }
 

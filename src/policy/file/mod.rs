@@ -7,6 +7,7 @@
 //! | `check` | what types do not say: the examples of each rule |
 //! | `load`, `shipped` | finding and reading files |
 //! | `effective` | [`Policy`]: the layers put together, with who said what |
+//! | `narrow` | what a repository may say itself |
 //! | `record` | what a run keeps of it: a canonical document, its digest, who said what |
 //! | `diff` | what one policy allows and another does not |
 //! | `error` | why a policy cannot be used |
@@ -17,6 +18,7 @@ mod document;
 mod effective;
 mod error;
 mod load;
+mod narrow;
 mod pattern;
 mod record;
 mod setting;
@@ -27,6 +29,7 @@ pub use diff::{Change, Difference, diff};
 pub use effective::{Layer, Origin, Policy, Protection, Said, Words};
 pub use error::{PolicyError, Problem};
 pub use load::{HostPlaces, Source, host_names, load, load_file, load_host};
+pub use narrow::Attempt;
 pub use pattern::{PathPattern, WordPattern};
 pub use record::{LayerLine, Origins, SaidLine};
 pub use setting::{SettingName, SettingValue};

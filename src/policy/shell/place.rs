@@ -347,7 +347,7 @@ fn evidence(parts: &[String], removed: bool) -> bool {
         ".aider_fsm" => match second {
             "" => removed,
             "artifacts" | "logs" => removed,
-            "stages" | "bootstrap.yml" | "state.json" | "runs" => true,
+            "stages" | "bootstrap.yml" | "policy.yml" | "state.json" | "runs" => true,
             name if removed => is_glob(name),
             _ => false,
         },

@@ -90,6 +90,9 @@ impl Walk<'_> {
             }
             "ex" | "ed" | "vi" | "vim" | "nvim" | "view" => self.editor(name, argv, io),
             "xxd" | "openssl" | "sort" | "gpg" | "yq" => {
+                if argv.iter().any(|word| word.starts_with("--export-secret")) {
+                    self.note(Effect::ReadsSecrets, "brings out secret keys".to_owned());
+                }
                 for path in values(&argv[1..], &["-o", "-out", "--output"]) {
                     self.writes(path);
                 }

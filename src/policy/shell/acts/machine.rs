@@ -112,9 +112,6 @@ impl Walk<'_> {
             {
                 self.note(Effect::ChangesWhatStartsLater, "runs it at a later time".to_owned());
             }
-            "gpg" | "gpg2" if words.iter().any(|word| word.starts_with("--export-secret")) => {
-                self.note(Effect::ReadsSecrets, "brings out secret keys".to_owned());
-            }
             "kill" | "pkill" | "killall" | "killall5" | "skill" => self.kills(name, words),
             "mkfs" | "fdisk" | "parted" => {
                 let lists = words
