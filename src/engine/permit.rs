@@ -149,7 +149,7 @@ pub fn widened(policy: &Policy, pipeline: &Pipeline, flags: [bool; 2]) -> Vec<Wi
 /// its attempts to widen.
 pub(super) fn narrowed(policy: &Policy, text: &[u8]) -> Result<Policy, EngineError> {
     let path = contract::policy_path();
-    policy.narrowed(&path.to_string(), text)?.or_else(|attempts| {
+    policy.narrowed(&path.to_string(), text)?.map_err(|attempts| {
         let told = attempts.into_iter().map(|attempt| Widening {
             asked_at: format!("{path}:{}:{}", attempt.at.line, attempt.at.column),
             line: Some(attempt.at.line),
@@ -158,7 +158,7 @@ pub(super) fn narrowed(policy: &Policy, text: &[u8]) -> Result<Policy, EngineErr
             allowed_at: attempt.allowed_at,
             because: attempt.because.map(|because| because.to_string()),
         });
-        Err(EngineError::NotAllowed(told.collect()))
+        EngineError::NotAllowed(told.collect())
     })
 }
 

@@ -66,7 +66,7 @@ fn is_repository(scan: &Scan<'_>, file: &Named<'_>) -> bool {
         || file.dir.ends_with("/.git")
         || scan
             .copy
-            .is_file(&format!("{}/HEAD", file.dir).trim_start_matches('/').to_owned())
+            .is_file(format!("{}/HEAD", file.dir).trim_start_matches('/'))
 }
 
 fn later(what: &str) -> Vec<(Effect, String)> {
