@@ -123,7 +123,7 @@ fn every_attempt_to_widen_names_both_places() {
     // All of them at once, each in its line.
     bench.file(
         OWN,
-        "version: 1\ntime: {command: 4000, stage: 9000}\nagent: {calls: unlimited}\n",
+        "version: 1\ntime: {command: 4000, stage: 9000}\nagent: {tokens: unlimited}\n",
     );
     assert_eq!(refusal(&bench, &["--policy", "strict"], 10).lines().count(), 3);
     // A flag is a part of what the host allows.
