@@ -27,6 +27,7 @@ impl TargetArgs {
             self.network
                 .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
             Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
+            Some((SettingName::Isolation, SettingValue::Isolation(self.isolation))),
             Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
             Some((SettingName::Processes, SettingValue::Number(self.processes))),
             Some((SettingName::Disk, SettingValue::Bytes(self.disk))),
@@ -68,6 +69,7 @@ impl TargetArgs {
             require_pipeline: self.require_pipeline || self.pipeline.is_some(),
             grants,
             unattended: self.unattended,
+            isolation: self.isolation,
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),
             jobs: self.side_by_side(),

@@ -151,6 +151,7 @@ impl OpenTarget {
             let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
             let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
             let pipeline = site::contract_of(&options, &workspace, &site.run)?;
+            evidence.receipt.isolation = Some(pipeline.verify.isolation);
             let bootstrap = Bootstrap::of(&workspace, &options)?;
             site::warn(&pipeline, bootstrap.as_ref(), &reporter);
             evidence.lock(&site.run, &workspace, None)?;

@@ -8,7 +8,9 @@ use crate::{
     contract,
     engine::{EngineError, StepOf},
     names::RelPath,
-    policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier},
+    policy::{
+        BackendChoice, BashMode, Isolation, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier,
+    },
     record::{self, Secret, audit::Signer},
     sandbox::Layer,
     source::{Endpoints, FetchOptions, Target},
@@ -168,6 +170,8 @@ pub struct TargetOptions {
     pub artifacts_dir: Option<PathBuf>,
     /// What the walls are to be.
     pub walls: WallOptions,
+    /// Where a verification measures, unless the contract asks for what is narrower.
+    pub isolation: Isolation,
     /// What of the network is allowed.
     pub network: NetworkOptions,
     /// Runs of this host and user that go on side by side; 0 is any number.
@@ -247,6 +251,10 @@ impl TargetOptions {
                 ..Caps::default()
             },
             unattended: Unattended::default(),
+            isolation: match policy.setting(SettingName::Isolation).map(|said| said.value) {
+                Some(SettingValue::Isolation(isolation)) => isolation,
+                _ => Isolation::default(),
+            },
             grants: Vec::new(),
             policy: Arc::new(policy),
             signer: None,

@@ -129,6 +129,8 @@ async fn perform(
         workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
     }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
+    workspace.protect(&pipeline);
+    evidence.receipt.isolation = Some(pipeline.verify.isolation);
     let bootstrap = Bootstrap::of(&workspace, &options.target)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
     let test_cmd = pipeline.test_cmd();

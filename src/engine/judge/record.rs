@@ -9,6 +9,7 @@ use crate::{
     engine::command::CommandResult,
     fsm::{Blame, Evidence, Verdict},
     names::RelPath,
+    policy::Isolation,
     record::Judgement,
     report::escape,
     sandbox::WallReport,
@@ -156,6 +157,8 @@ pub struct Verification {
     pub ok: bool,
     /// The first that did not: a stage, `metrics`, `prepare` or `sandbox`.
     pub failed_stage: Option<String>,
+    /// Where its evaluation and benchmark ran.
+    pub isolation: Isolation,
     /// Why, in one line.
     pub reason: Option<String>,
     /// The cap that ended it.
