@@ -12,7 +12,9 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
+    engine::{
+        Audit, Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions,
+    },
     policy::{Limits, Policy, SettingName, SettingValue},
     record::{Secret, audit::Signer},
     source::{Endpoints, Target},
@@ -69,6 +71,7 @@ impl TargetArgs {
             require_pipeline: self.require_pipeline || self.pipeline.is_some(),
             grants,
             unattended: self.unattended,
+            audit: self.audit.unwrap_or(Audit::WarnOnly),
             isolation: self.isolation,
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),

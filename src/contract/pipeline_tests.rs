@@ -85,7 +85,7 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     assert_eq!(
         refusal("stages: [a]\n"),
         "pipeline.yml:1:1: unknown key `stages`; known here: version, security, auth, tests, deploy, \
-         rollout, evaluation, benchmark, artifacts, tooling"
+         rollout, evaluation, benchmark, verify, artifacts, tooling"
     );
     assert!(refusal("\"a\\nb\\e[31m\": 1\n").starts_with("pipeline.yml:1:1: unknown key `a\\nb\\u{1b}[31m`"));
 }

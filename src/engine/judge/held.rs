@@ -167,6 +167,7 @@ impl Judge<'_> {
             session.in_order(&|stage| wanted(stage) && !self.seals(stage)).await?;
             let fittings = Some(part.fittings);
             self.measure_sealed(workspace, &mut session, fittings, &wanted).await?;
+            self.audit(workspace, &mut session, &wanted)?;
         }
         // What the deployment left running must not write while its files are copied.
         session.sandbox.freeze().await?;

@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `audit` | findings about scores |
 //! | `layer` | the bootstrap before the stages |
 //! | `session` | one attempt: the order of the stages in one sandbox |
 //! | `sealed` | a measurement in a sandbox of its own |
@@ -12,6 +13,7 @@
 //! | `terminal` | the user's terminal for an interactive `auth` |
 //! | `record` | what comes of it |
 
+mod audit;
 mod ending;
 mod held;
 mod layer;
@@ -162,6 +164,7 @@ impl Judge<'_> {
         if session.prepare(Declared::all(self.pipeline)).await? {
             session.in_order(&|stage| !self.seals(stage)).await?;
             self.measure_sealed(workspace, session, None, &|_| true).await?;
+            self.audit(workspace, session, &|_| true)?;
         }
         session.ending(session.out.ok).await
     }

@@ -21,6 +21,7 @@
 //! | `output` | what a command prints, where its text says so |
 //! | `place`, `known_places` | where a path leads, and what becomes of what is there |
 //! | `acts` | what programs do |
+//! | `texts` | what stands in a script as text |
 
 mod acts;
 mod braces;
@@ -41,6 +42,7 @@ mod scene;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tree;
 mod value;
 mod verdict;
@@ -49,7 +51,8 @@ mod wrapper;
 
 pub use effect::Effect;
 pub use judge::{Judge, Judged, Setting, problems};
-pub use parse::SCRIPT_MAX;
+pub use parse::{ParseError, SCRIPT_MAX};
 pub use rules::{CommandRule, CommandRules, Effects, Ruling, When, WhenUndecided, Words};
+pub use texts::{Text, texts};
 pub use verdict::Verdict;
-pub use walk::{Scripts, Seen};
+pub use walk::{Scripts, Seen, walk};
