@@ -445,6 +445,7 @@ impl OpenTarget {
                 summary.blame = last.blame;
                 summary.evidence = last.place;
                 summary.metrics = last.metrics;
+                summary.audit = last.audit;
                 summary.walls = last.walls;
             }
             summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -277,6 +277,7 @@ async fn perform(
         summary.verified = last.ok;
         summary.evidence = summary.evidence.or(last.place);
         summary.metrics = last.metrics;
+        summary.audit = last.audit;
         summary.walls = last.walls;
     }
     let most = options.changes_caps();

@@ -106,6 +106,7 @@ async fn perform(
     };
     summary.verified = verification.ok;
     summary.metrics = verification.metrics;
+    summary.audit = verification.audit;
     summary.walls = verification.walls;
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     evidence.take(&workspace);

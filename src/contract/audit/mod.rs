@@ -20,7 +20,7 @@ mod scores;
 use std::{cell::RefCell, collections::BTreeMap};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Measurement, Pipeline};
 use crate::{
@@ -36,7 +36,7 @@ const FILES_MAX: usize = 500;
 const EXCERPT: usize = 160;
 
 /// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditRule {
     /// A score stands in the script as a number that is not zero.
@@ -59,7 +59,7 @@ impl AuditRule {
 }
 
 /// One finding of the audit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct AuditFinding {
     /// What is wrong.
     pub rule: AuditRule,

@@ -75,8 +75,15 @@ const NOT_OUT: Rule = rule(
     "Something was not copied out of the sandbox.",
 );
 
+const AUDIT: Rule = rule(
+    "audit-finding",
+    "AuditFinding",
+    Level::Warning,
+    "A score may not have come about by a measurement.",
+);
+
 /// Every kind.
-pub(super) const RULES: [Rule; 8] = [
+pub(super) const RULES: [Rule; 9] = [
     ENDED,
     VERIFICATION,
     VIOLATION,
@@ -85,6 +92,7 @@ pub(super) const RULES: [Rule; 8] = [
     REFUSED_HOST,
     DENIED,
     NOT_OUT,
+    AUDIT,
 ];
 
 /// One finding.
@@ -93,6 +101,8 @@ pub(super) struct Finding {
     pub message: String,
     /// The file that it is about, relative to the target.
     pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<u64>,
     /// What it is about where that is no file: a host.
     pub subject: Option<String>,
     /// Where the evidence lies, relative to the run's directory.
@@ -111,6 +121,7 @@ pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
             rule: ENDED,
             message: format!("{}: {}", run.outcome.reason, run.outcome.detail),
             file: contract.clone(),
+            line: None,
             subject: None,
             evidence: run.outcome.evidence.clone(),
         });
@@ -122,8 +133,20 @@ pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
             rule: VERIFICATION,
             message: format!("{stage}: {reason}{}", last.metrics_errors.join("; ")),
             file: contract.clone(),
+            line: None,
             subject: None,
             evidence: last.evidence.clone(),
+        });
+    }
+    let last = run.iterations.iter().rev().find_map(|one| one.verifications.last());
+    for one in last.into_iter().flat_map(|last| &last.audit) {
+        all.push(Finding {
+            rule: AUDIT,
+            message: format!("{}: {}", one.rule, one.text),
+            file: Some(one.file.clone()),
+            line: Some(one.line),
+            subject: None,
+            evidence: last.map(|last| format!("{}/summary.json", last.directory)),
         });
     }
     for guard in &run.guard {
@@ -136,6 +159,7 @@ pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
                 rule,
                 message: format!("{} in {}: {}", one.kind, guard.phase, one.because),
                 file: Some(one.path.clone()),
+                line: None,
                 subject: None,
                 evidence: Some(guard.file.clone()),
             });
@@ -151,6 +175,7 @@ pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
                 rule: REFUSED_COMMAND,
                 message: format!("{}: {}", stage.name, stage.reason.as_deref().unwrap_or("refused")),
                 file: contract.clone(),
+                line: None,
                 subject: None,
                 evidence: Some(one.directory.clone()),
             });
@@ -169,6 +194,7 @@ pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
             rule: REFUSED_HOST,
             message: format!("{} was asked for {} times and refused: {why}", host.host, host.count),
             file: None,
+            line: None,
             subject: Some(host.host.clone()),
             evidence: Some("egress.jsonl".to_owned()),
         });
@@ -179,6 +205,7 @@ pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
                 rule: DENIED,
                 message: format!("turn {}: {text}", turn.number),
                 file: None,
+                line: None,
                 subject: Some(turn.label.clone()),
                 evidence: Some(format!("turns/{:04}-{}.json", turn.number, turn.label)),
             });
@@ -193,6 +220,7 @@ fn not_out(path: &str, why: &str, evidence: &str) -> Finding {
         rule: NOT_OUT,
         message: why.to_owned(),
         file: Some(path.to_owned()),
+        line: None,
         subject: None,
         evidence: Some(evidence.to_owned()),
     }

@@ -54,10 +54,11 @@ fn result(finding: &Finding) -> Value {
     let index = RULES.iter().position(|rule| rule.id == finding.rule.id);
     let mut location = Map::new();
     if let Some(file) = &finding.file {
-        location.insert(
-            "physicalLocation".to_owned(),
-            json!({"artifactLocation": {"uri": uri(file), "uriBaseId": "%SRCROOT%"}}),
-        );
+        let mut place = json!({"artifactLocation": {"uri": uri(file), "uriBaseId": "%SRCROOT%"}});
+        if let Some(line) = finding.line {
+            place["region"] = json!({"startLine": line});
+        }
+        location.insert("physicalLocation".to_owned(), place);
     }
     if let Some(subject) = &finding.subject {
         location.insert(
