@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use program::{Bench, expect, json_file, opencode};
+use program::{Bench, Forbidden, expect, json_file, opencode};
 use serde_json::{Value, json};
 
 /// What lies in the repository, besides its contract and its plan.
@@ -429,6 +429,61 @@ fn a_repository_cannot_undo_what_the_host_demands() {
         let journal = fs::read_to_string(run.join("journal.jsonl")).expect("a journal");
         assert_eq!(journal.contains("\"event\":\"sealed\""), sealed);
         assert_eq!(run.join("verify/outputs_evaluation").is_dir(), sealed);
+    }
+}
+
+/// What stages leave in home, `/tmp` and the tree is there for a shared measurement and not for
+/// a sealed one, with and without namespaces.
+#[test]
+fn what_an_earlier_stage_leaves_is_not_in_a_sealed_sandbox() {
+    let leaves = r#"touch "$HOME/mark" "$TMPDIR/mark" mark; (setsid sleep 100 &)"#;
+    let counts = r#"left=0; for place in "$HOME" "$TMPDIR" .; do test ! -e "$place/mark" || left=$((left + 1)); done
+    printf '{"ok": true, "left": %d, "token": %d}' $left "$(cat "$HOME/token")" > metrics.json"#;
+    let bench = Bench::new();
+    bench.file(
+        "pipeline.yml",
+        &format!(
+            "auth:\n  cmd: echo 7 > \"$HOME/token\"\ntests:\n  cmd: {}\nevaluation:\n  run_cmd: {}\n  metrics_path: metrics.json\n  required_keys: [ok]\n",
+            json!(leaves),
+            json!(counts)
+        ),
+    );
+    let left = || {
+        let metrics = bench.summary()["metrics"].clone();
+        assert_eq!(metrics["token"], 7, "auth ran there: {metrics}");
+        metrics["left"].as_u64().expect("a number")
+    };
+    for (isolation, expected) in [("shared", 3), ("sealed", 0)] {
+        fs::remove_dir_all(bench.path("runs")).unwrap_or_default();
+        expect(bench.command(&["verify", "--isolation", isolation], "repo"), 0);
+        assert_eq!(left(), expected, "{isolation}");
+        let logs_in_again = bench.the_run().join("verify/evaluation_auth_summary.json");
+        assert_eq!(logs_in_again.is_file(), isolation == "sealed");
+        for forbidden in Forbidden::all() {
+            fs::remove_dir_all(bench.path("runs")).unwrap_or_default();
+            let mut command = bench.command(&["verify", "--min-tier", "landlock", "--isolation", isolation], "repo");
+            command
+                .env("OPENCODE_FSM_SANDBOX", "jail")
+                .env("XDG_CACHE_HOME", bench.cache());
+            let (code, shown) = forbidden.output(&command);
+            assert_eq!(code, Some(0), "{shown}");
+            assert_eq!(left(), expected, "{isolation}, {forbidden:?}: {shown}");
+        }
+    }
+}
+
+/// Where sandboxes share the host's loopback nothing could be told apart: a typed refusal.
+#[test]
+fn a_sealed_measurement_of_a_deployment_needs_a_network_of_its_own() {
+    let bench = repository(Sealed);
+    for forbidden in Forbidden::all() {
+        let mut command = bench.command(&["verify", "--min-tier", "landlock"], "repo");
+        command
+            .env("OPENCODE_FSM_SANDBOX", "jail")
+            .env("XDG_CACHE_HOME", bench.cache());
+        let (code, shown) = forbidden.output(&command);
+        assert_eq!(code, Some(2), "{shown}");
+        assert!(shown.contains("no network of their own"), "{shown}");
     }
 }
 

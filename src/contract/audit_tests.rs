@@ -58,6 +58,12 @@ fn scores_that_stand_as_numbers_are_found_where_they_stand() {
         found("make test\necho '{\"score\": 2}' > m", &[]),
         ["pipeline.yml:4:hard-coded-score"]
     );
+    let path = RelPath::new("pipeline.yml").expect("a path");
+    let quoted =
+        b"tests:\n  cmd: make\nevaluation:\n  run_cmd: \"make && echo '{\\\"score\\\": 1}' > m\"\n  metrics_path: m\n";
+    let pipeline = Pipeline::parse(&path, quoted).expect("a contract");
+    let tree = Tree(BTreeMap::from([(path, String::from_utf8_lossy(quoted).into_owned())]));
+    assert_eq!(audit(&pipeline, &tree)[0].line, 4);
     let nested = [
         ("s.sh", "make\nsh sub/t.sh\n"),
         ("sub/t.sh", "\necho '{\"score\": 1}' > m\n"),

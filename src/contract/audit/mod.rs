@@ -192,7 +192,10 @@ fn is_python(path: &RelPath, text: &str) -> bool {
 /// The line of a contract on which a command begins; the first where it cannot be told.
 fn line_of(contract: &str, command: &str) -> usize {
     let first = command.lines().map(str::trim).find(|line| !line.is_empty());
-    let at = first.and_then(|first| contract.lines().position(|line| line.contains(first)));
+    let place = |text: &str| contract.lines().position(|line| line.contains(text));
+    // In a quoted scalar what needs quotes is written differently: what comes before it is not.
+    let before = |text: &'_ str| text.split(['"', '\'', '\\']).next().map(str::to_owned);
+    let at = first.and_then(|first| place(first).or_else(|| place(&before(first).filter(|text| text.len() > 3)?)));
     at.map_or(1, |at| at + 1)
 }
 
