@@ -487,6 +487,26 @@ fn a_sealed_measurement_of_a_deployment_needs_a_network_of_its_own() {
     }
 }
 
+#[test]
+fn what_a_contract_protects_is_explained_with_its_place() {
+    let bench = repository(Protected);
+    let asked = |path: &str| {
+        let mut command = program::program();
+        let arguments = ["policy", "explain", "--path", path, "--phase", "execute-step", "--repo"];
+        command.args(arguments).arg(bench.path("repo"));
+        let output = command.output().expect("starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let line = contract(Protected).lines().count();
+    let shown = asked("tests/test_app.py");
+    let place = format!("pipeline.yml:{line}:15");
+    assert!(
+        shown.contains("the contract protects `tests`") && shown.contains(&place),
+        "{shown}"
+    );
+    assert!(asked("app.py").starts_with("allow: "), "the control");
+}
+
 /// An evaluation that only reads what an earlier stage wrote cannot be sealed, and is told so.
 #[test]
 fn an_evaluation_without_commands_is_refused_where_it_is_to_be_sealed() {

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     document::{self, Fault, Fields, Position, shown},
     names::RelPath,
+    policy::{Origin, Phase, Protection, Said},
 };
 
 /// A parsed contract: what one verification runs.
@@ -83,6 +84,19 @@ impl Pipeline {
             warnings: Vec::new(),
             source,
         }
+    }
+
+    /// What `verify.protected` keeps from the agent, in every phase.
+    pub fn protections(&self) -> impl Iterator<Item = Said<Protection>> {
+        self.verify.protected.iter().map(|asked| Said {
+            value: Protection {
+                path: asked.value.clone(),
+                except: Vec::new(),
+                phases: Phase::ALL.to_vec(),
+            },
+            because: None,
+            origin: Origin::User(format!("{}:{}:{}", self.source, asked.at.line, asked.at.column)),
+        })
     }
 
     /// What keeps a measurement from being made in a sandbox of its own; `None` where nothing does.

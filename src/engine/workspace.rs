@@ -6,14 +6,10 @@ use crate::{
     agent::{Desk, Server},
     broker::EgressDoor,
     contract::Pipeline,
-    document::Located,
     engine::{EngineError, branch::Found, evidence::Walled, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
-    policy::{
-        Inside, Limits, NetworkMode, Origin, PathPattern, Protection, ReadOnlyMount, Role, Said, SandboxPlan, Tier,
-        WorkspacePlan,
-    },
+    policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     record::{RunDir, audit::Digest},
     sandbox::{Backend, Sandbox, WitnessReport},
     tree::{
@@ -147,16 +143,7 @@ impl Workspace {
 
     /// Protects what the contract says is the judge's, besides what the host's policy does.
     pub fn protect(&mut self, pipeline: &Pipeline) {
-        let said = |asked: &Located<PathPattern>| Said {
-            value: Protection {
-                path: asked.value.clone(),
-                except: Vec::new(),
-                phases: Phase::ALL.to_vec(),
-            },
-            because: None,
-            origin: Origin::User(format!("{}:{}:{}", pipeline.source, asked.at.line, asked.at.column)),
-        };
-        self.sets.protected.extend(pipeline.verify.protected.iter().map(said));
+        self.sets.protected.extend(pipeline.protections());
     }
 
     /// The state at the start.
