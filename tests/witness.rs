@@ -8,8 +8,8 @@ use std::{
 };
 
 use opencode_fsm::{
-    engine::{self, Caps, EngineError, NetworkOptions, Stop, TargetOptions, Trial, Unattended, WallOptions},
-    policy::{BackendChoice, Limits, Policy, Tier},
+    engine::{self, Audit, Caps, EngineError, NetworkOptions, Stop, TargetOptions, Trial, Unattended, WallOptions},
+    policy::{BackendChoice, Isolation, Limits, Policy, Tier},
     probe::WITNESS,
     report::{Face, Reporter},
     sandbox::{Attribution, Backend, Layer, Sandbox, SandboxError, bare::Bare},
@@ -129,6 +129,8 @@ async fn verify(without: &[Layer]) -> (tempfile::TempDir, Result<engine::Outcome
         fetch: FetchOptions::default(),
         endpoints: Endpoints::of(|_| None).expect("the defaults"),
         network: NetworkOptions::default(),
+        isolation: Isolation::Shared,
+        audit: Audit::Off,
         policy: Arc::new(Policy::shipped().expect("the shipped policy")),
         signer: None,
         test_cmd: None,

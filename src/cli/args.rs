@@ -25,14 +25,14 @@ use super::{
     suite::SuiteArgs,
 };
 use crate::{
-    engine::{EngineError, Unattended},
+    engine::{Audit, EngineError, Unattended},
     names::RelPath,
-    policy::{BackendChoice, BashMode, HostRule, NAMES_PORT, NetworkMode, Tier, parse_size},
+    policy::{BackendChoice, BashMode, HostRule, Isolation, NAMES_PORT, NetworkMode, Tier, parse_size},
 };
 
 /// Keys of the host's configuration: flags that describe a host or a user and not one
 /// run, with `_` for `-`.
-pub(super) const CONFIG_KEYS: [&str; 33] = [
+pub(super) const CONFIG_KEYS: [&str; 34] = [
     "model",
     "base_url",
     "opencode_bin",
@@ -44,6 +44,7 @@ pub(super) const CONFIG_KEYS: [&str; 33] = [
     "docker_runtime",
     "jobs",
     "min_tier",
+    "isolation",
     "network",
     "resolver",
     "memory",
@@ -209,6 +210,12 @@ pub(super) struct TargetArgs {
     pub policy: Option<String>,
     #[command(flatten)]
     pub walls: WallArgs,
+    /// Where evaluation and benchmark run: with the stages before them, or each in a fresh sandbox of the accepted state; a contract may ask for sealed, too, and never undo it.
+    #[arg(long, value_enum, value_name = "WHERE", default_value = "shared")]
+    pub isolation: Isolation,
+    /// What becomes of findings about how a score came about: hard-coded ones, measurements that execute nothing, tests that write rewards [default: warn-only for run and verify, else on].
+    #[arg(long, value_enum)]
+    pub audit: Option<Audit>,
     /// What programs inside reach: nothing; the model, which is the agent's server's alone; or that and the hosts of --allow-host [default: model for a model at an endpoint, else none].
     #[arg(long, value_enum, value_name = "MODE")]
     pub network: Option<NetworkMode>,

@@ -196,6 +196,7 @@ impl EvaluateArgs {
             llm: llm.transpose().map_err(engine_error)?.unwrap_or(Llm::None),
             setup: SetupOptions {
                 require_metrics: !self.no_require_metrics,
+                audit: self.target.audit.unwrap_or_default(),
                 agent: AgentSettings {
                     opencode_model: self.model.clone(),
                     opencode_url: self.opencode_url.clone(),

@@ -12,7 +12,9 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions},
+    engine::{
+        Audit, Caps, EngineError, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, WallOptions,
+    },
     policy::{Limits, Policy, SettingName, SettingValue},
     record::{Secret, audit::Signer},
     source::{Endpoints, Target},
@@ -27,6 +29,7 @@ impl TargetArgs {
             self.network
                 .map(|mode| (SettingName::Network, SettingValue::Network(mode))),
             Some((SettingName::Backend, SettingValue::Backend(self.walls.sandbox))),
+            Some((SettingName::Isolation, SettingValue::Isolation(self.isolation))),
             Some((SettingName::Memory, SettingValue::Bytes(self.memory))),
             Some((SettingName::Processes, SettingValue::Number(self.processes))),
             Some((SettingName::Disk, SettingValue::Bytes(self.disk))),
@@ -68,6 +71,8 @@ impl TargetArgs {
             require_pipeline: self.require_pipeline || self.pipeline.is_some(),
             grants,
             unattended: self.unattended,
+            audit: self.audit.unwrap_or(Audit::WarnOnly),
+            isolation: self.isolation,
             artifacts_dir: self.artifacts_dir.clone(),
             walls: self.walls.options(),
             jobs: self.side_by_side(),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{EngineError, Stop},
-    env::{AgentSettings, Audit, CallOptions, Evaluation, Llm, SetupOptions},
+    env::{AgentSettings, CallOptions, Evaluation, Llm, SetupOptions},
     report::Reporter,
     suite::{self, Settings, Suite, SuiteError},
 };
@@ -40,9 +40,6 @@ pub(super) struct SuiteArgs {
     /// Demand samples of each rollout.
     #[arg(long)]
     require_samples: bool,
-    /// What becomes of findings about how a score came about.
-    #[arg(long, value_enum, default_value = "on")]
-    audit: Audit,
     /// Further trials of a target that came to no verdict: sandbox, provider, this program.
     #[arg(long, value_name = "N", default_value_t = 2)]
     retries: u32,
@@ -121,13 +118,14 @@ pub(super) async fn perform(
         repair_iters: args.repair_iters,
         require_samples: args.require_samples,
     };
+    let audit = args.target.audit.unwrap_or_default();
     let suite = Suite {
         settings: Settings {
             targets,
             llm: args.llm.clone(),
             eval_mode: args.eval_mode.clone(),
             require_samples: args.require_samples,
-            audit: args.audit,
+            audit,
             variables: variables.into_iter().map(|(name, _)| name).collect(),
         },
         base,
@@ -135,7 +133,7 @@ pub(super) async fn perform(
         jobs: args.target.side_by_side() as usize,
         retries: args.retries,
         try_target: {
-            let (target, agent, audit) = (args.target.clone(), args.agent(), args.audit);
+            let (target, agent) = (args.target.clone(), args.agent());
             let around = around.clone();
             Arc::new(move |name: &str, runs: PathBuf| {
                 let mut args = target.with_target(name.into());

@@ -13,6 +13,7 @@
 //! | `actions` | [`Action`]: `actions.yml` version 1 |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
 //! | `metrics`, `rollout`, `samples`, `outputs` | the JSON files that stages leave behind |
+//! | `audit` | a look at how scores come about |
 //! | `dotenv` | `KEY=VALUE` files and arguments |
 //! | `shape` | their JSON Schemas |
 //! | `config` | the host's own defaults, `config.yml` |
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod audit;
 mod bootstrap;
 mod config;
 mod dotenv;
@@ -40,6 +42,7 @@ mod shape;
 mod stage;
 
 pub use actions::{Action, ActionKind, parse_actions};
+pub use audit::{AuditFinding, AuditRule, AuditedTree, audit};
 pub use bootstrap::Bootstrap;
 pub use config::{ConfigEntry, ConfigError, parse_config};
 pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};

@@ -2,12 +2,13 @@
 
 use super::{
     ContractError,
-    sections::{self, Auth, Deploy, Measurement, Security},
+    sections::{self, Auth, Deploy, Measurement, Security, Verify},
     stage::{Stage, StageName},
 };
 use crate::{
     document::{self, Fault, Fields, Position, shown},
     names::RelPath,
+    policy::{Origin, Phase, Protection, Said},
 };
 
 /// A parsed contract: what one verification runs.
@@ -27,6 +28,8 @@ pub struct Pipeline {
     pub benchmark: Option<Measurement>,
     /// What commands may be, and caps on time.
     pub security: Security,
+    /// Where it is judged, and what of the tree is the judge's.
+    pub verify: Verify,
     /// The directory inside the tree below which stages may leave files
     /// (`artifacts.out_dir`); `None` is `.aider_fsm/artifacts`.
     pub out_dir: Option<RelPath>,
@@ -76,10 +79,37 @@ impl Pipeline {
             evaluation: None,
             benchmark: None,
             security: Security::default(),
+            verify: Verify::default(),
             out_dir: None,
             warnings: Vec::new(),
             source,
         }
+    }
+
+    /// What `verify.protected` keeps from the agent, in every phase.
+    pub fn protections(&self) -> impl Iterator<Item = Said<Protection>> {
+        self.verify.protected.iter().map(|asked| Said {
+            value: Protection {
+                path: asked.value.clone(),
+                except: Vec::new(),
+                phases: Phase::ALL.to_vec(),
+            },
+            because: None,
+            origin: Origin::User(format!("{}:{}:{}", self.source, asked.at.line, asked.at.column)),
+        })
+    }
+
+    /// What keeps a measurement from being made in a sandbox of its own; `None` where nothing does.
+    pub fn unsealable(&self) -> Option<String> {
+        let measures = self.evaluation.as_ref()?;
+        let path = measures
+            .metrics_path
+            .as_ref()
+            .filter(|_| measures.stage.cmds.is_empty())?;
+        Some(format!(
+            "`verify.isolation: sealed` measures in a sandbox where no other stage ran, and `evaluation` has no commands: \
+             `{path}` of an earlier stage would not be there. Give it `run_cmds`, or leave the isolation `shared`"
+        ))
     }
 
     /// The declared stages in the order they run, some perhaps without commands;
@@ -136,6 +166,9 @@ fn read(path: &RelPath, text: &[u8], warnings: &mut Vec<Fault>) -> Result<Pipeli
     }
     if let Some(fields) = root.section("benchmark")? {
         pipeline.benchmark = Some(sections::measurement(StageName::Benchmark, fields, warnings)?);
+    }
+    if let Some(fields) = root.section("verify")? {
+        pipeline.verify = sections::verify(fields)?;
     }
     if let Some(fields) = root.section("artifacts")? {
         pipeline.out_dir = sections::artifacts(fields)?;

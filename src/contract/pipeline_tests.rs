@@ -3,7 +3,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{contract::TeardownPolicy, policy::SecurityMode};
+use crate::{
+    contract::TeardownPolicy,
+    policy::{Isolation, SecurityMode},
+};
 
 fn parse(text: &str) -> Result<Pipeline, String> {
     let path = RelPath::new("pipeline.yml").unwrap();
@@ -50,6 +53,49 @@ fn a_whole_contract_is_read() {
 }
 
 #[test]
+fn what_is_the_judges_is_read() {
+    let verify = |text: &str| parse(&format!("tests: {{cmd: a}}\nverify: {text}\n"));
+    let found = verify("{isolation: Sealed, protected: [tests/, '**/conftest.py']}").unwrap();
+    assert_eq!(found.verify.isolation, Isolation::Sealed);
+    let protected: Vec<_> = found.protections().collect();
+    assert_eq!(protected.len(), 2);
+    assert_eq!(protected[1].origin.to_string(), "pipeline.yml:2:49");
+    let covers = |path: &str| {
+        let path = RelPath::new(path).unwrap();
+        protected
+            .iter()
+            .any(|said| said.value.covers(Phase::ExecuteStep, &path))
+    };
+    assert!(covers("tests/a/b.py") && covers("conftest.py") && covers("x/y/conftest.py"));
+    assert!(!covers("src/tests.py"));
+    assert_eq!(parse("tests: {cmd: a}").unwrap().verify, Verify::default());
+    for (text, why) in [
+        (
+            "{isolation: open}",
+            "`verify.isolation` must be one of `shared`, `sealed`, found `open`",
+        ),
+        ("{protected: [../x]}", "`verify.protected[0]`: "),
+        ("{protected: [/x]}", "`verify.protected[0]`: "),
+        ("{seal: true}", "unknown key `verify.seal`"),
+    ] {
+        assert!(verify(text).unwrap_err().contains(why), "{text}: {:?}", verify(text));
+    }
+    let measured = "evaluation: {metrics_path: m.json}\n";
+    assert!(
+        parse(&format!("tests: {{cmd: a}}\n{measured}"))
+            .unwrap()
+            .unsealable()
+            .is_some()
+    );
+    assert!(
+        parse("evaluation: {run_cmd: a, metrics_path: m.json}")
+            .unwrap()
+            .unsealable()
+            .is_none()
+    );
+}
+
+#[test]
 fn without_a_contract_one_command_is_the_test() {
     let pipeline = Pipeline::with_tests("make check");
     assert_eq!(
@@ -85,7 +131,7 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     assert_eq!(
         refusal("stages: [a]\n"),
         "pipeline.yml:1:1: unknown key `stages`; known here: version, security, auth, tests, deploy, \
-         rollout, evaluation, benchmark, artifacts, tooling"
+         rollout, evaluation, benchmark, verify, artifacts, tooling"
     );
     assert!(refusal("\"a\\nb\\e[31m\": 1\n").starts_with("pipeline.yml:1:1: unknown key `a\\nb\\u{1b}[31m`"));
 }

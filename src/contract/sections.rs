@@ -8,7 +8,9 @@ use super::stage::{Stage, StageName, read_commands};
 use crate::{
     document::{Fault, Fields, Located, Position, shown},
     names::RelPath,
-    policy::{CommandPolicy, PatternError, SecurityMode, SettingValue, check_pattern, shell::Judge},
+    policy::{
+        CommandPolicy, Isolation, PathPattern, PatternError, SecurityMode, SettingValue, check_pattern, shell::Judge,
+    },
 };
 
 /// Most patterns in one list; each may take a quarter of a megabyte once compiled.
@@ -87,6 +89,15 @@ pub struct Measurement {
     pub required_keys: Vec<String>,
 }
 
+/// The `verify` section. It can only narrow what the host allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verify {
+    /// Where measurements are made: what the contract asks for, or the host where that is narrower.
+    pub isolation: Isolation,
+    /// Paths that are the judge's, and not the agent's to change.
+    pub protected: Vec<Located<PathPattern>>,
+}
+
 /// The `security` section. It can only narrow what the host allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Security {
@@ -147,6 +158,23 @@ pub(super) fn security(mut fields: Fields) -> Result<Security, Fault> {
     };
     fields.finish()?;
     Ok(security)
+}
+
+pub(super) fn verify(mut fields: Fields) -> Result<Verify, Fault> {
+    let words = [("shared", Isolation::Shared), ("sealed", Isolation::Sealed)];
+    let isolation = fields.choice("isolation", &words)?.unwrap_or_default();
+    let place = fields.place("protected");
+    let listed = fields.strings("protected")?.unwrap_or_default();
+    if let Some((_, at)) = listed.get(PATTERNS_MAX) {
+        return Err(at.fault(format!("`{place}` has more than {PATTERNS_MAX} patterns")));
+    }
+    let read = |(index, (text, at)): (usize, (String, Position))| match PathPattern::new(&text) {
+        Ok(value) => Ok(Located { value, at }),
+        Err(why) => Err(at.fault(format!("`{place}[{index}]`: {}", shown(&why)))),
+    };
+    let protected = listed.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    fields.finish()?;
+    Ok(Verify { isolation, protected })
 }
 
 fn patterns(fields: &mut Fields, name: &'static str) -> Result<Vec<String>, Fault> {

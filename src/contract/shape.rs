@@ -103,6 +103,8 @@ struct PipelineFile {
     evaluation: Option<MeasurementSection>,
     /// Measures further, after the evaluation.
     benchmark: Option<MeasurementSection>,
+    /// How it is judged.
+    verify: Option<VerifySection>,
     /// Where stages may leave files.
     artifacts: Option<ArtifactsSection>,
     /// Deprecated, and without effect.
@@ -127,6 +129,24 @@ struct SecuritySection {
     /// Longest time of a whole stage, seconds.
     #[schemars(range(min = 0, max = 2_592_000))]
     max_total_seconds: Option<u32>,
+}
+
+/// How it is judged.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct VerifySection {
+    /// `sealed` measures in a fresh sandbox of the target and the accepted changes, where no stage ran before.
+    isolation: Option<IsolationWord>,
+    /// Paths of the tree, or patterns with `*`, `?` and `**`, that the agent may not change.
+    #[schemars(length(max = 100))]
+    protected: Option<Vec<String>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum IsolationWord {
+    Shared,
+    Sealed,
 }
 
 section! {

@@ -56,6 +56,7 @@ fn schemas_and_readers_know_the_same_keys() {
         ("pipeline", pipeline, &["rollout"], "rollout:\n  KEY: x\n"),
         ("pipeline", pipeline, &["evaluation"], "evaluation:\n  KEY: x\n"),
         ("pipeline", pipeline, &["benchmark"], "benchmark:\n  KEY: x\n"),
+        ("pipeline", pipeline, &["verify"], "verify:\n  KEY: x\n"),
         ("pipeline", pipeline, &["artifacts"], "artifacts:\n  KEY: x\n"),
         ("pipeline", pipeline, &["tooling"], "tooling:\n  KEY: x\n"),
         ("bootstrap", bootstrap, &[], "KEY: x\n"),

@@ -42,6 +42,11 @@ pub enum StageName {
 }
 
 impl StageName {
+    /// Whether its metrics judge a verification.
+    pub fn measures(self) -> bool {
+        matches!(self, StageName::Evaluation | StageName::Benchmark)
+    }
+
     /// The name as written in contracts, artifacts and `AIDER_FSM_STAGE`.
     pub fn as_str(self) -> &'static str {
         match self {

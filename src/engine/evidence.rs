@@ -15,7 +15,7 @@ use crate::{
     },
     fsm::{Blame, TurnFailure},
     guard::{Judged, Phase},
-    policy::{Role, SandboxPlan},
+    policy::SandboxPlan,
     record::{
         RunDir,
         audit::{Digest, Ending, Receipt, Signer, StateLine},
@@ -271,11 +271,13 @@ pub(super) struct Walled(BTreeMap<String, (Digest, String)>, BTreeMap<String, Di
 
 impl Walled {
     /// A sandbox stands.
-    pub fn note(&mut self, run: &RunDir, plan: &SandboxPlan, report: &WallReport) -> Result<(), EngineError> {
-        let role = match plan.role {
-            Role::Agent => "agent",
-            Role::Judge => "judge",
-        };
+    pub fn note(
+        &mut self,
+        run: &RunDir,
+        role: &str,
+        plan: &SandboxPlan,
+        report: &WallReport,
+    ) -> Result<(), EngineError> {
         let plan = plan_digest(plan);
         let seen = Digest::of(json!([plan, report]).to_string().as_bytes());
         if self.1.insert(role.to_owned(), seen) == Some(seen) {

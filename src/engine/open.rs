@@ -152,6 +152,7 @@ impl OpenTarget {
             let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
             let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
             let pipeline = site::contract_of(&options, &workspace, &site.run)?;
+            evidence.receipt.isolation = Some(pipeline.verify.isolation);
             let bootstrap = Bootstrap::of(&workspace, &options)?;
             site::warn(&pipeline, bootstrap.as_ref(), &reporter);
             evidence.lock(&site.run, &workspace, None)?;
@@ -445,6 +446,7 @@ impl OpenTarget {
                 summary.blame = last.blame;
                 summary.evidence = last.place;
                 summary.metrics = last.metrics;
+                summary.audit = last.audit;
                 summary.walls = last.walls;
             }
             summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -2,13 +2,17 @@
 
 use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     agent::Server,
     broker::Budget,
     contract,
     engine::{EngineError, StepOf},
     names::RelPath,
-    policy::{BackendChoice, BashMode, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier},
+    policy::{
+        BackendChoice, BashMode, Isolation, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier,
+    },
     record::{self, Secret, audit::Signer},
     sandbox::Layer,
     source::{Endpoints, FetchOptions, Target},
@@ -61,6 +65,19 @@ pub enum Unattended {
     Strict,
     /// Somebody may look in: `auth` with `interactive: true` gets the terminal.
     Guided,
+}
+
+/// What becomes of findings about how a score came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Audit {
+    /// They fail the evaluation.
+    #[default]
+    On,
+    /// Nobody looks.
+    Off,
+    /// They are told.
+    WarnOnly,
 }
 
 /// Options about walls.
@@ -168,6 +185,10 @@ pub struct TargetOptions {
     pub artifacts_dir: Option<PathBuf>,
     /// What the walls are to be.
     pub walls: WallOptions,
+    /// Where a verification measures, unless the contract asks for what is narrower.
+    pub isolation: Isolation,
+    /// What becomes of what an audit finds about scores.
+    pub audit: Audit,
     /// What of the network is allowed.
     pub network: NetworkOptions,
     /// Runs of this host and user that go on side by side; 0 is any number.
@@ -295,6 +316,11 @@ impl TargetOptions {
                 ..Caps::default()
             },
             unattended: Unattended::default(),
+            audit: Audit::default(),
+            isolation: match policy.setting(SettingName::Isolation).map(|said| said.value) {
+                Some(SettingValue::Isolation(isolation)) => isolation,
+                _ => Isolation::default(),
+            },
             grants: Vec::new(),
             policy: Arc::new(policy),
             signer: None,

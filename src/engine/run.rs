@@ -131,6 +131,8 @@ async fn perform(
         workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
     }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
+    workspace.protect(&pipeline);
+    evidence.receipt.isolation = Some(pipeline.verify.isolation);
     let bootstrap = Bootstrap::of(&workspace, &options.target)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
     let test_cmd = pipeline.test_cmd();
@@ -277,6 +279,7 @@ async fn perform(
         summary.verified = last.ok;
         summary.evidence = summary.evidence.or(last.place);
         summary.metrics = last.metrics;
+        summary.audit = last.audit;
         summary.walls = last.walls;
     }
     let most = options.changes_caps();

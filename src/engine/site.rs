@@ -21,7 +21,7 @@ use crate::{
     },
     guard::{self, WriteSets},
     names::{RelPath, RunId},
-    policy::ReadOnlyMount,
+    policy::{Isolation, ReadOnlyMount},
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{self, Backend},
@@ -308,6 +308,13 @@ pub(super) fn contract_of(
         }
         None => Pipeline::with_tests(options.test_cmd.as_deref().unwrap_or(DEFAULT_TESTS)),
     };
+    // The host's word and the contract's: the narrower one.
+    pipeline.verify.isolation = pipeline.verify.isolation.max(options.isolation);
+    if pipeline.verify.isolation == Isolation::Sealed
+        && let Some(why) = pipeline.unsealable()
+    {
+        return Err(EngineError::Contract(format!("{}: {why}", options.pipeline)));
+    }
     if let Some(command) = &options.test_cmd {
         pipeline.tests = Pipeline::with_tests(command).tests;
     } else if pipeline.stages().all(|stage| stage.cmds.is_empty()) {

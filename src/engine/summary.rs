@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::{
     broker::Usage,
+    contract::AuditFinding,
     engine::{EngineError, Outcome, site::Site},
     fsm::Blame,
     names::RelPath,
@@ -57,6 +58,9 @@ pub struct Summary {
     pub verified: bool,
     /// Its metrics.
     pub metrics: Option<serde_json::Value>,
+    /// What the audit found about how they came about.
+    #[serde(default)]
+    pub audit: Vec<AuditFinding>,
     /// The user's server at which the agent worked, outside every sandbox (`--opencode-url`).
     #[serde(default)]
     pub outside_agent: Option<String>,
@@ -98,6 +102,7 @@ impl Summary {
             refused: Vec::new(),
             verified: false,
             metrics: None,
+            audit: Vec::new(),
             outside_agent: None,
             usage: None,
             walls: None,

@@ -49,6 +49,7 @@ async fn perform(
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
     let mut workspace = site.workspace(options, &plan, guard::withheld(), Vec::new())?;
     let pipeline = site::contract_of(options, &workspace, &site.run)?;
+    evidence.receipt.isolation = Some(pipeline.verify.isolation);
     let bootstrap = Bootstrap::of(&workspace, options)?;
     site::warn(&pipeline, bootstrap.as_ref(), reporter);
     let actions = guard::actions_path();
@@ -107,6 +108,7 @@ async fn perform(
     };
     summary.verified = verification.ok;
     summary.metrics = verification.metrics;
+    summary.audit = verification.audit;
     summary.walls = verification.walls;
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     evidence.take(&workspace);

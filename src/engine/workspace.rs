@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     agent::{Desk, Server},
     broker::EgressDoor,
+    contract::Pipeline,
     engine::{EngineError, branch::Found, evidence::Walled, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
@@ -140,6 +141,11 @@ impl Workspace {
         &self.sets
     }
 
+    /// Protects what the contract says is the judge's, besides what the host's policy does.
+    pub fn protect(&mut self, pipeline: &Pipeline) {
+        self.sets.protected.extend(pipeline.protections());
+    }
+
     /// The state at the start.
     pub fn start(&self) -> &Checkpoint {
         &self.start
@@ -226,9 +232,10 @@ impl Workspace {
     }
 
     /// A sandbox with its door out, where it is to have one.
-    async fn build(&mut self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
+    /// `role` is what the record calls it.
+    async fn build(&mut self, backend: &Backend, role: &str, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
         let sandbox = self.create(backend, plan).await?;
-        self.walled.note(&self.run, plan, sandbox.walls())?;
+        self.walled.note(&self.run, role, plan, sandbox.walls())?;
         if let Some(egress) = &self.walls.egress {
             egress.serve(&sandbox, &plan.label, plan.role).await?;
         }
@@ -257,7 +264,7 @@ impl Workspace {
             }
             None => {
                 let plan = self.plan(Role::Agent, "agent", lowers);
-                Seat::inside(self.build(backend, &plan).await?, self.current.clone())
+                Seat::inside(self.build(backend, "agent", &plan).await?, self.current.clone())
             }
         };
         self.agent = Some(seat);
@@ -446,23 +453,33 @@ impl Workspace {
         backend: &Backend,
         read_only: Vec<ReadOnlyMount>,
     ) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "judge", read_only).await
+        self.open_fresh(backend, "judge", "judge", read_only).await
+    }
+
+    /// The same for one measurement alone.
+    pub async fn open_sealed(
+        &mut self,
+        backend: &Backend,
+        read_only: Vec<ReadOnlyMount>,
+    ) -> Result<(Sandbox, Place), EngineError> {
+        self.open_fresh(backend, "sealed-judge", "sealed", read_only).await
     }
 
     /// A sandbox of its own for the bootstrap, with the judge's walls, likewise.
     pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "bootstrap", Vec::new()).await
+        self.open_fresh(backend, "judge", "bootstrap", Vec::new()).await
     }
 
     async fn open_fresh(
         &mut self,
         backend: &Backend,
+        role: &str,
         name: &str,
         read_only: Vec<ReadOnlyMount>,
     ) -> Result<(Sandbox, Place), EngineError> {
         let mut plan = self.plan(Role::Judge, name, self.lowers());
         plan.read_only = read_only;
-        let sandbox = self.build(backend, &plan).await?;
+        let sandbox = self.build(backend, role, &plan).await?;
         let place = sandbox.place().clone();
         Ok((sandbox, place))
     }

@@ -43,7 +43,9 @@ mod session;
 pub use error::EnvError;
 pub use evaluate::{Evaluated, Evaluation};
 pub use llm::{Endpoint, Llm};
-pub use options::{AgentSettings, Audit, CallOptions, SetupOptions};
+pub use options::{AgentSettings, CallOptions, SetupOptions};
+
+pub use crate::engine::Audit;
 pub use results::{DeployCallResult, EvaluationCallResult, RolloutCallResult, StageResult, VerificationResult};
 pub use session::EnvSession;
 

@@ -6,23 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, EnvError};
 use crate::{
-    engine::{Stop, TargetOptions},
+    engine::{Audit, Stop, TargetOptions},
     record::Secret,
     report::{Face, Reporter},
 };
-
-/// What becomes of findings about how a score came about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Audit {
-    /// They fail the evaluation.
-    #[default]
-    On,
-    /// Nobody looks.
-    Off,
-    /// They are told.
-    WarnOnly,
-}
 
 /// For an agent that writes or repairs a contract. This version has none that does: a
 /// target without a contract is refused ([`EnvError::ContractMissing`]).

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     contract::{self, StageName},
-    engine::{self, Ending, EngineError, OpenTarget, Outcome, Overrides, Ran},
+    engine::{self, Ending, EngineError, OpenTarget, Outcome, Overrides, Ran, TargetOptions},
     fsm::Blame,
     record::Secret,
 };
@@ -69,6 +69,7 @@ impl EnvSession {
             reporter,
             mut stop,
         } = options;
+        let target = TargetOptions { audit, ..target };
         let target = OpenTarget::open(target, &secrets, reporter, &mut stop).await?;
         Ok(Self {
             target,

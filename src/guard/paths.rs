@@ -25,7 +25,7 @@ pub struct WriteSets {
     pub plan: RelPath,
     /// Contract paths (see [`contract_paths`]); they need not exist.
     pub contract: Vec<RelPath>,
-    /// Paths that the host's policy protects besides.
+    /// Paths that the host's policy and the contract's `verify.protected` protect besides.
     pub protected: Vec<Said<Protection>>,
     /// Paths hidden from the agent (see [`withheld`]); nothing may appear there.
     pub withheld: Vec<RelPath>,

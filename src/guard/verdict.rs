@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::paths::{WriteSets, is_actions};
 use crate::{
     names::RelPath,
-    policy::{Phase, Protection, Said},
+    policy::{Origin, Phase, Protection, Said},
     tree::{Change, Entry, EntryKind},
 };
 
@@ -77,7 +77,7 @@ fn rule(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, Cow<'static
     (ruling, Cow::Borrowed(because))
 }
 
-/// The rule of the policy that is against a change: the path is protected, or a directory on
+/// The rule of the policy, or of the contract's `verify.protected`, that is against a change: the path is protected, or a directory on
 /// the way to one would be one no longer.
 fn protection<'s>(phase: Phase, sets: &'s WriteSets, change: &Change) -> Option<&'s Said<Protection>> {
     let path = &change.path;
@@ -93,8 +93,13 @@ fn protection<'s>(phase: Phase, sets: &'s WriteSets, change: &Change) -> Option<
 /// A rule of the policy in words.
 fn told(said: &Said<Protection>) -> String {
     let why = said.because.as_deref().map(|why| format!(": {why}"));
+    let who = match said.origin {
+        // No flag protects a path: what no file of a policy says a contract says.
+        Origin::User(_) => "the contract",
+        Origin::File { .. } => "the host's policy",
+    };
     format!(
-        "the host's policy protects `{}` ({}){}",
+        "{who} protects `{}` ({}){}",
         said.value.path,
         said.origin,
         why.unwrap_or_default()

@@ -158,7 +158,11 @@ fn protects(at: &str, except: &[&str], phases: &[Phase]) -> Said<Protection> {
             phases: phases.to_vec(),
         },
         because: Some("it is ours".into()),
-        origin: crate::policy::Origin::User("p.yml:1:2".to_owned()),
+        origin: crate::policy::Origin::File {
+            layer: crate::policy::Layer::Named,
+            file: "p.yml".into(),
+            at: crate::document::Position { line: 1, column: 2 },
+        },
     }
 }
 

@@ -47,6 +47,28 @@ impl fmt::Display for BashMode {
     }
 }
 
+/// Where a verification measures (`--isolation`, `verify.isolation`): the wider first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// In the sandbox that the stages before it ran in.
+    #[default]
+    Shared,
+    /// In a fresh sandbox of the target and the accepted changes, where no stage ran before.
+    Sealed,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared => "shared",
+            Self::Sealed => "sealed",
+        })
+    }
+}
+
 /// What the agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

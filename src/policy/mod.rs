@@ -22,7 +22,7 @@ mod plan;
 pub mod shell;
 
 pub use addresses::{AddressKind, Block, kind, spelled};
-pub use choices::{BackendChoice, BashMode, Phase};
+pub use choices::{BackendChoice, BashMode, Isolation, Phase};
 pub use commands::{CommandPolicy, PatternError, Refusal, SecurityMode, check_pattern};
 pub use file::{
     Attempt, Change, DEFAULT, Difference, HostPlaces, Layer, LayerLine, NAMES, Origin, Origins, PathPattern, Policy,

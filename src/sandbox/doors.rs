@@ -90,16 +90,12 @@ impl Sandbox {
     /// # Errors
     /// When nothing listens there (`Io`, connection refused) or the guest is gone.
     pub async fn dial(&self, port: u16) -> Result<TcpStream, SandboxError> {
-        let (_, fds) = self.ask(&Request::Socket, &[]).await?;
-        let io = |source| SandboxError::Io {
-            what: format!("connect to port {port} inside"),
-            source,
-        };
-        let socket = std::net::TcpStream::from(only(fds)?);
-        // A read that blocks would hold up the thread that is to write.
-        socket.set_nonblocking(true).map_err(io)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        TcpSocket::from_std_stream(socket).connect(address).await.map_err(io)
+        self.dialer().dial(port).await
+    }
+
+    /// Makes connections to the inside, as long as the sandbox lives.
+    pub fn dialer(&self) -> Dialer {
+        Dialer(Arc::downgrade(&self.link))
     }
 
     /// Lets `door` serve as long as the sandbox lives.
@@ -120,6 +116,33 @@ impl Sandbox {
             link: Arc::downgrade(&self.link),
             names: self.names.clone(),
         }
+    }
+}
+
+/// Makes connections to ports of a sandbox's 127.0.0.1, as long as it lives.
+#[derive(Clone)]
+pub struct Dialer(Weak<Mutex<Link>>);
+
+impl Dialer {
+    /// As [`Sandbox::dial`].
+    ///
+    /// # Errors
+    /// As there; the sandbox may be gone.
+    pub async fn dial(&self, port: u16) -> Result<TcpStream, SandboxError> {
+        let io = |source| SandboxError::Io {
+            what: format!("connect to port {port} inside"),
+            source,
+        };
+        let link = self
+            .0
+            .upgrade()
+            .ok_or_else(|| SandboxError::Gone("its sandbox has ended".to_owned()))?;
+        let (_, fds) = tell(&link, &Request::Socket, &[]).await?.answer().await?;
+        let socket = std::net::TcpStream::from(only(fds)?);
+        // A read that blocks would hold up the thread that is to write.
+        socket.set_nonblocking(true).map_err(io)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        TcpSocket::from_std_stream(socket).connect(address).await.map_err(io)
     }
 }
 

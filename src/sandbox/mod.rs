@@ -28,7 +28,7 @@ mod witness;
 pub use crate::probe::Layer;
 pub use backend::Backend;
 pub use denied::{Attribution, Denied};
-pub use doors::Peers;
+pub use doors::{Dialer, Peers};
 pub use error::SandboxError;
 pub use exec::{ExecOutcome, ExecSpec, Running};
 pub use found::Found;

@@ -52,6 +52,34 @@ fn the_metrics_are_the_last_line_and_what_was_deployed_is_gone() {
     assert_eq!(samples.lines().count(), 20);
 }
 
+/// The evaluation runs where nothing of the deployment is, and asks the service all the same.
+#[test]
+fn a_sealed_evaluation_is_led_to_what_was_deployed() {
+    let bench = Bench::new();
+    bench.examples();
+    let output = expect(evaluate(&bench, &["--isolation", "sealed"]), 0);
+    assert_eq!(last_line(&output.stdout)["score"], 1.0);
+    let run = bench.the_run();
+    let attempt = run.join("rollout_evaluation_attempt_01");
+    assert_eq!(json_file(&attempt.join("summary.json"))["isolation"], "sealed");
+    assert!(attempt.join("outputs_evaluation/.aider_fsm/metrics.json").is_file());
+    assert!(!attempt.join("outputs/.aider_fsm/metrics.json").exists());
+    let journal = fs::read_to_string(run.join("journal.jsonl")).expect("a journal");
+    let sealed = journal
+        .lines()
+        .find(|line| line.contains("\"event\":\"sealed\""))
+        .expect("a record");
+    let sealed: serde_json::Value = serde_json::from_str(sealed).expect("json");
+    let ports = sealed["fields"]["ports"].as_array().expect("ports");
+    assert!(!ports.is_empty(), "{sealed}");
+    let handed = sealed["fields"]["handed"].to_string();
+    assert!(
+        handed.contains("runtime_env.json") && handed.contains("rollout.json"),
+        "{handed}"
+    );
+    assert_eq!(alive(&run_id(&bench)), 0);
+}
+
 #[test]
 fn exit_codes_say_who_failed() {
     let contract = |rollout: &str, metrics: &str| {
@@ -76,8 +104,24 @@ fn exit_codes_say_who_failed() {
     ] {
         let bench = Bench::new();
         bench.file("pipeline.yml", &text);
-        expect(evaluate(&bench, more), code);
+        // These targets measure nothing, and say so.
+        expect(evaluate(&bench, &[&["--audit", "off"], more].concat()), code);
     }
+    // A number that nothing earned is none, unless the user wants it.
+    let bench = Bench::new();
+    bench.file("pipeline.yml", &contract("'true'", r#"{"ok": true, "score": 1}"#));
+    let output = expect(evaluate(&bench, &[]), 1);
+    assert!(
+        bench.summary()["metrics"].is_null(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    let audit = &bench.summary()["audit"];
+    assert_eq!(
+        (&audit[0]["rule"], &audit[0]["file"], &audit[0]["line"]),
+        (&json!("hard-coded-score"), &json!("pipeline.yml"), &json!(4)),
+        "{audit}"
+    );
     let bench = Bench::new();
     let output = expect(evaluate(&bench, &[]), 2);
     assert!(String::from_utf8_lossy(&output.stderr).contains("the target has no `pipeline.yml`"));
@@ -104,6 +148,8 @@ fn a_trained_model_is_shown_read_only_and_named_in_the_runtime_env() {
     let shown = model.display().to_string();
     let flags = [
         "--no-require-metrics",
+        "--audit",
+        "off",
         "--trained-model-dir",
         &shown,
         "--env",

@@ -1,10 +1,13 @@
 //! What becomes of a path: in the tree by the guard, anywhere else by mounts and landlock.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Component, Path, PathBuf},
+};
 
 use super::{Answer, CaseLine, in_each};
 use crate::{
-    contract,
+    contract::{self, MAX_DOCUMENT, Pipeline},
     document::shown,
     engine::{EngineError, bootstrap},
     guard::{self, Phase, Ruling, WriteSets},
@@ -79,7 +82,7 @@ fn in_tree(policy: &Policy, path: &str, question: &PathQuestion<'_>) -> Result<A
     };
     // The phases answer by one rule, or each by its own.
     let one = judged.windows(2).all(|pair| pair[0].1.because == pair[1].1.because);
-    let place = |phase: Phase| place_of(policy, &sets, &path, phase, &judged);
+    let place = |phase: Phase| place_of(&sets, &path, phase, &judged);
     let first = judged.first();
     let (because, at) = match (one, first) {
         (true, Some((phase, judged))) => (judged.because.clone(), place(*phase)),
@@ -128,20 +131,15 @@ fn told(ruling: Ruling) -> &'static str {
 }
 
 /// Where the rule of a phase is: in a policy file, or in the guard.
-fn place_of(
-    policy: &Policy,
-    sets: &WriteSets,
-    path: &RelPath,
-    phase: Phase,
-    judged: &[(Phase, guard::Judged)],
-) -> String {
+fn place_of(sets: &WriteSets, path: &RelPath, phase: Phase, judged: &[(Phase, guard::Judged)]) -> String {
     let found = judged.iter().find(|(of, _)| *of == phase).map(|(_, judged)| judged);
     let Some(found) = found else { return guard::source() };
     let own = guard::source_of(&found.because);
-    let rules = policy.protected().iter().filter(|_| !sets.protected.is_empty());
     match own {
         Some(place) => place,
-        None => rules
+        None => sets
+            .protected
+            .iter()
             .filter(|said| said.value.covers(phase, path))
             .map(|said| said.origin.to_string())
             .next()
@@ -159,10 +157,18 @@ fn sets(policy: &Policy, path: &RelPath, question: &PathQuestion<'_>) -> WriteSe
     if stages && question.repo.is_none_or(there) {
         contract.push(path.clone());
     }
+    // What a contract protects besides is in the repository; one that cannot be read has no run.
+    let pipeline = question.repo.and_then(|repo| {
+        let file = std::fs::File::open(question.pipeline.under(repo)).ok()?;
+        let mut text = Vec::new();
+        file.take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut text).ok()?;
+        Pipeline::parse(question.pipeline, &text).ok()
+    });
+    let own = pipeline.iter().flat_map(Pipeline::protections);
     WriteSets {
         plan: question.plan.clone(),
         contract,
-        protected: policy.protected().to_vec(),
+        protected: policy.protected().iter().cloned().chain(own).collect(),
         withheld: guard::withheld(),
         made: std::collections::BTreeSet::new(),
     }

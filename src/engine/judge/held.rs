@@ -4,7 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Extent, Judge, SANDBOX_RETRIES, Verification, millis, outputs::Declared, session::Session};
+use super::{
+    Extent, Judge, SANDBOX_RETRIES, Verification, millis,
+    outputs::{Declared, RUNTIME_ENV, below},
+    sealed::Handed,
+    session::Session,
+};
 use crate::{
     broker::ModelDoor,
     contract::{MAX_DOCUMENT, StageName},
@@ -18,8 +23,6 @@ use crate::{
 
 /// Where a model's directory shows inside.
 const GUEST_MODEL: &str = "/opt/model";
-/// What a deployment offers.
-const RUNTIME_ENV: &str = ".aider_fsm/runtime_env.json";
 
 /// What a kept sandbox is given besides the target.
 #[derive(Clone, Copy, Default)]
@@ -28,6 +31,45 @@ pub(in crate::engine) struct Fittings<'a> {
     pub model_dir: Option<&'a Path>,
     /// The door to a model, and the key that it opens to.
     pub door: Option<(&'a ModelDoor, &'a Secret)>,
+}
+
+impl Fittings<'_> {
+    /// What is mounted for them.
+    pub(super) fn mounts(&self) -> Vec<ReadOnlyMount> {
+        let model = self.model_dir.map(|host| ReadOnlyMount {
+            host: host.to_path_buf(),
+            guest: GUEST_MODEL.into(),
+        });
+        model.into_iter().collect()
+    }
+
+    /// Opens the model's door in a sandbox that has the mounts, and tells what stages see of it all.
+    pub(super) async fn fit(&self, sandbox: &Sandbox) -> Result<Fitted, EngineError> {
+        let inside = sandbox.inside();
+        let mut fitted = Fitted {
+            env: vec![(
+                "AIDER_RUNTIME_ENV_PATH".to_owned(),
+                format!("{}/{RUNTIME_ENV}", inside.workspace),
+            )],
+            model_dir: self.model_dir.map(|_| inside.piece(GUEST_MODEL)),
+        };
+        if let Some(dir) = &fitted.model_dir {
+            fitted.env.push(("AIDER_TRAINED_MODEL_DIR".to_owned(), dir.clone()));
+        }
+        if let Some((door, key)) = self.door {
+            door.serve(sandbox.listen(inside.model_port).await?);
+            let url = format!("http://127.0.0.1:{}/v1", inside.model_port);
+            let door = [
+                ("OPENAI_BASE_URL", url.as_str()),
+                ("OPENAI_API_BASE", &url),
+                ("OPENAI_API_KEY", key.expose()),
+            ];
+            fitted
+                .env
+                .extend(door.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        Ok(fitted)
+    }
 }
 
 /// Some stages, and the sandbox that they run in.
@@ -56,6 +98,7 @@ pub(in crate::engine) struct Held {
     fitted: Fitted,
     deployed: bool,
     kept: Vec<String>,
+    handed: Handed,
 }
 
 impl Held {
@@ -72,15 +115,9 @@ impl Held {
     /// # Errors
     /// When the sandbox fails; what is wrong with the path or the file is the inner error.
     pub async fn read(&self, path: &str) -> Result<Result<Vec<u8>, String>, EngineError> {
-        let root = &self.sandbox.inside().workspace;
-        let below = match path.strip_prefix(root.as_str()).map(|rest| rest.strip_prefix('/')) {
-            Some(Some(below)) => below,
-            Some(None) => return Ok(Err("it is outside of the repository".to_owned())),
-            None => path,
-        };
-        let path = match RelPath::new(below) {
-            Ok(path) => path,
-            Err(_) => return Ok(Err("it is outside of the repository".to_owned())),
+        let below = below(&self.sandbox.inside().workspace, path);
+        let Some(path) = below.and_then(|below| RelPath::new(below).ok()) else {
+            return Ok(Err("it is outside of the repository".to_owned()));
         };
         Ok(match self.sandbox.read(&path, BRING_MAX).await? {
             Found::File(bytes) => Ok(bytes),
@@ -126,11 +163,15 @@ impl Judge<'_> {
             session.python = session.find_python().await?;
         }
         if session.prepare(removals).await? {
-            session.in_order(&|stage| part.stages.contains(&stage)).await?;
+            let wanted = |stage| part.stages.contains(&stage);
+            session.in_order(&|stage| wanted(stage) && !self.seals(stage)).await?;
+            let fittings = Some(part.fittings);
+            self.measure_sealed(workspace, &mut session, fittings, &wanted).await?;
+            self.audit(workspace, &mut session, &wanted)?;
         }
         // What the deployment left running must not write while its files are copied.
         session.sandbox.freeze().await?;
-        self.copy_out(workspace, &place, name, &mut session.out)?;
+        self.copy_out(workspace, &place, &format!("{name}/outputs"), &mut session.out)?;
         session.sandbox.thaw().await?;
         let out = std::mem::take(&mut session.out);
         *part.held = Some(session.pause(place));
@@ -139,35 +180,8 @@ impl Judge<'_> {
 
     /// A new sandbox with its fittings.
     async fn hold(&self, workspace: &mut Workspace, fittings: Fittings<'_>) -> Result<Held, EngineError> {
-        let model = fittings.model_dir.map(|host| ReadOnlyMount {
-            host: host.to_path_buf(),
-            guest: GUEST_MODEL.into(),
-        });
-        let shows_model = model.is_some();
-        let (sandbox, place) = workspace.open_judge(self.backend, model.into_iter().collect()).await?;
-        let inside = sandbox.inside();
-        let mut fitted = Fitted {
-            env: vec![(
-                "AIDER_RUNTIME_ENV_PATH".to_owned(),
-                format!("{}/{RUNTIME_ENV}", inside.workspace),
-            )],
-            model_dir: shows_model.then(|| inside.piece(GUEST_MODEL)),
-        };
-        if let Some(dir) = &fitted.model_dir {
-            fitted.env.push(("AIDER_TRAINED_MODEL_DIR".to_owned(), dir.clone()));
-        }
-        if let Some((door, key)) = fittings.door {
-            door.serve(sandbox.listen(inside.model_port).await?);
-            let url = format!("http://127.0.0.1:{}/v1", inside.model_port);
-            let door = [
-                ("OPENAI_BASE_URL", url.as_str()),
-                ("OPENAI_API_BASE", &url),
-                ("OPENAI_API_KEY", key.expose()),
-            ];
-            fitted
-                .env
-                .extend(door.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        }
+        let (sandbox, place) = workspace.open_judge(self.backend, fittings.mounts()).await?;
+        let fitted = fittings.fit(&sandbox).await?;
         Ok(Held {
             sandbox,
             place,
@@ -175,6 +189,7 @@ impl Judge<'_> {
             fitted,
             deployed: false,
             kept: Vec::new(),
+            handed: Handed::default(),
         })
     }
 
@@ -184,6 +199,7 @@ impl Judge<'_> {
         session.fitted = held.fitted;
         session.deployed = held.deployed;
         session.kept = held.kept;
+        session.handed = held.handed;
         Ok((session, held.place))
     }
 
@@ -208,7 +224,7 @@ impl Judge<'_> {
             Err(why) => Err(why),
         };
         let mut out = session.end(ran).await?;
-        self.copy_out(workspace, &place, name, &mut out)?;
+        self.copy_out(workspace, &place, &format!("{name}/outputs"), &mut out)?;
         out.wall_ms = millis(began.elapsed());
         self.run.write_json(&format!("{name}/summary.json"), &out)?;
         Ok(out)
@@ -225,6 +241,7 @@ impl Session<'_> {
             fitted: self.fitted,
             deployed: self.deployed,
             kept: self.kept,
+            handed: self.handed,
         }
     }
 
@@ -254,6 +271,7 @@ impl Session<'_> {
             self.judge
                 .run
                 .write(&format!("{}/runtime_env.json", self.name), &text)?;
+            self.handed.runtime_env = Some(text);
         }
         Ok(())
     }

@@ -2,8 +2,10 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `audit` | findings about scores |
 //! | `layer` | the bootstrap before the stages |
 //! | `session` | one attempt: the order of the stages in one sandbox |
+//! | `sealed` | a measurement in a sandbox of its own |
 //! | `held` | some stages in a sandbox that is kept for the next ones |
 //! | `stage` | one stage: its commands, repetitions, artifacts |
 //! | `outputs` | what stages leave behind: removed before, read and judged after |
@@ -11,11 +13,13 @@
 //! | `terminal` | the user's terminal for an interactive `auth` |
 //! | `record` | what comes of it |
 
+mod audit;
 mod ending;
 mod held;
 mod layer;
 mod outputs;
 mod record;
+mod sealed;
 mod session;
 mod stage;
 mod terminal;
@@ -35,6 +39,7 @@ use crate::{
 };
 
 pub(super) use held::{Fittings, Held, Part};
+use outputs::Declared;
 pub use record::{CommandLine, ExitCodes, SandboxFailure, StageSummary, Verification};
 use session::Session;
 
@@ -136,6 +141,8 @@ impl Judge<'_> {
     ) -> Result<Verification, EngineError> {
         let mut out = Verification::begun();
         out.metrics_path = session::metrics_path(self.pipeline);
+        out.isolation = self.pipeline.verify.isolation;
+        self.can_seal()?;
         let out = self.prepare(workspace, name, out).await?;
         match extent {
             _ if !out.ok => return Ok(out),
@@ -145,10 +152,21 @@ impl Judge<'_> {
         }
         let (sandbox, place) = workspace.open_judge(self.backend, Vec::new()).await?;
         let mut session = Session::new(self, sandbox, name, out)?;
-        let ran = session.stages().await;
+        let ran = self.stages(workspace, &mut session).await;
         let mut out = session.end(ran).await?;
-        self.copy_out(workspace, &place, name, &mut out)?;
+        self.copy_out(workspace, &place, &format!("{name}/outputs"), &mut out)?;
         Ok(out)
+    }
+
+    /// Runs the stages up to the first failure, then diagnostics and teardown.
+    async fn stages(&self, workspace: &mut Workspace, session: &mut Session<'_>) -> Result<(), EngineError> {
+        session.python = session.find_python().await?;
+        if session.prepare(Declared::all(self.pipeline)).await? {
+            session.in_order(&|stage| !self.seals(stage)).await?;
+            self.measure_sealed(workspace, session, None, &|_| true).await?;
+            self.audit(workspace, session, &|_| true)?;
+        }
+        session.ending(session.out.ok).await
     }
 
     /// Keeps what an attempt left whose sandbox failed, under a name of its own.

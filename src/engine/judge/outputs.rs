@@ -17,8 +17,10 @@ use crate::{
     tree::{self, EntryKind, Place},
 };
 
+/// Most bytes of samples that a sealed evaluation is handed.
+const SAMPLES_MAX: u64 = 64 << 20;
 const ROLLOUT: &str = ".aider_fsm/rollout.json";
-const RUNTIME_ENV: &str = ".aider_fsm/runtime_env.json";
+pub(super) const RUNTIME_ENV: &str = ".aider_fsm/runtime_env.json";
 const HINTS_USED: &str = ".aider_fsm/hints_used.json";
 const HINTS_RUN: &str = ".aider_fsm/hints_run.json";
 
@@ -110,13 +112,16 @@ impl Session<'_> {
             Err(other) => return Err(other.into()),
         }
         match declared {
-            Declared::Rollout => self.typed(ROLLOUT, "rollout", contract::validate_rollout).await?,
+            Declared::Rollout => {
+                let rollout = self.typed(ROLLOUT, "rollout", contract::validate_rollout).await?;
+                self.hand_rollout(rollout).await?;
+            }
             Declared::RuntimeEnv { .. } => {
                 let stage = match &self.judge.pipeline.deploy {
                     Some(deploy) if !deploy.health.cmds.is_empty() => "deploy_health",
                     _ => "deploy_setup",
                 };
-                self.typed(RUNTIME_ENV, stage, contract::validate_runtime_env).await?;
+                self.handed.runtime_env = self.typed(RUNTIME_ENV, stage, contract::validate_runtime_env).await?;
             }
             Declared::Evaluation(evaluation) => {
                 self.typed(HINTS_RUN, "evaluation", contract::validate_hints_run)
@@ -133,21 +138,24 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A file under `.aider_fsm/` that is checked where it is there.
+    /// A file under `.aider_fsm/` that is checked where it is there, and its bytes where they hold.
     async fn typed(
         &mut self,
         file: &str,
         stage: &str,
         validate: fn(&[u8]) -> Result<serde_json::Value, Vec<String>>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<Vec<u8>>, EngineError> {
         let name = file.rsplit('/').next().unwrap_or(file);
         let subject = name.trim_end_matches(".json");
         let (findings, kept) = match self.read(&path(file)).await? {
-            Found::Nothing => return Ok(()),
+            Found::Nothing => return Ok(None),
             Found::File(bytes) => {
                 let kept = format!("{}/{name}", self.name);
                 self.judge.run.write(&kept, &bytes)?;
-                (validate(&bytes).err().unwrap_or_default(), Some(kept))
+                match validate(&bytes) {
+                    Ok(_) => return Ok(Some(bytes)),
+                    Err(findings) => (findings, Some(kept)),
+                }
             }
             Found::Refused(why) => (vec![format!("{subject}.failed_to_read: {why}")], None),
             Found::TooLarge => (
@@ -155,10 +163,8 @@ impl Session<'_> {
                 None,
             ),
         };
-        if !findings.is_empty() {
-            self.found(stage, &findings, kept);
-        }
-        Ok(())
+        self.found(stage, &findings, kept);
+        Ok(None)
     }
 
     /// The proof that hints were used, where the evaluation's environment demands it.
@@ -227,6 +233,37 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Keeps a rollout for a sealed evaluation, with the samples that it names.
+    async fn hand_rollout(&mut self, rollout: Option<Vec<u8>>) -> Result<(), EngineError> {
+        self.handed.rollout.clear();
+        let Some(bytes) = rollout.filter(|_| self.judge.seals(StageName::Evaluation)) else {
+            return Ok(());
+        };
+        let samples = serde_json::from_slice::<serde_json::Value>(&bytes)
+            .ok()
+            .and_then(|rollout| Some(rollout["paths"]["samples_jsonl"].as_str()?.to_owned()));
+        self.handed.rollout.push((path(ROLLOUT), bytes));
+        let Some(samples) = samples else { return Ok(()) };
+        let below = below(&self.sandbox.inside().workspace, &samples);
+        // What is not in the repository no reader of a rollout finds, sealed or not.
+        let Some(place) = below.and_then(|below| RelPath::new(below).ok()) else {
+            return Ok(());
+        };
+        let findings = match self.sandbox.read(&place, SAMPLES_MAX).await? {
+            Found::Nothing => return Ok(()),
+            Found::File(bytes) => {
+                self.handed.rollout.push((place, bytes));
+                return Ok(());
+            }
+            Found::Refused(why) => format!("rollout.failed_to_read: {place}: {why}"),
+            Found::TooLarge => format!(
+                "rollout.samples_too_large: a sealed evaluation is handed at most {SAMPLES_MAX} bytes, and {place} has more"
+            ),
+        };
+        self.found("rollout", &[findings], None);
+        Ok(())
+    }
+
     async fn read(&self, path: &RelPath) -> Result<Found, EngineError> {
         Ok(self.sandbox.read(path, MAX_DOCUMENT as u64).await?)
     }
@@ -242,12 +279,12 @@ impl Session<'_> {
 
 impl Judge<'_> {
     /// Copies out what the stages wrote below `.aider_fsm/` and the contract's own
-    /// directory, from the dead judge's layer.
+    /// directory, from the dead judge's layer, to the directory `outputs` of the run.
     pub(super) fn copy_out(
         &self,
         workspace: &mut Workspace,
         place: &Place,
-        name: &str,
+        outputs: &str,
         out: &mut Verification,
     ) -> Result<(), EngineError> {
         let after = workspace.judge_outputs(place)?;
@@ -263,26 +300,33 @@ impl Judge<'_> {
             .filter(|change| change.after.is_some())
             .filter(|change| below(&change.path, b".aider_fsm") || own.is_some_and(|own| below(&change.path, own)))
             .collect();
-        let files = self.run.path().join(name).join("outputs");
-        out.refused_outputs = tree::export(pristine, &after, &written, &files, self.options.outputs_caps())?;
-        if !self.run.redacts() {
-            return Ok(());
-        }
-        // Whatever the stages were given may stand in what they wrote.
-        for change in written {
-            let came_out = !out.refused_outputs.iter().any(|(path, _)| *path == change.path);
+        let files = self.run.path().join(outputs);
+        let refused = tree::export(pristine, &after, &written, &files, self.options.outputs_caps())?;
+        let came_out = |path: &RelPath| !refused.iter().any(|(refused, _)| refused == path);
+        for change in written.iter().filter(|_| self.run.redacts()) {
+            // Whatever the stages were given may stand in what they wrote.
             let is_file = change
                 .after
+                .as_ref()
                 .is_some_and(|entry| matches!(entry.kind, EntryKind::File { .. }));
-            if came_out && is_file {
-                self.run.adopt(&format!("{name}/outputs/{}", change.path))?;
+            if came_out(&change.path) && is_file {
+                self.run.adopt(&format!("{outputs}/{}", change.path))?;
             }
         }
+        out.refused_outputs.extend(refused);
         Ok(())
     }
 }
 
-fn path(constant: &str) -> RelPath {
+/// A path as stages name it, relative to the workspace; `None` for an absolute one outside of it.
+pub(super) fn below<'p>(workspace: &str, path: &'p str) -> Option<&'p str> {
+    match path.strip_prefix(workspace).map(|rest| rest.strip_prefix('/')) {
+        Some(below) => below,
+        None => Some(path),
+    }
+}
+
+pub(super) fn path(constant: &str) -> RelPath {
     // Constants of plain names, which RelPath accepts.
     RelPath::new(constant).unwrap_or_else(|_| unreachable!("a constant path"))
 }

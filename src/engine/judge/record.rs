@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 use crate::{
-    contract::StageName,
+    contract::{AuditFinding, StageName},
     engine::command::CommandResult,
     fsm::{Blame, Evidence, Verdict},
     names::RelPath,
+    policy::Isolation,
     record::Judgement,
     report::escape,
     sandbox::WallReport,
@@ -154,8 +155,10 @@ pub struct SandboxFailure {
 pub struct Verification {
     /// Every stage passed.
     pub ok: bool,
-    /// The first that did not: a stage, `metrics`, `prepare` or `sandbox`.
+    /// The first that did not: a stage, `metrics`, `audit`, `prepare` or `sandbox`.
     pub failed_stage: Option<String>,
+    /// Where its evaluation and benchmark ran.
+    pub isolation: Isolation,
     /// Why, in one line.
     pub reason: Option<String>,
     /// The cap that ended it.
@@ -174,6 +177,8 @@ pub struct Verification {
     pub metrics_errors: Vec<String>,
     /// The primary metrics.
     pub metrics: Option<serde_json::Value>,
+    /// What the audit found about how the scores came about.
+    pub audit: Vec<AuditFinding>,
     /// The stages that ran, in order.
     pub stages: Vec<StageSummary>,
     /// Paths that stages wrote and that were not copied out, each with its reason.

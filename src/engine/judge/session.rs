@@ -1,6 +1,6 @@
 //! One attempt at a verification: the order of the stages in one sandbox.
 
-use super::{Judge, StageSummary, Verification, held::Fitted, outputs::Declared};
+use super::{Judge, StageSummary, Verification, held::Fitted, outputs::Declared, sealed::Handed};
 use crate::{
     contract::{Pipeline, Stage, StageName},
     engine::{EngineError, environment::Environment},
@@ -36,6 +36,10 @@ pub(super) struct Session<'a> {
     pub deployed: bool,
     /// Artifact prefixes of commands whose services may still write.
     pub kept: Vec<String>,
+    /// The one measurement that this sandbox is for.
+    pub within: Option<StageName>,
+    /// What a sealed measurement gets of the stages before it.
+    pub handed: Handed,
     pub out: Verification,
 }
 
@@ -67,17 +71,10 @@ impl<'a> Session<'a> {
             fitted: Fitted::default(),
             deployed: false,
             kept: Vec::new(),
+            within: None,
+            handed: Handed::default(),
             out,
         })
-    }
-
-    /// Runs the stages up to the first failure, then diagnostics and teardown.
-    pub async fn stages(&mut self) -> Result<(), EngineError> {
-        self.python = self.find_python().await?;
-        if self.prepare(Declared::all(self.judge.pipeline)).await? {
-            self.in_order(&|_| true).await?;
-        }
-        self.ending(self.out.ok).await
     }
 
     /// Makes this verification's directory inside and removes what must not be there before
@@ -162,9 +159,17 @@ impl<'a> Session<'a> {
         Ok(self.out)
     }
 
+    /// What the files of a stage begin with, relative to the run's directory.
+    pub fn files_of(&self, stage: StageName) -> String {
+        match self.within {
+            Some(within) if within != stage => format!("{}/{within}_{stage}", self.name),
+            _ => format!("{}/{stage}", self.name),
+        }
+    }
+
     /// Keeps and tells of a finished stage.
     pub fn ended(&mut self, summary: StageSummary) -> Result<(), EngineError> {
-        self.judge.tell_ended(self.name, &summary)?;
+        self.judge.tell_ended(&self.files_of(summary.stage), &summary)?;
         self.out.ended(summary);
         Ok(())
     }

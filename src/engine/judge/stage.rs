@@ -50,13 +50,14 @@ impl Session<'_> {
         match self.premises(stage).await? {
             Premises::Ready { cwd, terminal } => self.commands(stage, &caps, &cwd, terminal, &mut summary).await?,
             Premises::Unusable { what, script, result } => {
-                let prefix = format!("{}/{}_{what}_error", self.name, stage.name);
+                let own = self.files_of(stage.name);
+                let prefix = format!("{own}_{what}_error");
                 let result = result.keep(self.judge.run, &prefix, &script)?;
                 let reason = String::from_utf8_lossy(&result.tails[1]).trim().to_owned();
                 summary.count(&result, &script, reason, &prefix);
                 summary.ok = false;
                 self.show(stage, &result, &script);
-                self.judge.alias(&prefix, &format!("{}/{}", self.name, stage.name))?;
+                self.judge.alias(&prefix, &own)?;
             }
         }
         summary.wall_ms = millis(began.elapsed());
@@ -71,7 +72,7 @@ impl Session<'_> {
         terminal: Option<Terminal>,
         summary: &mut StageSummary,
     ) -> Result<(), EngineError> {
-        let own = format!("{}/{}", self.name, stage.name);
+        let own = self.files_of(stage.name);
         let mut last = None;
         for (index, script) in stage.cmds.iter().enumerate() {
             self.judge.reporter.say(Happening::StageStarted {
@@ -223,10 +224,9 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Keeps a stage's summary and tells of its end.
-    pub(super) fn tell_ended(&self, name: &str, summary: &StageSummary) -> Result<(), EngineError> {
-        self.run
-            .write_json(&format!("{name}/{}_summary.json", summary.stage), summary)?;
+    /// Keeps a stage's summary, whose files begin with `own`, and tells of its end.
+    pub(super) fn tell_ended(&self, own: &str, summary: &StageSummary) -> Result<(), EngineError> {
+        self.run.write_json(&format!("{own}_summary.json"), summary)?;
         self.reporter.say(Happening::StageEnded {
             stage: summary.stage.to_string(),
             ok: summary.ok,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     document::Located,
-    policy::{BackendChoice, BashMode, HostRule, NetworkMode, Phase, Tier, shell::CommandRules},
+    policy::{BackendChoice, BashMode, HostRule, Isolation, NetworkMode, Phase, Tier, shell::CommandRules},
 };
 
 /// What a host allows: a policy file, version 1 (docs/policy.md).
@@ -41,6 +41,8 @@ pub struct Document {
     pub(super) guards: Option<Guards>,
     /// What stages may be given.
     pub(super) environment: Option<Environment>,
+    /// How it is judged.
+    pub(super) verify: Option<Verify>,
     /// What may be brought out.
     pub(super) artifacts: Option<Artifacts>,
     /// What the agent may do and use.
@@ -171,6 +173,16 @@ pub(super) struct WordRule {
     /// Words that it does not match.
     #[serde(default)]
     pub not_match: Vec<Located<String>>,
+}
+
+/// How it is judged.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// Where a verification measures; a contract may ask for `sealed`, too, and never for less than this.
+    pub(super) isolation: Option<Located<Isolation>>,
+    /// Why.
+    pub(super) because: Option<String>,
 }
 
 /// What may be brought out.

@@ -89,6 +89,8 @@ impl PartialEq for PathPattern {
     }
 }
 
+impl Eq for PathPattern {}
+
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

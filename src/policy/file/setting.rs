@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     document::Located,
-    policy::{BackendChoice, BashMode, NetworkMode, SecurityMode, Tier, shell::WhenUndecided},
+    policy::{BackendChoice, BashMode, Isolation, NetworkMode, SecurityMode, Tier, shell::WhenUndecided},
 };
 
 /// A single value's name.
@@ -34,6 +34,7 @@ pub enum SettingName {
     Network,
     ContractMode,
     Undecided,
+    Isolation,
     Bytes,
     Files,
     ChangesBytes,
@@ -59,7 +60,7 @@ struct About {
 
 impl SettingName {
     /// All of them, in the order of the sections.
-    pub const ALL: [SettingName; 28] = [
+    pub const ALL: [SettingName; 29] = [
         N::MinTier,
         N::Backend,
         N::Memory,
@@ -77,6 +78,7 @@ impl SettingName {
         N::Network,
         N::ContractMode,
         N::Undecided,
+        N::Isolation,
         N::Bytes,
         N::Files,
         N::ChangesBytes,
@@ -125,6 +127,7 @@ impl SettingName {
                 None,
                 "commands that nobody can decide by their text",
             ),
+            N::Isolation => ("verify.isolation", Some("isolation"), "where a verification measures"),
             N::Bytes => ("artifacts.bytes", None, "bytes that a verification may bring out"),
             N::Files => ("artifacts.files", None, "files that a verification may bring out"),
             N::ChangesBytes => ("artifacts.changes_bytes", None, "bytes of the changed files of a run"),
@@ -171,6 +174,7 @@ pub enum SettingValue {
     Network(NetworkMode),
     Mode(SecurityMode),
     Undecided(WhenUndecided),
+    Isolation(Isolation),
     /// Bytes.
     Bytes(u64),
     /// A number of things, or of seconds.
@@ -195,6 +199,8 @@ impl SettingValue {
             (V::Network(this), V::Network(wide)) => this <= wide,
             (V::Mode(this), V::Mode(wide)) => this <= wide,
             (V::Undecided(this), V::Undecided(wide)) => this == wide || wide == WhenUndecided::Allow,
+            // What is sealed is the narrower one.
+            (V::Isolation(this), V::Isolation(wide)) => this >= wide,
             (V::Switch(this), V::Switch(wide)) => this <= wide,
             (V::Bytes(this), V::Bytes(wide)) | (V::Number(this), V::Number(wide)) => this <= wide,
             (V::Millis(this), V::Millis(wide)) => this <= wide,
@@ -212,6 +218,7 @@ impl SettingValue {
             V::Network(mode) => json!(mode),
             V::Mode(mode) => json!(mode),
             V::Undecided(verdict) => json!(verdict),
+            V::Isolation(isolation) => json!(isolation),
             V::Bytes(number) | V::Number(number) => json!(number),
             V::Millis(millis) => json!(f64::from(millis) / 1000.0),
             V::Switch(switch) => json!(switch),
@@ -245,6 +252,7 @@ impl fmt::Display for SettingValue {
             V::Mode(mode) => mode.fmt(f),
             V::Undecided(WhenUndecided::Allow) => f.write_str("allow"),
             V::Undecided(WhenUndecided::Deny) => f.write_str("deny"),
+            V::Isolation(isolation) => isolation.fmt(f),
             V::Bytes(bytes) => f.write_str(&show_size(*bytes)),
             V::Number(number) => number.fmt(f),
             V::Millis(millis) => write!(f, "{}", f64::from(*millis) / 1000.0),
@@ -323,6 +331,9 @@ pub(super) fn given(document: &Document) -> Vec<Given> {
     if let Some(commands) = &document.commands {
         add(N::ContractMode, &commands.because, of(commands.contract_mode, V::Mode));
         add(N::Undecided, &commands.because, of(commands.undecided, V::Undecided));
+    }
+    if let Some(verify) = &document.verify {
+        add(N::Isolation, &verify.because, of(verify.isolation, V::Isolation));
     }
     if let Some(artifacts) = &document.artifacts {
         let because = &artifacts.because;

@@ -22,6 +22,7 @@
 //! | `output` | what a command prints, where its text says so |
 //! | `place`, `known_places` | where a path leads, and what becomes of what is there |
 //! | `acts` | what programs do |
+//! | `texts` | what stands in a script as text |
 
 mod acts;
 mod braces;
@@ -44,6 +45,7 @@ mod seen;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tree;
 mod value;
 mod verdict;
@@ -52,8 +54,10 @@ mod wrapper;
 
 pub use effect::Effect;
 pub use judge::{Judge, Judged, Ruled, Setting, problems};
-pub use parse::SCRIPT_MAX;
+pub use parse::{ParseError, SCRIPT_MAX};
 pub use rules::{CommandRule, CommandRules, Effects, Ruling, When, WhenUndecided, Words};
 pub use seen::{Scripts, Seen};
+pub use texts::{Text, texts};
 pub use value::is_made;
 pub use verdict::Verdict;
+pub use walk::walk;

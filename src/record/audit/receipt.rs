@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Digest;
+use crate::policy::Isolation;
 
 /// Version of [`Receipt`].
 pub const RECEIPT_VERSION: u32 = 1;
@@ -36,6 +37,8 @@ pub struct Receipt {
     pub plans: BTreeMap<String, Digest>,
     /// Per role of a sandbox: the tier that its walls add up to.
     pub tiers: BTreeMap<String, String>,
+    /// Where verifications measured; nothing where no contract was read.
+    pub isolation: Option<Isolation>,
     /// BLAKE3 digest of the target's manifest, as it was copied.
     pub target: Option<String>,
     /// SHA-256 of files of the run that say what went in and what came out.

@@ -75,8 +75,15 @@ const NOT_OUT: Rule = rule(
     "Something was not copied out of the sandbox.",
 );
 
+const AUDIT: Rule = rule(
+    "audit-finding",
+    "AuditFinding",
+    Level::Warning,
+    "A score may not have come about by a measurement.",
+);
+
 /// Every kind.
-pub(super) const RULES: [Rule; 8] = [
+pub(super) const RULES: [Rule; 9] = [
     ENDED,
     VERIFICATION,
     VIOLATION,
@@ -85,6 +92,7 @@ pub(super) const RULES: [Rule; 8] = [
     REFUSED_HOST,
     DENIED,
     NOT_OUT,
+    AUDIT,
 ];
 
 /// One finding.
@@ -128,6 +136,17 @@ pub(super) fn findings(run: &RunView) -> (Vec<Finding>, u64) {
             line: None,
             subject: None,
             evidence: last.evidence.clone(),
+        });
+    }
+    let last = run.iterations.iter().rev().find_map(|one| one.verifications.last());
+    for one in last.into_iter().flat_map(|last| &last.audit) {
+        all.push(Finding {
+            rule: AUDIT,
+            message: format!("{}: {}", one.rule, one.text),
+            file: Some(one.file.clone()),
+            line: usize::try_from(one.line).ok(),
+            subject: None,
+            evidence: last.map(|last| format!("{}/summary.json", last.directory)),
         });
     }
     for guard in &run.guard {

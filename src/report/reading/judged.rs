@@ -8,7 +8,7 @@ use super::{
     folder::Folder,
     load::Allowance,
     text::line,
-    view::{CommandView, Evidence, GuardView, Refused, StageView, VerificationView},
+    view::{AuditView, CommandView, Evidence, GuardView, Refused, StageView, VerificationView},
 };
 
 /// Commands of one verification.
@@ -45,6 +45,7 @@ pub(super) fn verification(folder: &Folder, directory: &str) -> Option<(Verifica
             .take(REFUSED)
             .collect(),
         more_commands: 0,
+        audit: record.list("audit").iter().take(REFUSED).map(audited).collect(),
     };
     Some((view, record.at("metrics").clone()))
 }
@@ -61,6 +62,15 @@ pub(super) fn refused(record: &Value, name: &str) -> Vec<Refused> {
             })
         })
         .collect()
+}
+
+fn audited(record: &Value) -> AuditView {
+    AuditView {
+        rule: record.line("rule", 40).unwrap_or_default(),
+        file: record.line("file", 300).unwrap_or_default(),
+        line: record.count("line").unwrap_or(1).max(1),
+        text: record.line("text", 300).unwrap_or_default(),
+    }
 }
 
 fn stage(record: &Value) -> StageView {

@@ -36,7 +36,7 @@ pub use suite::{SuiteView, TargetView, read_suite};
 pub use talk::{Call, Message, Part, Role, Talk, Tokens};
 pub use text::{Preview, visible};
 pub use view::{
-    Accepted, Act, ActKind, ChangeView, CommandView, Destination, Ending, Episode, Evidence, GuardView, Iteration,
-    Network, Outcome, Refused, RunView, Series, Share, Span, SpanKind, StageView, StepView, Totals, TurnView,
-    VerificationView, WallView,
+    Accepted, Act, ActKind, AuditView, ChangeView, CommandView, Destination, Ending, Episode, Evidence, GuardView,
+    Iteration, Network, Outcome, Refused, RunView, Series, Share, Span, SpanKind, StageView, StepView, Totals,
+    TurnView, VerificationView, WallView,
 };

@@ -390,9 +390,24 @@ pub enum ActKind {
     Tool,
 }
 
+/// A finding of the audit.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AuditView {
+    /// What is wrong.
+    pub rule: String,
+    /// The file, relative to the target.
+    pub file: String,
+    /// The line in it.
+    pub line: u64,
+    /// What stands there.
+    pub text: String,
+}
+
 /// One verification, or making what bootstrap makes.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct VerificationView {
+    /// What the audit found about how its scores came about.
+    pub audit: Vec<AuditView>,
     /// Its directory in the run.
     pub directory: String,
     /// Whether every stage passed.
