@@ -20,6 +20,7 @@ use super::{
     paper::{CompletionsArgs, ManArgs},
     policy::PolicyVerb,
     reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
+    resume::ResumeArgs,
     retired::RetiredArgs,
     runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
     suite::SuiteArgs,
@@ -94,6 +95,8 @@ pub(super) struct Cli {
 pub(super) enum Verb {
     /// Let the agent work on a repository, step by step, judged by its contract.
     Run(Box<RunArgs>),
+    /// Go on with a run that was cut off, at the phase that it was cut off in.
+    Resume(ResumeArgs),
     /// Run a repository's contract once, without an agent.
     Verify(Box<TargetArgs>),
     /// Watch a whole run on a small bundled repository; needs no key and no network.

@@ -229,7 +229,10 @@ fn prune(all: &[Listed], retention: &Retention, dry_run: bool, reporter: &Report
 fn lines(runs: &[&Listed]) -> String {
     let mut text = String::new();
     for run in runs {
-        let reason = run.reason.as_deref().unwrap_or("-");
+        let reason = match run.resumable {
+            true => "resumable",
+            false => run.reason.as_deref().unwrap_or("-"),
+        };
         let _ = writeln!(
             text,
             "{}  {:<8}  {:<20}  {:>9}  {:>8}  {:<6}  {}",

@@ -6,6 +6,9 @@
 //! | `permit` | what the host's policy says to all that, and to the contract |
 //! | `run`, `verify` | the two things that a user asks for |
 //! | `open` | a target whose stages run some at a time |
+//! | `resume` | a run that was cut off, gone on with |
+//! | `kept`, `carried`, `past` | what that is asked for by, what it knew, and what its chain says |
+//! | `bring` | what comes out of a run |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
@@ -24,7 +27,9 @@
 mod actions;
 mod bootstrap;
 mod branch;
+mod bring;
 mod caps;
+mod carried;
 mod command;
 mod drive;
 mod environment;
@@ -34,10 +39,13 @@ mod explain;
 mod facts;
 mod inputs;
 mod judge;
+mod kept;
 mod lint;
 mod open;
 mod options;
+mod past;
 mod permit;
+mod resume;
 mod run;
 mod schemas;
 mod scratch;
@@ -55,19 +63,22 @@ use std::path::PathBuf;
 
 pub use bootstrap::hides;
 pub use branch::{StepOf, checkout};
+pub use bring::{apply, target_of};
 pub use error::EngineError;
 pub use explain::{
     Answer, CaseLine, CommandAnswer, Enforcement, PathQuestion, explain_command, explain_host, explain_path,
     explain_syscall,
 };
 pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
+pub use kept::Given;
 pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};
 pub use options::{
     Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Trial, Unattended,
     WallOptions,
 };
 pub use permit::Widening;
-pub use run::{apply, run, target_of};
+pub use resume::resume;
+pub use run::run;
 pub use schemas::schemas;
 pub use scratch::{DeadScratch, collect_scratch};
 pub use stop::{Stop, Stopper};

@@ -146,7 +146,7 @@ impl OpenTarget {
         };
         let mut evidence = Evidence::new("env", &options);
         let prepared = async {
-            let site = Site::prepare(&options, secrets, None, &mut evidence, &reporter, stop).await?;
+            let site = Site::prepare(&options, secrets, None, None, &mut evidence, &reporter, stop).await?;
             // No agent ever looks at it.
             let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
             let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
@@ -256,6 +256,7 @@ impl OpenTarget {
                 patience: PATIENCE,
                 ledger: self.site.run.path().join(ledger),
                 record_to: None,
+                past: None,
             })?;
             self.door = Some(Door { door, key: inside_key });
         }

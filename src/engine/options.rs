@@ -2,6 +2,8 @@
 
 use std::{ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     agent::Server,
     broker::Budget,
@@ -17,7 +19,7 @@ use crate::{
 
 /// Caps on time from the user's side. Nothing that a repository, its contract or an
 /// agent writes can lift them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Caps {
     /// Longest time of one command; takes the place of the contract's `security.max_cmd_seconds`.
     pub max_cmd: Option<Duration>,
@@ -33,7 +35,7 @@ pub struct Caps {
 }
 
 /// The time of commands and stages by the host's policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StageTime {
     /// Longest command.
     pub command: Duration,
@@ -54,7 +56,8 @@ impl Default for StageTime {
 }
 
 /// Whether somebody is there (`--unattended`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unattended {
     /// Nobody: what would wait for a person is refused.
     #[default]

@@ -1,38 +1,42 @@
 //! `run`: from a target and a goal to a verdict.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
 use crate::{
     agent::{self, AgentConfig},
-    broker::{AGENT_PATIENCE, DoorConfig, ModelDoor, Upstream},
+    broker::{self, AGENT_PATIENCE, DoorConfig, ModelDoor, Recording, Upstream},
     contract::Plan,
     engine::{
-        EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary,
+        EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary, apply,
         bootstrap::Bootstrap,
+        bring::{PLAN_BYTES, bring_out, plan_of},
         drive::{Drive, Parts},
-        evidence::{self, Evidence},
+        evidence::{self, CASSETTE, Evidence},
         facts::Seed,
         inputs::{Executable, Inputs},
         judge::{Judge, Overrides},
+        kept::Kept,
+        past::At,
         permit,
+        resume::TakenUp,
         site::{self, Site},
-        summary::{ChangeLine, PlanSummary},
         workspace::Workspace,
     },
-    fsm::{self, Blame, EndReason, Machine, Prompts},
+    fsm::{self, Blame, EndReason, Event, Machine, Prompts},
     guard,
-    names::RelPath,
     policy::{NetworkMode, SettingName, SettingValue},
     record::{Chronicle, OpenCode, RunDir, Secret, Subject},
     report::{self, Happening, Reporter},
     sandbox::{Wall, WallState},
-    tree::{self, Change, ExportCaps},
 };
 
-/// Largest plan that the summary looks into.
-const PLAN_BYTES: u64 = 1 << 20;
+/// Bytes of the model's answers that one run keeps.
+const RECORDED: u64 = 256 << 20;
 
 /// A cassette on which nothing is recorded.
 const NO_ANSWERS: &str = "{\"cassette\": 1}\n";
@@ -53,17 +57,20 @@ fn outside_warning(url: &str) -> String {
 /// [`Outcome`], and what was accepted until then is in its artifacts.
 pub async fn run(options: &RunOptions, reporter: &Reporter, stop: Stop) -> Result<Outcome, EngineError> {
     let mut evidence = Evidence::new("run", &options.target);
-    let ended = perform(options, reporter, stop, &mut evidence).await;
+    let ended = perform(options, None, reporter, stop, &mut evidence).await;
     evidence.close(ended)
 }
 
-async fn perform(
+/// The loop, from its beginning or from where a run was cut off.
+pub(super) async fn perform(
     options: &RunOptions,
+    taken_up: Option<&TakenUp>,
     reporter: &Reporter,
     mut stop: Stop,
     evidence: &mut Evidence,
 ) -> Result<Outcome, EngineError> {
     let began = Instant::now();
+    let used = taken_up.map_or(Duration::ZERO, |taken_up| taken_up.past.used);
     if options.apply && options.target.target.directory().is_none() {
         return Err(EngineError::Usage(
             "--apply brings the changes to the target, which has to be a directory of this host then; \
@@ -72,23 +79,38 @@ async fn perform(
         ));
     }
     model_is_reached(options)?;
-    let seeds = options
-        .seeds
-        .iter()
-        .map(|path| Seed::read(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let seeds = match taken_up {
+        Some(taken_up) => taken_up.kept.seeds(),
+        None => options
+            .seeds
+            .iter()
+            .map(|path| Seed::read(path))
+            .collect::<Result<Vec<_>, _>>()?,
+    };
     permit::outside(&options.target.policy, options.outside.as_ref())?;
     let found = match &options.outside {
         Some(_) => None,
         None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
     };
     evidence.inputs = Inputs::of(options, &seeds)?;
-    let from = options.from.as_ref().map(StepOf::find).transpose()?;
-    evidence.inputs.from = options
-        .from
-        .as_ref()
-        .zip(from.as_ref())
-        .map(|(of, found)| of.line(found));
+    // The step of another run, or the last one of this.
+    let from = match taken_up.and_then(TakenUp::step) {
+        Some(own) => Some(own.find()?),
+        None => options.from.as_ref().map(StepOf::find).transpose()?,
+    };
+    evidence.inputs.from = match taken_up {
+        Some(taken_up) => taken_up.past.branch.clone(),
+        None => options
+            .from
+            .as_ref()
+            .zip(from.as_ref())
+            .map(|(of, found)| of.line(found)),
+    };
+    evidence.kept = taken_up.is_none().then(|| Kept::of(options, &seeds));
+    if let (Some(path), None) = (&options.record_cassette, taken_up) {
+        // Whether it can be written is known before anything is paid for.
+        std::fs::File::create(path).map_err(record_cassette(path))?;
+    }
     // It is large: hashed while the target is copied.
     let executable = found
         .clone()
@@ -99,7 +121,16 @@ async fn perform(
     let password = options.outside.as_ref().and_then(|outside| outside.password.as_ref());
     let keys = options.api_key.iter().chain([&door_key]).chain(password);
     let secrets: Vec<_> = keys.chain(granted).cloned().collect();
-    let site = Site::prepare(&options.target, &secrets, from.as_ref(), evidence, reporter, &mut stop).await?;
+    let site = Site::prepare(
+        &options.target,
+        &secrets,
+        from.as_ref(),
+        taken_up,
+        evidence,
+        reporter,
+        &mut stop,
+    )
+    .await?;
     let withheld = guard::withheld()
         .into_iter()
         .filter(|path| !options.allow_repo_config.contains(path))
@@ -124,9 +155,12 @@ async fn perform(
         reporter.say(Happening::Warning { text });
         workspace.seat_outside(outside.server.clone());
     }
-    workspace.keep_steps()?;
-    if let (Some(from), Some(line)) = (&from, &evidence.inputs.from) {
-        workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
+    let carried = taken_up.and_then(|taken_up| taken_up.past.carried.as_ref());
+    if carried.is_none() {
+        workspace.keep_steps()?;
+        if let (Some(from), Some(line)) = (&from, &evidence.inputs.from) {
+            workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
+        }
     }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
     let bootstrap = Bootstrap::of(&workspace, &options.target)?;
@@ -141,8 +175,12 @@ async fn perform(
         version: agent::version_of(found),
     });
     evidence.receipt.opencode = opencode.as_ref().and_then(|opencode| opencode.version.clone());
-    let mut chronicle = Chronicle::begin(&site.run, subject, opencode)?;
+    let mut chronicle = match carried {
+        Some(carried) => Chronicle::again(&site.run, carried.state.clone())?,
+        None => Chronicle::begin(&site.run, subject, opencode)?,
+    };
     let deadline = options.target.caps.deadline(began);
+    let deadline = deadline.checked_sub(used).unwrap_or(began).max(began);
     let judge = Judge {
         backend: &site.backend,
         run: &site.run,
@@ -154,20 +192,25 @@ async fn perform(
         deadline,
         overrides: &Overrides::default(),
     };
+    let bootstraps = taken_up.map_or("bootstrap".to_owned(), TakenUp::bootstraps);
     let prepared = tokio::select! {
-        news = prepare(&judge, &mut workspace) => news,
+        news = prepare(&judge, &mut workspace, &bootstraps) => news,
         signal = stop.requested() => Err(EngineError::Interrupted(signal)),
     };
     let news = match prepared {
         Ok(news) => news,
         Err(why) => {
-            let interrupted = matches!(why, EngineError::Interrupted(_));
-            chronicle.ended(if interrupted { "INTERRUPTED" } else { "ERROR" })?;
+            if taken_up.is_none() {
+                let interrupted = matches!(why, EngineError::Interrupted(_));
+                chronicle.ended(if interrupted { "INTERRUPTED" } else { "ERROR" })?;
+            }
             site.run.settle()?;
             return Err(why);
         }
     };
-    if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
+    if let (Some(from), Some(_)) = (&from, carried) {
+        workspace.take_up(from)?;
+    } else if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
         let text = Plan::template(&options.goal, &test_cmd, Some(&pipeline));
         workspace.write(&site.backend, &options.plan, text.as_bytes()).await?;
     } else if !options.goal.is_empty() {
@@ -183,7 +226,8 @@ async fn perform(
         None => None,
     };
     evidence.lock(&site.run, &workspace, executable)?;
-    let door = open_door(options, door_key.clone(), &site.run)?;
+    let past = taken_up.map(|taken_up| taken_up.past.door.clone());
+    let door = open_door(options, door_key.clone(), &site.run, past)?;
     let prompts = Prompts::new(
         options.plan.to_string(),
         options.target.pipeline.to_string(),
@@ -204,10 +248,16 @@ async fn perform(
         },
         door_key,
     };
-    let machine = Machine::new(fsm::Limits {
-        max_iters: options.max_iters,
-        max_fix: options.max_fix,
-        ..fsm::Limits::default()
+    let (machine, at) = match taken_up.and_then(|taken_up| taken_up.past.stand.clone()) {
+        Some((machine, at)) => (machine, at),
+        None => (None, At::Event(Event::Begin)),
+    };
+    let machine = machine.unwrap_or_else(|| {
+        Machine::new(fsm::Limits {
+            max_iters: options.max_iters,
+            max_fix: options.max_fix,
+            ..fsm::Limits::default()
+        })
     });
     let parts = Parts {
         backend: &site.backend,
@@ -224,11 +274,20 @@ async fn perform(
         machine,
         chronicle,
         workspace,
+        began,
+        used,
         deadline,
         turns: options.target.policy.setting(SettingName::Turns).cloned(),
     };
-    let mut drive = Drive::new(parts, news);
-    let driven = drive.drive(&mut stop).await;
+    let mut drive = match (taken_up, carried) {
+        (Some(taken_up), Some(carried)) => Drive::again(parts, carried, taken_up.past.slot),
+        _ => Drive::new(parts, news),
+    };
+    if let Some(taken_up) = taken_up {
+        drive.parts.workspace.stood(taken_up.past.walls.clone().into_iter());
+        evidence.goes_on(&site.run, &taken_up.past)?;
+    }
+    let driven = drive.drive(at, &mut stop).await;
     let closed = drive.close().await;
     let (mut parts, tally) = drive.into_parts();
     let closed = match (parts.machine.position(), closed) {
@@ -281,7 +340,9 @@ async fn perform(
     bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
     evidence.take(&parts.workspace);
     drop(parts);
+    let left_out = door.left_out();
     let counted = door.close()?;
+    keep_cassette(options, left_out, &site.run, reporter)?;
     site.close_egress(reporter).await?;
     summary.usage = Some(counted);
     if let Some(outside) = &options.outside {
@@ -300,7 +361,7 @@ async fn perform(
             );
         }
     }
-    summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    summary.wall_ms = u64::try_from((used + began.elapsed()).as_millis()).unwrap_or(u64::MAX);
     site.scratch.remove()?;
     if options.apply && done {
         // Who asked for it named a directory ([`RunOptions::apply`]).
@@ -339,11 +400,11 @@ fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
 
 /// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
 /// news for the agent, whose work may mend it: each verification tries again.
-async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace) -> Result<Option<String>, EngineError> {
+async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace, name: &str) -> Result<Option<String>, EngineError> {
     if judge.bootstrap.is_none() {
         return Ok(None);
     }
-    let prepared = judge.bootstrap(workspace, "bootstrap").await?;
+    let prepared = judge.bootstrap(workspace, name).await?;
     Ok((!prepared.ok).then(|| {
         format!(
             "## Bootstrap failed; it is tried again before each verification\n{}",
@@ -352,7 +413,36 @@ async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace) -> Result<Option<
     }))
 }
 
-fn open_door(options: &RunOptions, door_key: Secret, run: &RunDir) -> Result<ModelDoor, EngineError> {
+/// Says what of the answers was not recorded, and brings them where the user wants them.
+fn keep_cassette(options: &RunOptions, left_out: u64, run: &RunDir, reporter: &Reporter) -> Result<(), EngineError> {
+    if left_out > 0 {
+        run.note("unrecorded", &json!({"answers": left_out, "most_bytes": RECORDED}))?;
+        let text = format!(
+            "{left_out} answers of the model are not in {CASSETTE}, which holds {} MiB at the most: the run cannot be \
+             replayed to its end",
+            RECORDED >> 20
+        );
+        reporter.say(Happening::Warning { text });
+    }
+    match &options.record_cassette {
+        Some(path) => std::fs::copy(run.path().join(CASSETTE), path)
+            .map(|_| ())
+            .map_err(record_cassette(path)),
+        None => Ok(()),
+    }
+}
+
+fn record_cassette(path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
+    let what = format!("--record-cassette {}", path.display());
+    move |source| EngineError::Io { what, source }
+}
+
+fn open_door(
+    options: &RunOptions,
+    door_key: Secret,
+    run: &RunDir,
+    past: Option<broker::Past>,
+) -> Result<ModelDoor, EngineError> {
     let (upstream, model) = match &options.model {
         ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
         ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
@@ -374,91 +464,11 @@ fn open_door(options: &RunOptions, door_key: Secret, run: &RunDir) -> Result<Mod
         per_turn: options.turn_budget,
         patience: AGENT_PATIENCE,
         ledger: run.path().join("model.jsonl"),
-        record_to: options.record_cassette.clone(),
+        record_to: Some(Recording {
+            to: run.path().join(CASSETTE),
+            redactor: run.redactor_now(),
+            most: RECORDED,
+        }),
+        past,
     })?)
-}
-
-fn plan_of(workspace: &Workspace, path: &RelPath) -> Result<PlanSummary, EngineError> {
-    let bytes = workspace.read(path, PLAN_BYTES)?.unwrap_or_default();
-    let Ok(plan) = Plan::parse(&bytes) else {
-        return Ok(PlanSummary::default());
-    };
-    let lines = |steps: Vec<crate::contract::Step>| {
-        steps
-            .into_iter()
-            .map(|s| crate::report::escape(format!("{} {}", s.id, s.text).as_bytes(), 300))
-            .collect()
-    };
-    let (next, backlog, done) = plan.steps();
-    Ok(PlanSummary {
-        done: lines(done),
-        next: lines(next),
-        backlog: lines(backlog),
-    })
-}
-
-/// Writes what was accepted to the run's artifacts: `changes.patch`, `changes.json`, `files/`.
-fn bring_out(
-    workspace: &Workspace,
-    run: &RunDir,
-    reporter: &Reporter,
-    most: ExportCaps,
-    summary: &mut Summary,
-) -> Result<(), EngineError> {
-    let (pristine, current) = (workspace.base(), workspace.current());
-    let changes = workspace.changes();
-    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), most)?;
-    summary.refused.extend(current.left_out().iter().cloned());
-    let out: Vec<Change> = changes
-        .into_iter()
-        .filter(|change| !summary.refused.iter().any(|(path, _)| *path == change.path))
-        .collect();
-    let patch = tree::patch(pristine, workspace.start(), current, &out)?;
-    if run.holds_secret(&patch) {
-        let text = "changes.patch has [redacted] in place of a secret and does not apply there; \
-                    `opencode-fsm apply` brings the files as they are";
-        reporter.say(Happening::Warning { text: text.to_owned() });
-    }
-    run.write("changes.patch", &patch)?;
-    run.write_json("changes.json", &out)?;
-    summary.changes = out.iter().map(ChangeLine::from).collect();
-    Ok(())
-}
-
-/// Brings the changes of a finished run to a tree; refuses when that tree is no
-/// longer, at any changed path, what the run started from.
-///
-/// # Errors
-/// When it moved on, or the run's artifacts cannot be read.
-pub fn apply(run: &Path, target: &Path) -> Result<Vec<Change>, EngineError> {
-    let path = run.join("changes.json");
-    let bytes = std::fs::read(&path).map_err(|source| EngineError::Io {
-        what: format!("read {}", path.display()),
-        source,
-    })?;
-    let changes: Vec<Change> = serde_json::from_slice(&bytes)
-        .map_err(|why| EngineError::Usage(format!("{}: {why}; is this a finished run?", path.display())))?;
-    tree::apply_to(target, &run.join("files"), &changes)?;
-    Ok(changes)
-}
-
-/// The target of a finished run.
-///
-/// # Errors
-/// When the run has no summary.
-pub fn target_of(run: &Path) -> Result<std::path::PathBuf, EngineError> {
-    let path = run.join("summary.json");
-    let bytes = std::fs::read(&path).map_err(|source| EngineError::Io {
-        what: format!("read {}", path.display()),
-        source,
-    })?;
-    let summary: Summary =
-        serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
-    match summary.is_of_a_directory() {
-        true => Ok(summary.target.into()),
-        false => Err(EngineError::Usage(format!(
-            "the run was about {}, which is no directory of this host; name the tree to change with --to",
-            summary.target
-        ))),
-    }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     document::Word,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Who speaks, the lowest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
     /// This program's `default`.
@@ -202,7 +202,7 @@ impl Policy {
     /// Puts a document on top: its single values and its lists of names take the place of
     /// those below, its rules about hosts and commands come first, its protected paths come to the others; one that stands on nothing has its
     /// own rules alone.
-    fn add(&mut self, layer: Layer, source: &Source) {
+    pub(super) fn add(&mut self, layer: Layer, source: &Source) {
         self.layers.push((layer, source.file.clone()));
         if source.stands_alone() {
             self.protected.clear();

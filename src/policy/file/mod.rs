@@ -8,6 +8,7 @@
 //! | `load`, `shipped` | finding and reading files |
 //! | `effective` | [`Policy`]: the layers put together, with who said what |
 //! | `record` | what a run keeps of it: a canonical document, its digest, who said what |
+//! | `restore` | a policy as a run recorded it |
 //! | `diff` | what one policy allows and another does not |
 //! | `error` | why a policy cannot be used |
 
@@ -19,6 +20,7 @@ mod error;
 mod load;
 mod pattern;
 mod record;
+mod restore;
 mod setting;
 mod shipped;
 mod units;
