@@ -42,10 +42,7 @@ pub(super) struct TakenUp {
 impl TakenUp {
     /// Takes the run's lock, verifies its chain, and reads what it was. Nothing is written
     /// before all of that holds.
-    fn find(dir: &Path, given: &Given) -> Result<Self, EngineError> {
-        let dir = fs::canonicalize(dir).map_err(io(dir))?;
-        let held = Held::take(&dir)?;
-        audit::finish(&dir, given.signer.as_deref())?;
+    fn find(dir: PathBuf, held: Held) -> Result<Self, EngineError> {
         audit::verify(&Place::Directory(dir.clone()), None)?;
         let id: RunId = audit::run_of(&dir)?
             .parse()
@@ -189,11 +186,29 @@ pub async fn resume(
     reporter: &Reporter,
     stop: Stop,
 ) -> Result<Outcome, EngineError> {
-    let taken_up = TakenUp::find(run, given)?;
+    let dir = fs::canonicalize(run).map_err(io(run))?;
+    let held = Held::take(&dir)?;
+    if audit::finish(&dir, given.signer.as_deref())? {
+        return complete(dir);
+    }
+    let taken_up = TakenUp::find(dir, held)?;
     let options = taken_up.options(endpoints, given)?;
     let mut evidence = Evidence::new("run", &options.target);
     let ended = run::perform(&options, Some(&taken_up), reporter, stop, &mut evidence).await;
     evidence.close(ended)
+}
+
+/// A run that was cut off behind its closing record: nothing but its receipt was missing.
+fn complete(dir: PathBuf) -> Result<Outcome, EngineError> {
+    audit::verify(&Place::Directory(dir.clone()), None)?;
+    let path = dir.join("summary.json");
+    let bytes = fs::read(&path).map_err(io(&path))?;
+    let summary =
+        serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
+    Ok(Outcome {
+        summary,
+        artifacts: dir,
+    })
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {

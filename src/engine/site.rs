@@ -102,9 +102,12 @@ impl Site {
                 run.hide(&secrets);
                 taken_up.begin(evidence)?;
             }
-            None => evidence.begin(&run, &target.to_string())?,
+            None => {
+                // Before the first record: a run that has one can be gone on with.
+                permit::keep(&options.policy, &run)?;
+                evidence.begin(&run, &target.to_string())?;
+            }
         }
-        permit::keep(&options.policy, &run)?;
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
         let slot = slots::take(&cache.join("slots"), options.jobs, reporter, stop).await?;

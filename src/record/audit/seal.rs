@@ -56,15 +56,16 @@ impl fmt::Display for Artifact {
 }
 
 /// Writes what is made of the closing record where a run was cut off behind it: the receipt,
-/// and its signature. A chain that has its receipt, or no end, stays as it is.
+/// and its signature. A chain that has its receipt, or no end, stays as it is; says whether
+/// it was completed.
 ///
 /// # Errors
 /// [`AuditError::Broken`] for a closing record that is none; when a file cannot be read or
 /// written, or the key is not given that the record names.
-pub fn finish(dir: &Path, signer: Option<&Signer>) -> Result<(), AuditError> {
+pub fn finish(dir: &Path, signer: Option<&Signer>) -> Result<bool, AuditError> {
     let path = dir.join(RECEIPT);
     if path.exists() {
-        return Ok(());
+        return Ok(false);
     }
     let place = Place::Directory(dir.to_path_buf());
     let mut records = super::open(&place)?;
@@ -77,7 +78,7 @@ pub fn finish(dir: &Path, signer: Option<&Signer>) -> Result<(), AuditError> {
         last = record.map(|record| (record.seq, Digest::of(records.line()), record.fields.get().to_owned()));
     }
     let Some((number, root, fields)) = last else {
-        return Ok(());
+        return Ok(false);
     };
     let malformed = |why: serde_json::Error| {
         AuditError::broken(Break {
@@ -106,7 +107,8 @@ pub fn finish(dir: &Path, signer: Option<&Signer>) -> Result<(), AuditError> {
             return Err(AuditError::io("write", &dir.join(ENVELOPE), io::Error::other(why)));
         }
     }
-    write(&path, &document)
+    write(&path, &document)?;
+    Ok(true)
 }
 
 impl RunDir {
