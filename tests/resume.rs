@@ -1,7 +1,8 @@
 //! Runs that are cut off, and gone on with: `kill -9` of the host after every record of the
 //! journal, of the guest at any moment, in the middle of a turn.
 //!
-//! By default some of the records are taken; `RESUME_EVERY=1` takes all of them.
+//! By default some of the records are taken; `RESUME_EVERY=1` takes all of them, and
+//! `RESUME_EVERY=N` with `RESUME_FROM` from 0 to N-1 takes them in parts.
 
 #[path = "support/endpoint.rs"]
 mod endpoint;
@@ -26,7 +27,7 @@ use program::{Bench, expect, init_with, json_file, opencode, program};
 use serde_json::{Value, json};
 
 /// Records after which a run is cut off where not all of them are taken: every so many.
-const EVERY: usize = 13;
+const EVERY: usize = 23;
 /// Longest wait for anything.
 const LONGEST: Duration = Duration::from_secs(300);
 
@@ -112,9 +113,22 @@ fn stand(records: &[(String, Option<u64>)]) -> Option<(usize, usize)> {
 /// came in time.
 fn cut_off(mut child: Child, bench: &Bench, reached: &dyn Fn(&Path) -> bool) -> bool {
     let give_up = Instant::now() + LONGEST;
-    while child.try_wait().expect("wait").is_none() && !run_of(bench).is_some_and(|run| reached(&run)) {
+    let mut looked_at = None;
+    while child.try_wait().expect("wait").is_none() {
         assert!(Instant::now() < give_up, "the place is never reached");
-        std::thread::yield_now();
+        let run = run_of(bench);
+        let lengths = run.as_ref().map(|run| {
+            ["journal.jsonl", "cassette.jsonl"].map(|name| fs::metadata(run.join(name)).map_or(0, |meta| meta.len()))
+        });
+        if lengths == looked_at {
+            // Nothing was written since: what runs is not kept from running.
+            std::thread::sleep(Duration::from_micros(200));
+            continue;
+        }
+        looked_at = lengths;
+        if run.is_some_and(|run| reached(&run)) {
+            break;
+        }
     }
     let _ = child.kill();
     child.wait().expect("wait").signal() == Some(9)
@@ -244,13 +258,14 @@ fn a_run_that_is_cut_off_after_every_record_comes_to_the_same() {
     let all = records(&whole.the_run());
     let mut places: Vec<(usize, usize)> = (1..=all.len()).filter_map(|most| stand(&all[..most])).collect();
     places.dedup();
-    let every = match std::env::var("RESUME_EVERY").ok().and_then(|every| every.parse().ok()) {
-        Some(every) => every,
-        None => EVERY,
-    };
-    let taken: Vec<_> = places.iter().copied().step_by(every).collect();
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let (every, from) = (
+        number("RESUME_EVERY").unwrap_or(EVERY),
+        number("RESUME_FROM").unwrap_or(0),
+    );
+    let taken: Vec<_> = places.iter().copied().skip(from).step_by(every).collect();
     println!(
-        "cut off after {} of {} records, every {every}th (RESUME_EVERY=1 for all of them)",
+        "cut off after {} of {} records, every {every}th from the {from}th on (RESUME_EVERY=1 for all of them)",
         taken.len(),
         places.len()
     );
