@@ -175,19 +175,25 @@ fn two_at_once_make_it_once() {
 
 #[test]
 fn what_a_bootstrap_may_not_write_is_not_kept_and_nothing_leaves_the_jail() {
+    // Written so that no reading of the commands tells what they write: the guard has to.
     let fresh = Fresh::with(
         "cmds:
   - mkdir -p made .aider_fsm/stages .git/hooks .opencode/plugin && echo ours > made/file
   - ln -s /etc made/out && ln -s ../../../../etc/passwd made/up
-  - mkfifo made/fifo; touch made/su && chmod 6755 made/su; mknod made/device c 0 0 || mknod made/disk b 8 0 || true
-  - echo broken > pipeline.yml; echo x > PLAN.md; echo x > .git/hooks/post-checkout; echo x > .opencode/plugin/x.js
-  - rm .aider_fsm/bootstrap.yml; ln -s /etc/passwd .aider_fsm/bootstrap.yml; echo x > .aider_fsm/actions.yml
+  - mkfifo made/fifo; touch made/su; python3 -c \"import os; os.chmod('made/su', 0o6755)\"; mknod made/device c 0 0 || mknod made/disk b 8 0 || true
+  - python3 writes
+  - cd $(ls -a | grep aider); rm bootstrap.yml; ln -s /etc/passwd bootstrap.yml; echo x > actions.yml
   - mkdir made/closed && touch made/closed/in && chmod 0 made/closed; setsid sh -c 'while :; do :; done' &
   - rm target && echo changed > changed
 ",
         "set -e; cat made/file; cat pipeline.yml; cat changed; ls -A made .git .opencode .aider_fsm . || true; test ! -e target; find . -perm /6000 -o -type p -o -type c -o -type b",
     );
-    fresh.0.file("target", "x\n").file("changed", "as it was\n");
+    fresh.0.file("target", "x\n").file("changed", "as it was\n").file(
+        "writes",
+        "for name in ['pipeline.yml', 'PLAN.md', '.git/hooks/post-checkout', '.opencode/plugin/x.js']:
+    open(name, 'w').write('broken')
+",
+    );
     let before = fingerprint(&fresh.0.path("repo"));
     let artifacts = fresh.verify("one", 0);
     assert_eq!(fingerprint(&fresh.0.path("repo")), before);

@@ -42,8 +42,8 @@ const ABUSES: [(&str, &str, &str, Expected); 21] = [
     ),
     (
         "stopped",
-        SH,
-        "kill -STOP $PPID; kill -STOP -1; kill -STOP 1; kill -STOP $$; sleep 1000",
+        PERL,
+        "kill STOP => $_ for getppid, -1, 1, $$; sleep 1000",
         Time,
     ),
     ("flood", SH, "yes \"$MARK flood\" >&2 & exec yes \"$MARK flood\"", Time),
@@ -129,7 +129,7 @@ const ABUSES: [(&str, &str, &str, Expected); 21] = [
         "mkdir -p .aider_fsm; mkfifo .aider_fsm/metrics.json .aider_fsm/rollout.json fifo; exec cat fifo",
         Time,
     ),
-    ("mutiny", SH, "kill -9 -1; kill -9 $PPID; kill -9 1; kill -9 $$", Fails),
+    ("mutiny", PERL, "kill KILL => $_ for -1, getppid, 1, $$", Fails),
 ];
 
 fn mark(name: &str) -> String {

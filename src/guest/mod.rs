@@ -14,6 +14,7 @@
 //! - `kin`: proof that nobody is left, and that all stand still;
 //! - `doors`: sockets of the inside's network; `peers`: which process holds one;
 //! - `tap`: what is sent past them;
+//! - `text`: pages of the executable given back while nothing happens;
 //! - `tree`: the workspace changed and read as its owner.
 
 mod door;
@@ -27,6 +28,7 @@ mod process;
 mod ready;
 mod supervisor;
 mod tap;
+mod text;
 mod tree;
 mod warden;
 

@@ -25,7 +25,7 @@ use super::{
     Failure, GuestStart, door, doors, kin, payload, peers,
     process::{self, Passes, Process},
     ready::Ready,
-    tap, tree, warden,
+    tap, text, tree, warden,
 };
 use crate::wire::{
     self, Confinement, ExecRequest, FrameError, Hello, Identity, PROTOCOL, Progress, Reach, Reply, Request,
@@ -37,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// So long nobody has asked for anything before a stage is made ready: whoever ends a
 /// sandbox after its last command is not to wait for one that nobody will use.
 const QUIET: Duration = Duration::from_micros(150);
+/// After so long without anything to do, memory that waiting does not need is given back.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// A stage under way: its warden and its main process.
 struct Watched {
@@ -128,6 +130,7 @@ impl Supervisor {
         if !self.unscoped {
             self.ready = self.post(Reach::Own).ok();
         }
+        let mut worked = true;
         loop {
             let mut fds = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
@@ -138,14 +141,19 @@ impl Supervisor {
                 self.end();
                 return 0;
             }
-            let wait = self.short_of_one.or(left);
+            let idle = Some(IDLE).filter(|_| worked);
+            let wait = [self.short_of_one.or(idle), left].into_iter().flatten().min();
             // A time that is up is seen in the next turn, not a nanosecond too early.
             let wait = wait.map(|wait| TimeSpec::from(wait.min(LONGEST_WAIT) + Duration::from_micros(1)));
             let heard = ppoll(&mut fds, wait, None);
             let (asked, died) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
-            if heard == Ok(0) && self.short_of_one.take().is_some() {
+            let missed = heard == Ok(0) && self.short_of_one.take().is_some();
+            if missed {
                 self.ready = self.post(Reach::Own).ok();
+            } else if heard == Ok(0) && worked {
+                text::give_back();
             }
+            worked = missed || heard != Ok(0);
             if died {
                 while let Ok(Some(_)) = self.signals.read_signal() {}
                 self.reap();

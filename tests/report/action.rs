@@ -74,8 +74,15 @@ impl Job<'_> {
 
     fn holds(&self, condition: &str) -> bool {
         condition.split(" && ").all(|one| {
-            let (name, value) = one.split_once(" != ").unwrap_or_else(|| panic!("{one}"));
-            self.values.get(name).map_or("", String::as_str) != value.trim_matches('\'')
+            let [name, sign, value] = one.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{one}");
+            };
+            let equal = self.values.get(name).map_or("", String::as_str) == value.trim_matches('\'');
+            match sign {
+                "==" => equal,
+                "!=" => !equal,
+                _ => panic!("{one}"),
+            }
         })
     }
 
