@@ -40,6 +40,11 @@ pub fn ledger_schema() -> schemars::Schema {
     crate::record::schema_of::<ledger::Entry>()
 }
 
+/// The JSON Schema of one line of a cassette.
+pub fn cassette_schema() -> schemars::Schema {
+    crate::record::schema_of::<cassette::Line>()
+}
+
 /// Where model calls go.
 #[derive(Clone, Debug)]
 pub enum Upstream {

@@ -186,8 +186,12 @@ fn holds(verified: &Verified) -> String {
                     receipt.outcome.exit
                 )
             });
+            let resumed = match verified.resumed {
+                0 => String::new(),
+                times => format!("\n  resumed  {times} times"),
+            };
             format!(
-                "holds: run {run}\n  records  {records}\n  files    {files}\n  root     {root}\n  course   {}{outcome}\n  {signed}",
+                "holds: run {run}\n  records  {records}\n  files    {files}\n  root     {root}\n  course   {}{outcome}{resumed}\n  {signed}",
                 verified.course
             )
         }
