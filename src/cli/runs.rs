@@ -33,6 +33,11 @@ impl RunsArgs {
         Self { artifacts_dir }
     }
 
+    /// What the user says of where they lie.
+    pub fn artifacts_dir(&self) -> Option<PathBuf> {
+        self.artifacts_dir.clone()
+    }
+
     fn dir(&self) -> Result<PathBuf, EngineError> {
         match &self.artifacts_dir {
             Some(dir) => Ok(dir.clone()),

@@ -215,6 +215,16 @@ impl Kept {
         Ok(run.write_json(OPTIONS, self)?)
     }
 
+    /// The contract's path in the tree.
+    pub fn contract(&self) -> RelPath {
+        self.pipeline.clone()
+    }
+
+    /// Whether somebody was there.
+    pub fn unattended(&self) -> Unattended {
+        self.unattended
+    }
+
     /// Texts for every snapshot.
     pub fn seeds(&self) -> Vec<Seed> {
         self.seeds.clone()
@@ -231,6 +241,45 @@ impl Kept {
         cassette: Option<String>,
         given: &Given,
     ) -> Result<RunOptions, EngineError> {
+        self.check(&self.needs, given)?;
+        self.all((target, endpoints), policy, self.model(cassette, given)?, given)
+    }
+
+    /// The same options for a run that asks no model: `cassette` plays it.
+    ///
+    /// # Errors
+    /// As [`Kept::options`], and for an agent outside, whose calls nobody recorded.
+    pub fn replayed(
+        &self,
+        target: (Target, Endpoints),
+        policy: Policy,
+        cassette: PathBuf,
+        given: &Given,
+    ) -> Result<RunOptions, EngineError> {
+        if self.outside.is_some() {
+            return Err(EngineError::Usage(
+                "the run's agent worked at a server of the user's: its calls were not recorded".to_owned(),
+            ));
+        }
+        let needs = Needs {
+            api_key: false,
+            base_url: false,
+            sign_key: false,
+            ..self.needs.clone()
+        };
+        self.check(&needs, given)?;
+        let options = self.all(target, policy, ModelChoice::Cassette(cassette), given)?;
+        Ok(RunOptions {
+            api_key: None,
+            record_cassette: None,
+            apply: false,
+            from: None,
+            ..options
+        })
+    }
+
+    /// Whether all is given again that is needed.
+    fn check(&self, needs: &Needs, given: &Given) -> Result<(), EngineError> {
         let Needs {
             api_key,
             base_url,
@@ -238,7 +287,7 @@ impl Kept {
             grants,
             network,
             sign_key,
-        } = &self.needs;
+        } = needs;
         let wanted = |name: &str, needed: bool| needed.then(|| name.to_owned());
         let variables = wanted("OPENAI_API_KEY", *api_key)
             .into_iter()
@@ -254,6 +303,23 @@ impl Kept {
                 missing.join(", ")
             )));
         }
+        Ok(())
+    }
+
+    fn all(
+        &self,
+        (target, endpoints): (Target, Endpoints),
+        policy: Policy,
+        model: ModelChoice,
+        given: &Given,
+    ) -> Result<RunOptions, EngineError> {
+        let Needs {
+            api_key,
+            server_password,
+            grants,
+            network,
+            ..
+        } = &self.needs;
         let secrets = |names: &[String]| {
             let with = |name: &String| Some((name.clone(), given.variable(name)?));
             names.iter().filter_map(with).collect::<Vec<_>>()
@@ -301,7 +367,7 @@ impl Kept {
             },
             goal: self.goal.clone(),
             plan: self.plan.clone(),
-            model: self.model(cassette, given)?,
+            model,
             api_key: given.variable("OPENAI_API_KEY").filter(|_| *api_key),
             record_cassette: self.record_cassette.clone(),
             opencode_bin: given.opencode_bin.clone().or_else(|| self.opencode_bin.clone()),

@@ -7,6 +7,7 @@
 //! | `run`, `verify` | the two things that a user asks for |
 //! | `open` | a target whose stages run some at a time |
 //! | `resume` | a run that was cut off, gone on with |
+//! | `replay` | a run that is done again by what was recorded, or judged again |
 //! | `kept`, `carried`, `past` | what that is asked for by, what it knew, and what its chain says |
 //! | `bring` | what comes out of a run |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
@@ -45,6 +46,7 @@ mod open;
 mod options;
 mod past;
 mod permit;
+mod replay;
 mod resume;
 mod run;
 mod schemas;
@@ -77,6 +79,7 @@ pub use options::{
     WallOptions,
 };
 pub use permit::Widening;
+pub use replay::{Denied, Elsewhere, Judged, Recorded, Replayed};
 pub use resume::resume;
 pub use run::run;
 pub use schemas::schemas;

@@ -13,11 +13,11 @@ use std::{
 
 use crate::{
     engine::{
-        EngineError, Given, Outcome, RunOptions, StepOf, Stop,
+        EngineError, Given, Outcome, StepOf, Stop,
         evidence::{Evidence, digest_of},
         kept::Kept,
         past::{self, Past},
-        run,
+        run::{self, Whence},
     },
     names::RunId,
     policy::{Origins, Policy},
@@ -40,62 +40,14 @@ pub(super) struct TakenUp {
 }
 
 impl TakenUp {
-    /// Takes the run's lock, verifies its chain, and reads what it was. Nothing is written
-    /// before all of that holds.
-    fn find(dir: PathBuf, held: Held) -> Result<Self, EngineError> {
-        audit::verify(&Place::Directory(dir.clone()), None)?;
-        let id: RunId = audit::run_of(&dir)?
-            .parse()
-            .map_err(|why| EngineError::Usage(format!("{}: {why}", dir.display())))?;
-        let past = past::read(&dir)?;
-        refuse(&dir, &past)?;
-        let Some(expected) = past.options else {
-            return Err(EngineError::Usage(format!(
-                "{}: the run was made by a version that kept no {OPTIONS}; `opencode-fsm run --from {id}` goes on from its last step",
-                dir.display()
-            )));
-        };
-        let path = dir.join(OPTIONS);
-        let found = digest_of(&path)?;
-        if found != expected {
-            return Err(EngineError::damaged(OPTIONS, &expected.to_string(), &found.to_string()));
-        }
-        let bytes = fs::read(&path).map_err(io(&path))?;
-        let kept: Kept =
-            serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
+    /// Verifies the chain and reads what the run was. Nothing is written before all of that
+    /// holds.
+    fn find(dir: &Path, held: Held) -> Result<Self, EngineError> {
+        let (id, past, kept) = read(dir)?;
+        refuse(dir, &past)?;
         let (run, torn) = RunDir::reopen(held, &id)?;
         let run = Arc::new(run);
         Ok(Self { run, past, kept, torn })
-    }
-
-    /// What the run was asked for, with what is given again.
-    fn options(&self, endpoints: Endpoints, given: &Given) -> Result<RunOptions, EngineError> {
-        let named = &self.past.target;
-        let target = match Target::parse(OsStr::new(named), &endpoints) {
-            Ok(found) => found.target,
-            // A directory that is gone: the cache may still have what it held.
-            Err(_) if named.starts_with('/') => Target::Directory(named.into()),
-            Err(why) => return Err(why.into()),
-        };
-        let policy = self.policy()?;
-        let cassette = self.past.cassette.clone();
-        self.kept.options((target, endpoints), policy, cassette, given)
-    }
-
-    /// The policy that it had.
-    fn policy(&self) -> Result<Policy, EngineError> {
-        let read = |name: &str| {
-            let path = self.run.path().join(name);
-            fs::read(&path).map_err(io(&path))
-        };
-        let origins = read("policy_origins.json")?;
-        let origins: Origins = serde_json::from_slice(&origins)
-            .map_err(|why| EngineError::Usage(format!("policy_origins.json: {why}")))?;
-        let policy = Policy::recorded(&read("policy.json")?, origins)?;
-        match policy.digest() == self.past.policy {
-            true => Ok(policy),
-            false => Err(EngineError::damaged("policy.json", &self.past.policy, &policy.digest())),
-        }
     }
 
     /// The step that it goes on from, where it had come to one.
@@ -154,12 +106,74 @@ impl TakenUp {
     }
 }
 
+/// Verifies the chain of a run, and reads what it says and what the run was asked for.
+///
+/// # Errors
+/// [`EngineError::Audit`] where it does not hold; [`EngineError::Usage`] for a run of a verb
+/// that keeps nothing.
+pub(super) fn read(dir: &Path) -> Result<(RunId, Past, Kept), EngineError> {
+    audit::verify(&Place::Directory(dir.to_path_buf()), None)?;
+    let shown = dir.display();
+    let id = audit::run_of(dir)?;
+    let id: RunId = id
+        .parse()
+        .map_err(|why| EngineError::Usage(format!("{shown}: {why}")))?;
+    let past = past::read(dir)?;
+    let Some(expected) = past.options else {
+        return Err(EngineError::Usage(match past.verb.as_str() {
+            "run" => format!(
+                "{shown}: the run was made by a version that kept no {OPTIONS}; `opencode-fsm run --from {id}` goes on \
+                 from its last step"
+            ),
+            verb => format!(
+                "{shown} is of `{}`, which has nothing to go on from: start it anew",
+                verb.escape_debug()
+            ),
+        }));
+    };
+    let path = dir.join(OPTIONS);
+    let found = digest_of(&path)?;
+    if found != expected {
+        return Err(EngineError::damaged(OPTIONS, &expected.to_string(), &found.to_string()));
+    }
+    let bytes = fs::read(&path).map_err(io(&path))?;
+    let kept =
+        serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
+    Ok((id, past, kept))
+}
+
+/// What the run is about.
+pub(super) fn target(past: &Past, endpoints: Endpoints) -> Result<(Target, Endpoints), EngineError> {
+    let named = &past.target;
+    match Target::parse(OsStr::new(named), &endpoints) {
+        Ok(found) => Ok((found.target, endpoints)),
+        // A directory that is gone: the cache may still have what it held.
+        Err(_) if named.starts_with('/') => Ok((Target::Directory(named.into()), endpoints)),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// The policy that the run had.
+pub(super) fn policy(dir: &Path, past: &Past) -> Result<Policy, EngineError> {
+    let read = |name: &str| {
+        let path = dir.join(name);
+        fs::read(&path).map_err(io(&path))
+    };
+    let origins: Origins = serde_json::from_slice(&read("policy_origins.json")?)
+        .map_err(|why| EngineError::Usage(format!("policy_origins.json: {why}")))?;
+    let policy = Policy::recorded(&read("policy.json")?, origins)?;
+    match policy.digest() == past.policy {
+        true => Ok(policy),
+        false => Err(EngineError::damaged("policy.json", &past.policy, &policy.digest())),
+    }
+}
+
 /// Why a run is not gone on with.
 fn refuse(dir: &Path, past: &Past) -> Result<(), EngineError> {
     let shown = dir.display();
     if past.verb != "run" {
         return Err(EngineError::Usage(format!(
-            "{shown} is of `{}`, which has nothing to go on from: start it anew",
+            "{shown} is of `{}`, which is not gone on with: start it anew",
             past.verb.escape_debug()
         )));
     }
@@ -188,13 +202,18 @@ pub async fn resume(
 ) -> Result<Outcome, EngineError> {
     let dir = fs::canonicalize(run).map_err(io(run))?;
     let held = Held::take(&dir)?;
+    if !dir.join(audit::RECEIPT).exists() {
+        held.sweep()?;
+    }
     if audit::finish(&dir, given.signer.as_deref())? {
         return complete(dir);
     }
-    let taken_up = TakenUp::find(dir, held)?;
-    let options = taken_up.options(endpoints, given)?;
+    let taken_up = TakenUp::find(&dir, held)?;
+    let TakenUp { past, kept, .. } = &taken_up;
+    let target = target(past, endpoints)?;
+    let options = kept.options(target, policy(&dir, past)?, past.cassette.clone(), given)?;
     let mut evidence = Evidence::new("run", &options.target);
-    let ended = run::perform(&options, Some(&taken_up), reporter, stop, &mut evidence).await;
+    let ended = run::perform(&options, Whence::TakenUp(&taken_up), reporter, stop, &mut evidence).await;
     evidence.close(ended)
 }
 

@@ -1,7 +1,7 @@
 //! `run`: from a target and a goal to a verdict.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -14,15 +14,17 @@ use crate::{
     engine::{
         EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary, apply,
         bootstrap::Bootstrap,
+        branch::Found,
         bring::{PLAN_BYTES, bring_out, plan_of},
         drive::{Drive, Parts},
         evidence::{self, CASSETTE, Evidence},
         facts::Seed,
-        inputs::{Executable, Inputs},
+        inputs::{Executable, FromLine, Inputs},
         judge::{Judge, Overrides},
         kept::Kept,
         past::At,
         permit,
+        replay::Recorded,
         resume::TakenUp,
         site::{self, Site},
         workspace::Workspace,
@@ -57,19 +59,68 @@ fn outside_warning(url: &str) -> String {
 /// [`Outcome`], and what was accepted until then is in its artifacts.
 pub async fn run(options: &RunOptions, reporter: &Reporter, stop: Stop) -> Result<Outcome, EngineError> {
     let mut evidence = Evidence::new("run", &options.target);
-    let ended = perform(options, None, reporter, stop, &mut evidence).await;
+    let ended = perform(options, Whence::New, reporter, stop, &mut evidence).await;
     evidence.close(ended)
+}
+
+/// Where a run comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Whence<'a> {
+    /// From what the user asks.
+    New,
+    /// From one that was cut off.
+    TakenUp(&'a TakenUp),
+    /// From one that it does again.
+    Again(&'a Recorded),
+}
+
+impl<'a> Whence<'a> {
+    fn taken_up(self) -> Option<&'a TakenUp> {
+        match self {
+            Whence::TakenUp(taken_up) => Some(taken_up),
+            Whence::New | Whence::Again(_) => None,
+        }
+    }
+
+    fn seeds(self, paths: &[PathBuf]) -> Result<Vec<Seed>, EngineError> {
+        match self {
+            Whence::TakenUp(taken_up) => Ok(taken_up.kept.seeds()),
+            Whence::Again(recorded) => Ok(recorded.kept.seeds()),
+            Whence::New => paths.iter().map(|path| Seed::read(path)).collect(),
+        }
+    }
+
+    /// The step that names the tree it stands on, and the step of another run that it began at.
+    fn step(self, options: &RunOptions) -> Result<(Option<Found>, Option<FromLine>), EngineError> {
+        let (of, branch) = match self {
+            Whence::TakenUp(taken_up) => (taken_up.step(), taken_up.past.branch.clone()),
+            Whence::Again(recorded) => (Some(recorded.step()), recorded.past.branch.clone()),
+            Whence::New => {
+                let found = options.from.as_ref().map(StepOf::find).transpose()?;
+                let line = options
+                    .from
+                    .as_ref()
+                    .zip(found.as_ref())
+                    .map(|(of, found)| of.line(found));
+                return Ok((found, line));
+            }
+        };
+        // One that was cut off before it had a step of its own.
+        let of = of.or_else(|| options.from.clone());
+        Ok((of.as_ref().map(StepOf::find).transpose()?, branch))
+    }
 }
 
 /// The loop, from its beginning or from where a run was cut off.
 pub(super) async fn perform(
     options: &RunOptions,
-    taken_up: Option<&TakenUp>,
+    whence: Whence<'_>,
     reporter: &Reporter,
     mut stop: Stop,
     evidence: &mut Evidence,
 ) -> Result<Outcome, EngineError> {
     let began = Instant::now();
+    let taken_up = whence.taken_up();
     let used = taken_up.map_or(Duration::ZERO, |taken_up| taken_up.past.used);
     if options.apply && options.target.target.directory().is_none() {
         return Err(EngineError::Usage(
@@ -79,33 +130,15 @@ pub(super) async fn perform(
         ));
     }
     model_is_reached(options)?;
-    let seeds = match taken_up {
-        Some(taken_up) => taken_up.kept.seeds(),
-        None => options
-            .seeds
-            .iter()
-            .map(|path| Seed::read(path))
-            .collect::<Result<Vec<_>, _>>()?,
-    };
+    let seeds = whence.seeds(&options.seeds)?;
     permit::outside(&options.target.policy, options.outside.as_ref())?;
     let found = match &options.outside {
         Some(_) => None,
         None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
     };
     evidence.inputs = Inputs::of(options, &seeds)?;
-    // The step of another run, or the last one of this.
-    let from = match taken_up.and_then(TakenUp::step) {
-        Some(own) => Some(own.find()?),
-        None => options.from.as_ref().map(StepOf::find).transpose()?,
-    };
-    evidence.inputs.from = match taken_up {
-        Some(taken_up) => taken_up.past.branch.clone(),
-        None => options
-            .from
-            .as_ref()
-            .zip(from.as_ref())
-            .map(|(of, found)| of.line(found)),
-    };
+    let (from, branch) = whence.step(options)?;
+    evidence.inputs.from = branch;
     evidence.kept = taken_up.is_none().then(|| Kept::of(options, &seeds));
     if let (Some(path), None) = (&options.record_cassette, taken_up) {
         // Whether it can be written is known before anything is paid for.

@@ -48,7 +48,7 @@ pub struct RunDir {
 
 /// The directory of a run that no process writes to, and nobody takes up meanwhile.
 pub struct Held {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     lock: Flock<File>,
 }
 

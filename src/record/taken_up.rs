@@ -8,7 +8,43 @@ use std::{
     sync::PoisonError,
 };
 
-use super::{RecordError, RunDir, audit};
+use super::{Held, RecordError, RunDir, audit};
+
+/// How files are called that were being written ([`super::durable_write`], objects of steps).
+const WRITING: [&str; 2] = [".writing-", ".tmp"];
+/// Characters that follow in such a name.
+const RANDOM: usize = 6;
+/// Directories with names that a repository gives.
+const THEIRS: [&str; 2] = ["files", "outputs"];
+
+impl Held {
+    /// Removes what was being written when the run was cut off, and never had its name.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or a file not be removed.
+    pub fn sweep(&self) -> Result<(), RecordError> {
+        let mut left = vec![self.path.clone()];
+        while let Some(dir) = left.pop() {
+            let read = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+            for entry in read.map_err(RecordError::io("read", &dir))? {
+                let (path, name) = (entry.path(), entry.file_name());
+                let kind = entry.file_type().map_err(RecordError::io("look at", &path))?;
+                let Some(name) = name.to_str() else { continue };
+                if kind.is_dir() && !THEIRS.contains(&name) {
+                    left.push(path);
+                } else if kind.is_file() && was_being_written(name) {
+                    fs::remove_file(&path).map_err(RecordError::io("remove", &path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn was_being_written(name: &str) -> bool {
+    let random = WRITING.iter().find_map(|begin| name.strip_prefix(begin));
+    random.is_some_and(|random| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
 
 impl RunDir {
     /// What the chain has bound of each ledger so far.
@@ -86,5 +122,35 @@ impl RunDir {
                 .map_err(RecordError::io("cut off what is torn of", &path))?;
         }
         Ok(bytes[..whole].iter().filter(|byte| **byte == b'\n').count() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::RunId;
+
+    #[test]
+    fn what_was_being_written_goes_and_a_repositorys_names_stay() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let run = RunDir::create(dir.path(), &RunId::fresh(), &[]).expect("create");
+        let path = run.path().to_path_buf();
+        assert!(matches!(Held::take(&path), Err(RecordError::Alive(_))));
+        drop(run);
+        for (name, stays) in [
+            (".writing-aB3dEf", false),
+            ("objects/ab/.tmpaB3dEf", false),
+            ("turns/.writing-000000", false),
+            ("files/.writing-aB3dEf", true),
+            ("iter_0001/outputs/.tmpaB3dEf", true),
+            (".writing-longer1", true),
+            (".tmp-a.b", true),
+        ] {
+            let file = path.join(name);
+            fs::create_dir_all(file.parent().expect("parent")).expect("mkdir");
+            fs::write(&file, "x").expect("write");
+            Held::take(&path).expect("held").sweep().expect("sweep");
+            assert_eq!(file.exists(), stays, "{name}");
+        }
     }
 }
