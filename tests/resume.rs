@@ -464,6 +464,7 @@ fn a_run_is_left_alone_where_it_lives_is_finished_or_does_not_hold() {
     let aside = run.join(line["fields"]["aside"].as_str().expect("a place"));
     assert!(aside.is_dir(), "{}", aside.display());
     verdict(&bench);
+    a_stranger_finds_that_it_holds(&bench, &run);
 
     let refused = said(resume(&bench), 2);
     assert!(refused.contains("the run is finished (DONE, exit 0)"), "{refused}");
@@ -476,6 +477,25 @@ fn a_run_is_left_alone_where_it_lives_is_finished_or_does_not_hold() {
     fs::remove_dir_all(bench.path("runs")).expect("rm");
     expect(verify, 0);
     assert!(said(resume(&bench), 2).contains("`verify`"));
+}
+
+/// The verifier of the page knows runs that were taken up.
+fn a_stranger_finds_that_it_holds(bench: &Bench, run: &Path) {
+    let page = include_str!("../docs/audit.md");
+    let script = page
+        .split("```python\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    fs::write(bench.path("verify.py"), script.expect("a script")).expect("write");
+    let mut python = Command::new("python3");
+    python.arg(bench.path("verify.py")).arg(run);
+    match python.output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none(), "{why}");
+            eprintln!("SKIPPED: there is no python3");
+        }
+    }
 }
 
 #[test]
