@@ -37,8 +37,8 @@ use crate::{
     sandbox::{Wall, WallState},
 };
 
-/// Bytes of the model's answers that one run keeps.
-const RECORDED: u64 = 256 << 20;
+/// Bytes of the model's answers that one run keeps, a little less than a cassette may have.
+const RECORDED: u64 = (256 << 20) - 1024;
 
 /// A cassette on which nothing is recorded.
 const NO_ANSWERS: &str = "{\"cassette\": 1}\n";
@@ -453,7 +453,7 @@ fn keep_cassette(options: &RunOptions, left_out: u64, run: &RunDir, reporter: &R
         let text = format!(
             "{left_out} answers of the model are not in {CASSETTE}, which holds {} MiB at the most: the run cannot be \
              replayed to its end",
-            RECORDED >> 20
+            RECORDED.div_ceil(1 << 20)
         );
         reporter.say(Happening::Warning { text });
     }

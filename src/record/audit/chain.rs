@@ -188,3 +188,51 @@ impl Chain {
         self.root = Digest::of(line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_again_counts_once_and_nobody_goes_back_anywhere_else() {
+        let plain: &[(&str, &str)] = &[
+            ("run", "{}"),
+            ("event", "1"),
+            ("command", "2"),
+            ("exec", "3"),
+            ("event", "4"),
+            ("command", "5"),
+        ];
+        let torn: &[(&str, &str)] = &[
+            ("run", "{}"),
+            ("event", "1"),
+            ("command", "2"),
+            ("exec", "other"),
+            ("changes", "other"),
+            ("resumed", "{\"from\":3}"),
+            ("exec", "of what is prepared"),
+            ("continued", "{\"from\":3}"),
+            ("exec", "3"),
+            ("event", "4"),
+            ("command", "5"),
+        ];
+        let course = |records: &[(&str, &str)]| {
+            let mut course = Course::begin();
+            for (number, (event, fields)) in (0..).zip(records) {
+                course.take(number, event, fields.as_bytes())?;
+            }
+            Ok::<_, String>(course.digest())
+        };
+        assert_eq!(course(plain), course(torn));
+        assert_ne!(course(plain), course(&plain[..5]));
+        for from in ["0", "2", "4", "99"] {
+            // Behind 3 is no transition, and before it nobody says so any more.
+            let back = format!("{{\"from\":{from}}}");
+            let mut records = torn[..5].to_vec();
+            records.push(("resumed", &back));
+            assert_eq!(course(&records).is_ok(), from == "2", "{from}");
+        }
+        let nothing = [("run", "{}"), ("exec", "1"), ("resumed", "{\"from\":1}")];
+        assert_eq!(course(&nothing), course(&[]));
+    }
+}
