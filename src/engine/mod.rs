@@ -9,6 +9,8 @@
 //! | `resume` | a run that was cut off, gone on with |
 //! | `replay` | a run that is done again by what was recorded, or judged again |
 //! | `kept`, `carried`, `past` | what that is asked for by, what it knew, and what its chain says |
+//! | `whence` | where a run comes from |
+//! | `answers` | the model's answers: where from, and how kept |
 //! | `bring` | what comes out of a run |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
@@ -26,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod answers;
 mod bootstrap;
 mod branch;
 mod bring;
@@ -59,6 +62,7 @@ mod summary;
 mod turn;
 mod verify;
 mod walls;
+mod whence;
 mod workspace;
 
 use std::path::PathBuf;

@@ -18,10 +18,9 @@ use crate::{
         evidence::{CASSETTE, Evidence},
         kept::Kept,
         past::Past,
-        resume,
-        run::{self, Whence},
-        scratch,
+        resume, run, scratch,
         verify::verify,
+        whence::Whence,
     },
     policy::{BackendChoice, Destination, HostVerdict, Policy, shell},
     record::{

@@ -1,7 +1,7 @@
 //! `run`: from a target and a goal to a verdict.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -9,39 +9,32 @@ use serde_json::json;
 
 use crate::{
     agent::{self, AgentConfig},
-    broker::{self, AGENT_PATIENCE, DoorConfig, ModelDoor, Recording, Upstream},
     contract::Plan,
     engine::{
-        EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary, apply,
+        EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
+        answers::{keep_cassette, model_is_reached, open_door, record_cassette},
+        apply,
         bootstrap::Bootstrap,
-        branch::Found,
         bring::{PLAN_BYTES, bring_out, plan_of},
         drive::{Drive, Parts},
-        evidence::{self, CASSETTE, Evidence},
-        facts::Seed,
-        inputs::{Executable, FromLine, Inputs},
+        evidence::{self, Evidence},
+        inputs::{Executable, Inputs},
         judge::{Judge, Overrides},
         kept::Kept,
         past::At,
         permit,
-        replay::Recorded,
         resume::TakenUp,
         site::{self, Site},
+        whence::Whence,
         workspace::Workspace,
     },
     fsm::{self, Blame, EndReason, Event, Machine, Prompts},
     guard,
-    policy::{NetworkMode, SettingName, SettingValue},
-    record::{Chronicle, OpenCode, RunDir, Secret, Subject},
+    policy::SettingName,
+    record::{Chronicle, OpenCode, Secret, Subject},
     report::{self, Happening, Reporter},
     sandbox::{Wall, WallState},
 };
-
-/// Bytes of the model's answers that one run keeps, a little less than a cassette may have.
-const RECORDED: u64 = (256 << 20) - 1024;
-
-/// A cassette on which nothing is recorded.
-const NO_ANSWERS: &str = "{\"cassette\": 1}\n";
 
 fn outside_warning(url: &str) -> String {
     format!(
@@ -61,54 +54,6 @@ pub async fn run(options: &RunOptions, reporter: &Reporter, stop: Stop) -> Resul
     let mut evidence = Evidence::new("run", &options.target);
     let ended = perform(options, Whence::New, reporter, stop, &mut evidence).await;
     evidence.close(ended)
-}
-
-/// Where a run comes from.
-#[derive(Clone, Copy)]
-pub(super) enum Whence<'a> {
-    /// From what the user asks.
-    New,
-    /// From one that was cut off.
-    TakenUp(&'a TakenUp),
-    /// From one that it does again.
-    Again(&'a Recorded),
-}
-
-impl<'a> Whence<'a> {
-    fn taken_up(self) -> Option<&'a TakenUp> {
-        match self {
-            Whence::TakenUp(taken_up) => Some(taken_up),
-            Whence::New | Whence::Again(_) => None,
-        }
-    }
-
-    fn seeds(self, paths: &[PathBuf]) -> Result<Vec<Seed>, EngineError> {
-        match self {
-            Whence::TakenUp(taken_up) => Ok(taken_up.kept.seeds()),
-            Whence::Again(recorded) => Ok(recorded.kept.seeds()),
-            Whence::New => paths.iter().map(|path| Seed::read(path)).collect(),
-        }
-    }
-
-    /// The step that names the tree it stands on, and the step of another run that it began at.
-    fn step(self, options: &RunOptions) -> Result<(Option<Found>, Option<FromLine>), EngineError> {
-        let (of, branch) = match self {
-            Whence::TakenUp(taken_up) => (taken_up.step(), taken_up.past.branch.clone()),
-            Whence::Again(recorded) => (Some(recorded.step()), recorded.past.branch.clone()),
-            Whence::New => {
-                let found = options.from.as_ref().map(StepOf::find).transpose()?;
-                let line = options
-                    .from
-                    .as_ref()
-                    .zip(found.as_ref())
-                    .map(|(of, found)| of.line(found));
-                return Ok((found, line));
-            }
-        };
-        // One that was cut off before it had a step of its own.
-        let of = of.or_else(|| options.from.clone());
-        Ok((of.as_ref().map(StepOf::find).transpose()?, branch))
-    }
 }
 
 /// The loop, from its beginning or from where a run was cut off.
@@ -414,23 +359,6 @@ fn executable(path: &Path) -> Result<Executable, EngineError> {
     })
 }
 
-/// Whether calls to the model may leave this host.
-fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
-    let said = options.target.policy.setting(SettingName::Network);
-    match (said, &options.model) {
-        (Some(said), ModelChoice::Endpoint { base_url, .. })
-            if said.value == SettingValue::Network(NetworkMode::None) =>
-        {
-            let at = &said.origin;
-            Err(EngineError::Usage(format!(
-                "the network is `none` ({at}), which lets nothing out, and the model is at {base_url}: allow its calls \
-                 with --network model, or play a cassette (--model cassette:FILE)"
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
 /// news for the agent, whose work may mend it: each verification tries again.
 async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace, name: &str) -> Result<Option<String>, EngineError> {
@@ -444,64 +372,4 @@ async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace, name: &str) -> Re
             prepared.evidence.text
         )
     }))
-}
-
-/// Says what of the answers was not recorded, and brings them where the user wants them.
-fn keep_cassette(options: &RunOptions, left_out: u64, run: &RunDir, reporter: &Reporter) -> Result<(), EngineError> {
-    if left_out > 0 {
-        run.note("unrecorded", &json!({"answers": left_out, "most_bytes": RECORDED}))?;
-        let text = format!(
-            "{left_out} answers of the model are not in {CASSETTE}, which holds {} MiB at the most: the run cannot be \
-             replayed to its end",
-            RECORDED.div_ceil(1 << 20)
-        );
-        reporter.say(Happening::Warning { text });
-    }
-    match &options.record_cassette {
-        Some(path) => std::fs::copy(run.path().join(CASSETTE), path)
-            .map(|_| ())
-            .map_err(record_cassette(path)),
-        None => Ok(()),
-    }
-}
-
-fn record_cassette(path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
-    let what = format!("--record-cassette {}", path.display());
-    move |source| EngineError::Io { what, source }
-}
-
-fn open_door(
-    options: &RunOptions,
-    door_key: Secret,
-    run: &RunDir,
-    past: Option<broker::Past>,
-) -> Result<ModelDoor, EngineError> {
-    let (upstream, model) = match &options.model {
-        ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
-        ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
-        // A door that nobody is led to.
-        ModelChoice::OfTheServer(_) => (Upstream::Bundled(NO_ANSWERS), String::new()),
-        ModelChoice::Endpoint { base_url, model, .. } => (
-            Upstream::Http {
-                base_url: base_url.clone(),
-                key: options.api_key.clone(),
-            },
-            model.clone(),
-        ),
-    };
-    Ok(ModelDoor::open(DoorConfig {
-        upstream,
-        model,
-        inside_key: door_key,
-        per_run: options.run_budget,
-        per_turn: options.turn_budget,
-        patience: AGENT_PATIENCE,
-        ledger: run.path().join("model.jsonl"),
-        record_to: Some(Recording {
-            to: run.path().join(CASSETTE),
-            redactor: run.redactor_now(),
-            most: RECORDED,
-        }),
-        past,
-    })?)
 }
