@@ -16,7 +16,7 @@ use std::{
 use bollard::query_parameters::{ListContainersOptions, ListVolumesOptions};
 use opencode_fsm::sandbox::docker::PREFIX;
 use private_engine::{PrivateEngine, wait_for};
-use program::{Bench, expect, json_file, opencode};
+use program::{Bench, expect, json_file, opencode, program};
 use serde_json::{Value, json};
 
 const PLAN: &str = "# PLAN\n\n## Goal\n- test\n\n## Acceptance\n- [ ] TEST_CMD passes: `sh check.sh`\n\n\
@@ -43,6 +43,7 @@ async fn a_run_whose_engine_dies_says_so_and_leaves_nothing_once_it_is_back() {
         .file("slow", "");
     bench.say("plan_update_attempt_1", 1, 1, &[]);
     bench.shell("execute_step", 1, "echo done > result");
+    bench.say("plan_update_attempt_1", 2, 1, &[]);
     let command = bench.run(&["--sandbox", "docker", "--image", &image]);
     let mut child = engine
         .inside(&command)
@@ -107,6 +108,23 @@ async fn a_run_whose_engine_dies_says_so_and_leaves_nothing_once_it_is_back() {
     );
 
     engine.come_back().await;
+    // The run goes on from before the verification that it lost, in the same directory.
+    let mut resume = program();
+    resume
+        .args(["resume", "--json", "--artifacts-dir"])
+        .arg(bench.path("runs"))
+        .arg(bench.the_run());
+    expect(engine.inside(&resume), 0);
+    let summary = bench.summary();
+    assert_eq!(
+        (&summary["exit_reason"], &summary["verified"]),
+        (&json!("DONE"), &json!(true)),
+        "{summary}"
+    );
+    assert_eq!(bench.brought_out("result"), "done\n");
+    let mut audit = program();
+    audit.args(["audit", "verify"]).arg(bench.the_run());
+    expect(audit, 0);
     // The next run finds the engine, works, and leaves nothing of either.
     fs::remove_file(bench.path("repo/slow")).expect("remove");
     let verify = bench.command(&["verify", "--json", "--sandbox", "docker", "--image", &image], "repo");

@@ -96,8 +96,11 @@ fn schema_of(path: &str) -> Option<&'static str> {
         "lock.json" => "lock",
         "policy_origins.json" => "policy_origins",
         "model.jsonl" => "model",
+        "cassette.jsonl" => "cassette",
+        "options.json" => "options",
         "egress.jsonl" => "egress",
         _ if path.starts_with("checkpoints/") => "checkpoint",
+        _ if path.starts_with("carried/") => "carried",
         _ if path.starts_with("logs/") => "log",
         _ if path.starts_with("guard/") => "guard",
         // OpenCode's own events.
@@ -190,6 +193,9 @@ fn records_of_real_runs_hold_to_their_schemas() {
             "model",
             "receipt",
             "lock",
+            "options",
+            "carried",
+            "cassette",
             "checkpoint",
         ] {
             assert!(used.contains(record), "{record}");

@@ -54,10 +54,21 @@ pub(super) fn reply(status: StatusCode, kind: &str, body: Bytes) -> Response<Bod
     response
 }
 
+/// Token counts of an answer in one piece, if it carries them.
+pub(super) fn usage_of(answer: &[u8]) -> Option<(u64, u64)> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let tokens = |name| answer.get("usage")?.get(name)?.as_u64();
+    tokens("prompt_tokens").zip(tokens("completion_tokens"))
+}
+
 /// The shape of OpenAI's errors.
+pub(super) fn error_body(code: &str, message: &str) -> String {
+    json!({"error": {"message": message, "type": code, "code": code}}).to_string()
+}
+
+/// An error in that shape.
 pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
-    let body = json!({"error": {"message": message, "type": code, "code": code}});
-    reply(status, "application/json", body.to_string().into())
+    reply(status, "application/json", error_body(code, message).into())
 }
 
 pub(super) fn exhausted(cap: Exhausted) -> Response<Body> {

@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, path::Path};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,13 +15,22 @@ use super::{BrokerError, meter::CallId};
 /// Largest cassette.
 const MAX_BYTES: u64 = 256 << 20;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
     pub cassette: u32,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One line: the first is the header.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "for its schema")]
+pub(super) enum Line {
+    Header(Header),
+    Entry(Box<Entry>),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     pub turn: String,
@@ -41,7 +51,7 @@ fn one() -> u32 {
     1
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reply {
     #[serde(default)]
@@ -50,14 +60,14 @@ pub(super) struct Reply {
     pub tools: Vec<Tool>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tool {
     pub name: String,
     pub arguments: Value,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Recorded {
     pub status: u16,

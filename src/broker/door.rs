@@ -14,10 +14,12 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use super::{
     BrokerError, DoorConfig, Exhausted, Upstream, Usage,
     answer::{Body, error, exhausted},
-    cassette::{Header, Player},
+    cassette::Player,
     forward::{Call, Shared, Source},
     ledger::Lines,
     meter::Meter,
+    past,
+    recording::Recorder,
     upstream::Endpoint,
 };
 
@@ -44,17 +46,22 @@ impl ModelDoor {
             Upstream::Cassette(path) => Source::Cassette(Player::open(&path)?),
             Upstream::Bundled(text) => Source::Cassette(Player::parse("(bundled)", text)?),
         };
-        let recorder = config.record_to.as_deref().map(Lines::create).transpose()?;
-        if let Some(recorder) = &recorder {
-            recorder.append(&Header { cassette: 1 });
+        let opened = config.record_to.map(Recorder::open).transpose()?;
+        let (recorder, recorded) = opened.map_or((None, None), |(recorder, recorded)| (Some(recorder), recorded));
+        let mut meter = Meter::new(config.per_run, config.per_turn, config.patience);
+        let ledger = Lines::open(&config.ledger)?;
+        if let Some(past) = config.past {
+            let used = past::used(&config.ledger, &past)?;
+            meter.go_on(past.turns, used, past.wall);
         }
         let shared = Shared {
             source,
             model: config.model,
             authorization: blake3::hash(format!("Bearer {}", config.inside_key.expose()).as_bytes()),
-            meter: Mutex::new(Meter::new(config.per_run, config.per_turn, config.patience)),
-            ledger: Lines::create(&config.ledger)?,
+            meter: Mutex::new(meter),
+            ledger,
             recorder,
+            recorded,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -86,6 +93,11 @@ impl ModelDoor {
         self.shared.meter().failed()
     }
 
+    /// Answers that were not recorded, because they were too many or too large.
+    pub fn left_out(&self) -> u64 {
+        self.shared.recorder.as_ref().map_or(0, Recorder::left_out)
+    }
+
     /// The first cap hit since the turn began.
     pub fn exhausted(&self) -> Option<Exhausted> {
         self.shared.meter().exhausted()
@@ -100,7 +112,7 @@ impl ModelDoor {
             task.abort();
         }
         self.shared.ledger.finish()?;
-        self.shared.recorder.as_ref().map(Lines::finish).transpose()?;
+        self.shared.recorder.as_ref().map(Recorder::finish).transpose()?;
         Ok(self.usage().1)
     }
 }
@@ -174,7 +186,12 @@ impl Shared {
             began: Instant::now(),
             request: blake3::hash(&body).to_hex().to_string(),
             request_bytes: body.len() as u64,
+            replayed: false,
         };
+        if let Some(Ok(recorded)) = self.recorded.as_ref().map(|recorded| recorded.play(&call.id, &body)) {
+            let replayed = true;
+            return self.play(Call { replayed, ..call }, Ok(recorded));
+        }
         match &self.source {
             Source::Cassette(player) => {
                 let played = player.play(&call.id, &body);
@@ -206,6 +223,7 @@ mod tests {
             patience: crate::broker::AGENT_PATIENCE,
             ledger: dir.path().join("model.jsonl"),
             record_to: None,
+            past: None,
         })
         .expect("opens");
         door.begin_turn("t");

@@ -13,15 +13,16 @@ use tokio::sync::mpsc;
 
 use super::{
     Exhausted,
-    answer::{Body, bounded_text, error, exhausted, reply, usage_in, wants_stream, with_model},
-    cassette::{self, Player, Recorded},
+    answer::{Body, bounded_text, error, error_body, exhausted, reply, usage_in, usage_of, wants_stream, with_model},
+    cassette::{Player, Recorded},
     ledger::{self, Lines},
     meter::{CallId, Meter},
+    recording::Recorder,
     upstream::Endpoint,
 };
 
 /// Largest response that is recorded on a cassette.
-const MAX_RECORDED: usize = 16 << 20;
+const MAX_RECORDED: u64 = 16 << 20;
 /// Largest answer in one piece.
 const MAX_WHOLE: usize = 16 << 20;
 /// Longest line of an event stream that is looked at for usage.
@@ -35,7 +36,9 @@ pub(super) struct Shared {
     pub authorization: blake3::Hash,
     pub meter: Mutex<Meter>,
     pub ledger: Lines,
-    pub recorder: Option<Lines>,
+    pub recorder: Option<Recorder>,
+    /// What was recorded before the run was cut off.
+    pub recorded: Option<Player>,
 }
 
 /// Where answers come from.
@@ -50,6 +53,7 @@ pub(super) struct Call {
     pub began: Instant,
     pub request: String,
     pub request_bytes: u64,
+    pub replayed: bool,
 }
 
 /// How a call went.
@@ -61,45 +65,62 @@ pub(super) struct Outcome {
     why: Option<String>,
 }
 
+impl Outcome {
+    fn failed(status: u16, why: String) -> Self {
+        Self {
+            status,
+            why: Some(why),
+            ..Self::default()
+        }
+    }
+}
+
 impl Shared {
     pub fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn play(&self, call: Call, played: Result<Recorded, String>) -> Response<Body> {
-        match played {
-            Ok(recorded) => {
-                let usage = recorded
-                    .body
-                    .lines()
-                    .filter_map(|line| usage_in(line.as_bytes()))
-                    .next_back();
-                let bytes = recorded.body.len() as u64;
-                self.finish(
-                    &call,
-                    Outcome {
-                        status: recorded.status,
-                        bytes,
-                        usage,
-                        why: None,
-                    },
-                );
-                let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::BAD_GATEWAY);
-                reply(status, &recorded.content_type, recorded.body.into())
-            }
+        let recorded = match played {
+            Ok(recorded) => recorded,
             Err(why) => {
                 self.meter().exhaust(Exhausted::CassetteEnded);
-                self.finish(
-                    &call,
-                    Outcome {
-                        status: 400,
-                        why: Some(why.clone()),
-                        ..Outcome::default()
-                    },
-                );
-                error(StatusCode::BAD_REQUEST, "cassette_ended", &why)
+                let answer = error(StatusCode::BAD_REQUEST, "cassette_ended", &why);
+                // What holds no answer holds none the next time.
+                self.finish(&call, Outcome::failed(400, why), None);
+                return answer;
             }
-        }
+        };
+        // What the provider's errors came to, they come to again.
+        let status = recorded.status;
+        let again = match status {
+            429 | 500.. => {
+                self.meter().fail();
+                self.meter().transient()
+            }
+            401..=404 => {
+                self.meter().fail();
+                true
+            }
+            _ => true,
+        };
+        let body = &recorded.body;
+        let outcome = Outcome {
+            status,
+            bytes: body.len() as u64,
+            usage: match recorded.content_type.as_str() {
+                "application/json" => usage_of(body.as_bytes()),
+                _ => body.lines().filter_map(|line| usage_in(line.as_bytes())).next_back(),
+            },
+            why: None,
+        };
+        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let answer = match again {
+            true => reply(code, &recorded.content_type, body.clone().into()),
+            false => exhausted(Exhausted::ProviderErrors),
+        };
+        self.finish(&call, outcome, Some(recorded));
+        answer
     }
 
     pub async fn forward(self: Arc<Self>, call: Call, body: &[u8]) -> Response<Body> {
@@ -108,18 +129,11 @@ impl Shared {
         };
         let whole = !wants_stream(body);
         let Some(body) = with_model(body, &self.model) else {
-            self.finish(
+            let why = "the request is not a JSON object";
+            return self.refuse(
                 &call,
-                Outcome {
-                    status: 400,
-                    why: Some("not JSON".to_owned()),
-                    ..Outcome::default()
-                },
-            );
-            return error(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                "the request is not a JSON object",
+                Outcome::failed(400, "not JSON".to_owned()),
+                (400, "invalid_request", why),
             );
         };
         let response = match endpoint.send(body).await {
@@ -142,21 +156,13 @@ impl Shared {
                 self.meter().fail();
             }
             let text = bounded_text(response).await;
-            let code = StatusCode::from_u16(status.as_u16()).unwrap_or(StatusCode::BAD_REQUEST);
-            let code = if code.is_client_error() {
-                code
-            } else {
-                StatusCode::BAD_REQUEST
+            let code = if status.is_client_error() { status.as_u16() } else { 400 };
+            let outcome = Outcome {
+                status: status.as_u16(),
+                bytes: text.len() as u64,
+                ..Outcome::default()
             };
-            self.finish(
-                &call,
-                Outcome {
-                    status: status.as_u16(),
-                    bytes: text.len() as u64,
-                    ..Outcome::default()
-                },
-            );
-            return error(code, "provider_error", &text);
+            return self.refuse(&call, outcome, (code, "provider_error", &text));
         }
         if whole {
             return self.pass_whole(&call, response).await;
@@ -164,15 +170,7 @@ impl Shared {
         if !kind.starts_with("text/event-stream") {
             // Passed on as 200, OpenCode would ask again at once, without end.
             let why = format!("the provider answered `{kind}` where an event stream was asked for");
-            self.finish(
-                &call,
-                Outcome {
-                    status: 200,
-                    why: Some(why.clone()),
-                    ..Outcome::default()
-                },
-            );
-            return error(StatusCode::BAD_REQUEST, "no_event_stream", &why);
+            return self.refuse(&call, Outcome::failed(200, why.clone()), (400, "no_event_stream", &why));
         }
         let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(16);
         tokio::spawn(self.clone().pump(call, response, sender));
@@ -200,11 +198,16 @@ impl Shared {
         };
         let mut line = Vec::new();
         let mut kept = Vec::new();
+        let mut hung_up = false;
         loop {
             let chunk = tokio::select! {
                 chunk = response.chunk() => chunk,
                 // The inside went away: stop paying for the answer.
-                () = to.closed() => { outcome.why = Some("the inside hung up".to_owned()); break }
+                () = to.closed() => {
+                    outcome.why = Some("the inside hung up".to_owned());
+                    hung_up = true;
+                    break;
+                }
             };
             let chunk = match chunk {
                 Ok(Some(chunk)) => chunk,
@@ -224,10 +227,11 @@ impl Shared {
                     line.clear();
                 }
             }
-            if self.recorder.is_some() && kept.len() + chunk.len() <= MAX_RECORDED {
+            if self.recorder.is_some() && outcome.bytes <= MAX_RECORDED {
                 kept.extend_from_slice(&chunk);
             }
             if to.send(Ok(Frame::data(chunk))).await.is_err() {
+                hung_up = true;
                 break;
             }
             if let Some(cap) = self.meter().cut() {
@@ -235,21 +239,13 @@ impl Shared {
                 break;
             }
         }
-        if let Some(recorder) = &self.recorder {
-            recorder.append(&cassette::Entry {
-                turn: call.id.turn.clone(),
-                occurrence: call.id.occurrence,
-                call: call.id.call,
-                expect: Vec::new(),
-                reply: None,
-                recorded: Some(Recorded {
-                    status: 200,
-                    content_type: "text/event-stream".to_owned(),
-                    body: String::from_utf8_lossy(&kept).into_owned(),
-                }),
-            });
-        }
-        self.finish(&call, outcome);
+        // What nobody waited for was no answer to anybody.
+        let recorded = (!hung_up).then(|| Recorded {
+            status: 200,
+            content_type: "text/event-stream".to_owned(),
+            body: String::from_utf8_lossy(&kept).into_owned(),
+        });
+        self.finish(&call, outcome, recorded);
     }
 
     /// Passes on an answer that was asked for in one piece: a JSON object.
@@ -259,62 +255,82 @@ impl Shared {
             match response.chunk().await {
                 Ok(Some(chunk)) if bytes.len() + chunk.len() > MAX_WHOLE => {
                     let why = format!("the provider's answer has more than {MAX_WHOLE} bytes");
-                    return self.refuse(call, bytes.len(), why);
+                    return self.unfit(call, bytes.len(), why);
                 }
                 Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
                 Ok(None) => break,
                 Err(why) => return self.transient(call, 502, why.without_url().to_string()),
             }
         }
-        let Ok(serde_json::Value::Object(answer)) = serde_json::from_slice(&bytes) else {
-            return self.refuse(call, bytes.len(), "the provider's answer is no JSON object".to_owned());
-        };
-        let tokens = |name| answer.get("usage")?.get(name)?.as_u64();
+        if !matches!(serde_json::from_slice(&bytes), Ok(serde_json::Value::Object(_))) {
+            return self.unfit(call, bytes.len(), "the provider's answer is no JSON object".to_owned());
+        }
         let outcome = Outcome {
             status: 200,
             bytes: bytes.len() as u64,
-            usage: tokens("prompt_tokens").zip(tokens("completion_tokens")),
+            usage: usage_of(&bytes),
             why: None,
         };
-        self.finish(call, outcome);
-        reply(StatusCode::OK, "application/json", bytes.into())
+        let kind = "application/json";
+        let recorded = Recorded {
+            status: 200,
+            content_type: kind.to_owned(),
+            body: String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        self.finish(call, outcome, Some(recorded));
+        reply(StatusCode::OK, kind, bytes.into())
     }
 
     /// The provider's answer cannot be passed on.
-    fn refuse(&self, call: &Call, bytes: usize, why: String) -> Response<Body> {
+    fn unfit(&self, call: &Call, bytes: usize, why: String) -> Response<Body> {
         self.meter().fail();
-        let answer = error(StatusCode::BAD_GATEWAY, "provider_error", &why);
         let outcome = Outcome {
-            status: 200,
             bytes: bytes as u64,
-            usage: None,
-            why: Some(why),
+            ..Outcome::failed(200, why.clone())
         };
-        self.finish(call, outcome);
-        answer
+        self.refuse(call, outcome, (502, "provider_error", &why))
+    }
+
+    /// An answer of the door's own: its status, its code and its words.
+    fn refuse(&self, call: &Call, outcome: Outcome, (status, code, why): (u16, &str, &str)) -> Response<Body> {
+        let recorded = Recorded {
+            status,
+            content_type: "application/json".to_owned(),
+            body: error_body(code, why),
+        };
+        self.finish(call, outcome, Some(recorded));
+        error(
+            StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
+            code,
+            why,
+        )
     }
 
     /// A transient error is passed on so that OpenCode retries, but only so often.
     fn transient(&self, call: &Call, status: u16, why: String) -> Response<Body> {
         self.meter().fail();
         let again = self.meter().transient();
-        self.finish(
+        let answer = self.refuse(
             call,
-            Outcome {
-                status,
-                why: Some(why.clone()),
-                ..Outcome::default()
-            },
+            Outcome::failed(status, why.clone()),
+            (status, "provider_unavailable", &why),
         );
         if again {
-            let code = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-            error(code, "provider_unavailable", &why)
+            answer
         } else {
             exhausted(Exhausted::ProviderErrors)
         }
     }
 
-    fn finish(&self, call: &Call, outcome: Outcome) {
+    /// Counts a call and keeps what it came to; `recorded` is its answer.
+    fn finish(&self, call: &Call, outcome: Outcome, recorded: Option<Recorded>) {
+        if let (Some(recorder), false) = (&self.recorder, call.replayed) {
+            match recorded {
+                _ if outcome.bytes > MAX_RECORDED => recorder.leave_out(),
+                Some(recorded) => recorder.keep(&call.id, recorded),
+                None => {}
+            }
+        }
         let estimated = outcome.usage.is_none() && outcome.status == 200 && outcome.bytes > 0;
         let (input, output) = match outcome.usage {
             Some(usage) => usage,
@@ -334,6 +350,7 @@ impl Shared {
             estimated,
             ms: u64::try_from(call.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             why: outcome.why,
+            replayed: call.replayed,
         });
     }
 }

@@ -3,16 +3,17 @@
 use std::{
     fs::File,
     io::Write,
+    os::unix::fs::FileExt,
     path::Path,
     sync::{Mutex, PoisonError},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{BrokerError, meter::CallId};
 
 /// One call.
-#[derive(Serialize, schemars::JsonSchema)]
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
 pub(super) struct Entry {
     pub ts: String,
     #[serde(flatten)]
@@ -29,21 +30,37 @@ pub(super) struct Entry {
     pub ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// The answer was recorded before the run was cut off, and nobody was asked again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
 }
 
 /// An append-only file of JSON lines.
 pub(super) struct Lines(Mutex<File>);
 
 impl Lines {
-    pub fn create(path: &Path) -> Result<Self, BrokerError> {
+    /// Opens one at its end, made where it is missing. A line that was being written when the
+    /// run was cut off goes.
+    pub fn open(path: &Path) -> Result<Self, BrokerError> {
         let io = |source| BrokerError::Io {
-            what: format!("create {}", path.display()),
+            what: format!("open {}", path.display()),
             source,
         };
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(io)?;
         }
-        Ok(Self(Mutex::new(File::create(path).map_err(io)?)))
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let whole = whole_lines(&file, length).map_err(io)?;
+        if whole < length {
+            file.set_len(whole).map_err(io)?;
+        }
+        Ok(Self(Mutex::new(file)))
     }
 
     pub fn append<T: Serialize>(&self, value: &T) {
@@ -64,6 +81,22 @@ impl Lines {
             source,
         })
     }
+}
+
+/// Bytes up to the last newline.
+fn whole_lines(file: &File, length: u64) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut end = length;
+    while end > 0 {
+        let from = end.saturating_sub(buffer.len() as u64);
+        let piece = &mut buffer[..usize::try_from(end - from).unwrap_or_default()];
+        file.read_exact_at(piece, from)?;
+        if let Some(at) = piece.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(from + at as u64 + 1);
+        }
+        end = from;
+    }
+    Ok(0)
 }
 
 /// Now, RFC 3339 in UTC.

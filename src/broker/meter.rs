@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// Caps; `None` is unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Budget {
     /// Model calls.
     pub calls: Option<u64>,
@@ -76,6 +76,8 @@ pub(super) struct Meter {
     per_run: Budget,
     per_turn: Budget,
     began: Instant,
+    /// Time that was used up before.
+    before: Duration,
     turn_began: Instant,
     label: String,
     occurrences: HashMap<String, u32>,
@@ -96,6 +98,7 @@ impl Meter {
             per_run,
             per_turn,
             began: now,
+            before: Duration::ZERO,
             turn_began: now,
             label: String::new(),
             occurrences: HashMap::new(),
@@ -107,6 +110,13 @@ impl Meter {
             failed: 0,
             exhausted: None,
         }
+    }
+
+    /// Goes on where a run was cut off.
+    pub fn go_on(&mut self, turns: HashMap<String, u32>, run: Usage, before: Duration) {
+        self.occurrences = turns;
+        self.run = run;
+        self.before = before;
     }
 
     pub fn begin_turn(&mut self, label: &str) {
@@ -182,14 +192,14 @@ impl Meter {
     fn over(&self, new: bool) -> Option<Exhausted> {
         use Exhausted::{RunCalls, RunTime, RunTokens, TurnCalls, TurnTime, TurnTokens};
         let full = |used: u64, cap: Option<u64>| cap.is_some_and(|cap| if new { used >= cap } else { used > cap });
-        let late = |since: Instant, cap: Option<Duration>| cap.is_some_and(|cap| since.elapsed() >= cap);
+        let late = |since: Duration, cap: Option<Duration>| cap.is_some_and(|cap| since >= cap);
         let checks = [
             (full(self.run.calls, self.per_run.calls), RunCalls),
             (full(self.run.tokens(), self.per_run.tokens), RunTokens),
-            (late(self.began, self.per_run.wall), RunTime),
+            (late(self.before + self.began.elapsed(), self.per_run.wall), RunTime),
             (full(self.turn.calls, self.per_turn.calls), TurnCalls),
             (full(self.turn.tokens(), self.per_turn.tokens), TurnTokens),
-            (late(self.turn_began, self.per_turn.wall), TurnTime),
+            (late(self.turn_began.elapsed(), self.per_turn.wall), TurnTime),
         ];
         checks.into_iter().find(|(over, _)| *over).map(|(_, cap)| cap)
     }

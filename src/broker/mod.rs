@@ -11,7 +11,8 @@
 //!
 //! - `door`: the server; `forward`: one call through it; `answer`: what it says itself;
 //! - `meter`: budgets and usage; `upstream`: real endpoints;
-//! - `cassette`: recorded traffic, written and played; `ledger`: one line a call;
+//! - `cassette`: recorded traffic, written and played; `recording`: what a run's answers
+//!   are recorded by; `ledger`: one line a call; `past`: what a run that was cut off had used;
 //! - `reach`: whether an endpoint is there at all.
 #![forbid(unsafe_code)]
 
@@ -22,10 +23,12 @@ mod egress;
 mod forward;
 mod ledger;
 mod meter;
+mod past;
 mod reach;
+mod recording;
 mod upstream;
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 pub use door::ModelDoor;
 pub use egress::{EgressConfig, EgressCount, EgressDoor, Stranger, ledger_schema as egress_schema, read_stranger};
@@ -35,6 +38,11 @@ pub use reach::api_base;
 /// The JSON Schema of one line of the door's ledger.
 pub fn ledger_schema() -> schemars::Schema {
     crate::record::schema_of::<ledger::Entry>()
+}
+
+/// The JSON Schema of one line of a cassette.
+pub fn cassette_schema() -> schemars::Schema {
+    crate::record::schema_of::<cassette::Line>()
 }
 
 /// Where model calls go.
@@ -71,8 +79,32 @@ pub struct DoorConfig {
     pub patience: u32,
     /// `model.jsonl`: one line a call (digests, tokens, status, never a key).
     pub ledger: PathBuf,
-    /// Record a cassette here.
-    pub record_to: Option<PathBuf>,
+    /// Record all answers here, as a cassette.
+    pub record_to: Option<Recording>,
+    /// What the run had come to when it was cut off, where it is gone on with.
+    pub past: Option<Past>,
+}
+
+/// Where answers are recorded.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The cassette.
+    pub to: PathBuf,
+    /// What is taken out of it.
+    pub redactor: crate::record::Redactor,
+    /// Bytes; what would be more is left out and counted.
+    pub most: u64,
+}
+
+/// What went through a door before its run was cut off.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// Turns that began, by their labels, without the one that was cut off.
+    pub turns: HashMap<String, u32>,
+    /// The turn that was cut off, and how many of its label began with it.
+    pub cut_off: Option<(String, u32)>,
+    /// Time that is used up.
+    pub wall: std::time::Duration,
 }
 
 /// Why the door cannot open or a record could not be kept.

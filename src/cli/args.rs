@@ -19,7 +19,9 @@ use super::{
     fetch::FetchArgs,
     paper::{CompletionsArgs, ManArgs},
     policy::PolicyVerb,
+    replay::ReplayArgs,
     reports::{Ci, ExportArgs, ReportArgs, ViewArgs},
+    resume::ResumeArgs,
     retired::RetiredArgs,
     runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
     suite::SuiteArgs,
@@ -95,6 +97,10 @@ pub(super) struct Cli {
 pub(super) enum Verb {
     /// Let the agent work on a repository, step by step, judged by its contract.
     Run(Box<RunArgs>),
+    /// Go on with a run that was cut off, at the phase that it was cut off in.
+    Resume(ResumeArgs),
+    /// Do a run again by what was recorded of it, without a model, and say where it first goes another way (exit 13).
+    Replay(ReplayArgs),
     /// Run a repository's contract once, without an agent.
     Verify(Box<TargetArgs>),
     /// Watch a whole run on a small bundled repository; needs no key and no network.

@@ -186,8 +186,12 @@ fn holds(verified: &Verified) -> String {
                     receipt.outcome.exit
                 )
             });
+            let resumed = match verified.resumed {
+                0 => String::new(),
+                times => format!("\n  resumed  {times} times"),
+            };
             format!(
-                "holds: run {run}\n  records  {records}\n  files    {files}\n  root     {root}\n  course   {}{outcome}\n  {signed}",
+                "holds: run {run}\n  records  {records}\n  files    {files}\n  root     {root}\n  course   {}{outcome}{resumed}\n  {signed}",
                 verified.course
             )
         }
@@ -237,7 +241,7 @@ fn compare(a: &Path, b: &Path, reporter: &Reporter) -> Result<u8, EngineError> {
     Ok(u8::from(!found.bindings.is_empty() || found.course.is_some()))
 }
 
-fn told(found: &Comparison) -> String {
+pub(super) fn told(found: &Comparison) -> String {
     let value = |value: &Value| escape(value.to_string().as_bytes(), FIELDS);
     let mut lines: Vec<String> = Vec::new();
     for difference in &found.bindings {

@@ -12,7 +12,9 @@ mod model;
 mod options;
 mod paper;
 mod policy;
+mod replay;
 mod reports;
+mod resume;
 mod retired;
 mod runs;
 mod schema;
@@ -147,6 +149,8 @@ async fn perform(argv: &[OsString], cli: &Cli, reporter: &Reporter, stop: Stop) 
     let invocation = Invocation::complete(argv, around)?;
     match &invocation.cli.verb {
         Verb::Run(args) => run(args, &invocation, reporter, stop).await,
+        Verb::Resume(args) => resume::perform(args, &invocation.around, reporter, stop).await,
+        Verb::Replay(args) => replay::perform(args, &invocation.around, reporter, stop).await,
         Verb::Verify(args) => verify(args, "verify", &invocation, reporter, stop).await,
         Verb::Evaluate(args) => environment::evaluate(args, &invocation, reporter, stop).await,
         Verb::Suite(args) => suite::perform(args, &invocation, reporter, stop).await,

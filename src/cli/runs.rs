@@ -33,6 +33,11 @@ impl RunsArgs {
         Self { artifacts_dir }
     }
 
+    /// What the user says of where they lie.
+    pub fn artifacts_dir(&self) -> Option<PathBuf> {
+        self.artifacts_dir.clone()
+    }
+
     fn dir(&self) -> Result<PathBuf, EngineError> {
         match &self.artifacts_dir {
             Some(dir) => Ok(dir.clone()),
@@ -229,7 +234,10 @@ fn prune(all: &[Listed], retention: &Retention, dry_run: bool, reporter: &Report
 fn lines(runs: &[&Listed]) -> String {
     let mut text = String::new();
     for run in runs {
-        let reason = run.reason.as_deref().unwrap_or("-");
+        let reason = match run.resumable {
+            true => "resumable",
+            false => run.reason.as_deref().unwrap_or("-"),
+        };
         let _ = writeln!(
             text,
             "{}  {:<8}  {:<20}  {:>9}  {:>8}  {:<6}  {}",

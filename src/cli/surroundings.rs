@@ -216,6 +216,11 @@ impl Surroundings {
         })
     }
 
+    /// The environment of the process.
+    pub fn of_process(&self) -> impl Iterator<Item = (String, String)> {
+        self.process.iter().map(|(name, value)| (name.clone(), value.clone()))
+    }
+
     /// The dotenv file that was read.
     pub fn env_file(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())

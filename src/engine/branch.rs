@@ -11,7 +11,7 @@ use crate::{
     record::{self, audit},
     sandbox,
     source::{Endpoints, Obtained, Target},
-    tree::{self, Cache, Checkpoint, Pristine, Step, Steps},
+    tree::{self, Cache, Checkpoint, Content, Pristine, Step, StepWriter, Steps},
 };
 
 /// A step of a run.
@@ -105,6 +105,16 @@ impl Found {
                 self.step.target, pristine.digest
             ))),
         }
+    }
+
+    /// Number and digest of the step.
+    pub fn stand(&self) -> (u64, Content) {
+        (self.step.number, self.step.state)
+    }
+
+    /// What keeps the steps after it.
+    pub fn writer(&self) -> StepWriter {
+        StepWriter::after(&self.steps, self.step.number)
     }
 
     /// The step's state over its tree, its layer at `dir`.

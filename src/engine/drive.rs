@@ -10,8 +10,10 @@ use crate::{
     contract::Plan,
     engine::{
         EngineError, OutsideAgent, Stop,
+        carried::{Carried, Slot},
         facts::{self, Seed},
         judge::{Judge, Verification},
+        past::At,
         turn::UnderWay,
         workspace::Workspace,
     },
@@ -43,6 +45,9 @@ pub(super) struct Parts<'a> {
     pub machine: Machine,
     pub chronicle: Chronicle<'a>,
     pub workspace: Workspace,
+    /// When the run, or this life of it, began, and what was used up before.
+    pub began: Instant,
+    pub used: Duration,
     /// When the run's wall budget is used up.
     pub deadline: Instant,
     /// The policy's cap on turns.
@@ -89,6 +94,7 @@ pub(super) struct Drive<'a> {
     pub(super) waited: Duration,
     /// The turn that is being taken.
     pub(super) under_way: Option<UnderWay>,
+    slot: Slot,
 }
 
 impl<'a> Drive<'a> {
@@ -102,22 +108,43 @@ impl<'a> Drive<'a> {
             news,
             waited: Duration::ZERO,
             under_way: None,
+            slot: Slot::default(),
         }
+    }
+
+    /// A run that was cut off, with what was carried over.
+    pub fn again(parts: Parts<'a>, carried: &Carried, slot: Slot) -> Self {
+        Self {
+            tally: carried.tally(),
+            snapshot: carried.snapshot.clone(),
+            slot,
+            ..Self::new(parts, carried.news.clone())
+        }
+    }
+
+    /// Keeps what a run that is cut off now is gone on with.
+    fn carry(&mut self) -> Result<(), EngineError> {
+        let Parts {
+            run,
+            workspace,
+            chronicle,
+            began,
+            used,
+            ..
+        } = &self.parts;
+        let step = workspace.last_step().map(|(number, _)| number);
+        let (news, used) = (self.news.as_deref(), *used + began.elapsed());
+        let carried = Carried::of(&self.snapshot, news, &self.tally, step, used, chronicle.state());
+        carried.keep(run, &mut self.slot)
     }
 
     /// Drives the machine to its end. Signals and the run's deadline interrupt
     /// whatever is being done; what it ran is killed with its sandbox.
-    pub async fn drive(&mut self, stop: &mut Stop) -> Result<(), EngineError> {
-        let mut event = Event::Begin;
+    pub async fn drive(&mut self, at: At, stop: &mut Stop) -> Result<(), EngineError> {
+        let mut at = at;
         let mut began = Instant::now();
         loop {
-            self.parts.run.journal("event", &event)?;
-            self.parts.chronicle.happened(&self.parts.machine, &event)?;
-            let command = self.parts.machine.advance(event);
-            self.parts
-                .run
-                .journal("command", &json!({"machine": self.parts.machine, "command": command}))?;
-            self.parts.chronicle.moved(&self.parts.machine)?;
+            let command = self.decide(at)?;
             self.tell();
             if matches!(command, Command::Snapshot | Command::End(_)) && self.parts.machine.iteration() > 1 {
                 self.tally.own_time.push(began.elapsed().saturating_sub(self.waited));
@@ -128,7 +155,7 @@ impl<'a> Drive<'a> {
                 return Ok(());
             }
             let deadline = self.parts.deadline;
-            event = tokio::select! {
+            let event = tokio::select! {
                 biased;
                 signal = stop.requested() => Event::Interrupted { signal },
                 () = tokio::time::sleep_until(deadline.into()) => Event::BudgetExhausted("the run's wall time is used up".to_owned()),
@@ -142,7 +169,28 @@ impl<'a> Drive<'a> {
                 };
                 turn.abandoned(self.parts.run, blame, why)?;
             }
+            at = At::Event(event);
         }
+    }
+
+    /// Tells the machine what happened, and what it decides is a record before it is done.
+    fn decide(&mut self, at: At) -> Result<Command, EngineError> {
+        let event = match at {
+            At::Command(command) => return Ok(command),
+            At::Told(event) => event,
+            At::Event(event) => {
+                self.carry()?;
+                self.parts.run.journal("event", &event)?;
+                event
+            }
+        };
+        self.parts.chronicle.happened(&self.parts.machine, &event)?;
+        let command = self.parts.machine.advance(event);
+        self.parts
+            .run
+            .journal("command", &json!({"machine": self.parts.machine, "command": command}))?;
+        self.parts.chronicle.moved(&self.parts.machine)?;
+        Ok(command)
     }
 
     /// Ends what lives in the agent's sandbox.

@@ -8,7 +8,10 @@ use crate::{
     image::ImageError,
     names::RelPath,
     policy::PolicyError,
-    record::{RecordError, audit::AuditError},
+    record::{
+        RecordError,
+        audit::{AuditError, Break},
+    },
     sandbox::{SandboxError, docker},
     source::SourceError,
     tree::TreeError,
@@ -101,6 +104,16 @@ impl EngineError {
         }
     }
 
+    /// A file of a run that is not what its chain says.
+    pub(super) fn damaged(file: &str, expected: &str, found: &str) -> Self {
+        EngineError::Audit(AuditError::Broken(Box::new(Break {
+            file: file.to_owned(),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+            ..Break::default()
+        })))
+    }
+
     /// The exit code (README, table of exit codes).
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -109,6 +122,7 @@ impl EngineError {
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
             EngineError::NotAllowed(_) => 10,
             EngineError::Audit(AuditError::Broken(_)) => 9,
+            EngineError::Record(RecordError::Alive(_)) => 12,
             EngineError::Source(SourceError::Name { .. }) => 2,
             EngineError::Source(why) if why.is_about_the_target() => 11,
             EngineError::Sandbox(SandboxError::TierTooLow { .. })

@@ -11,6 +11,8 @@ use crate::{
     engine::{
         EngineError, Outcome, TargetOptions,
         inputs::{Executable, Inputs, LOCK_VERSION, Lock},
+        kept::Kept,
+        past::Past,
         workspace::Workspace,
     },
     fsm::{Blame, TurnFailure},
@@ -18,15 +20,19 @@ use crate::{
     policy::SandboxPlan,
     record::{
         RunDir,
-        audit::{Digest, Ending, Receipt, Signer, StateLine},
+        audit::{CONTINUED, Digest, Ending, RESUMED, Receipt, Signer, StateLine},
     },
     sandbox::{Backend, WallReport},
 };
 
+/// What goes into a run, by hash.
+const LOCK: &str = "lock.json";
 /// Changes of one record.
 const CHANGES_A_RECORD: usize = 500;
 /// Ledgers that others write and the journal binds.
-const LEDGERS: [&str; 2] = ["model.jsonl", "egress.jsonl"];
+const LEDGERS: [&str; 3] = ["model.jsonl", "egress.jsonl", CASSETTE];
+/// The answers of the model, recorded as they were passed on.
+pub(super) const CASSETTE: &str = "cassette.jsonl";
 
 /// The evidence of one run, from its first record to its receipt.
 pub(super) struct Evidence {
@@ -34,6 +40,10 @@ pub(super) struct Evidence {
     signer: Option<Arc<Signer>>,
     pub receipt: Receipt,
     pub inputs: Inputs,
+    /// What the run was asked for, where it can be gone on with.
+    pub kept: Option<Kept>,
+    /// It was taken up again, and does not go on yet: what fails until then ends nothing.
+    taken_up: bool,
 }
 
 impl Evidence {
@@ -49,13 +59,49 @@ impl Evidence {
                 ..Receipt::default()
             },
             inputs: Inputs::of_target(options),
+            kept: None,
+            taken_up: false,
         }
+    }
+
+    /// The first record of what a run writes that was cut off.
+    pub fn take_up(&mut self, run: &Arc<RunDir>, past: &Past, torn: u64) -> Result<String, EngineError> {
+        self.run = Some(run.clone());
+        self.taken_up = true;
+        self.receipt.run = run.id().to_string();
+        run.has_bound(past.ledgers.clone());
+        run.unseal()?;
+        let aside = format!("cut_off/{}", past.lives + 1);
+        run.journal(
+            RESUMED,
+            &json!({
+                "from": past.from,
+                "at": past.at(),
+                "aside": aside,
+                "torn": torn,
+                "ended": past.closed.as_ref().map(|ended| &ended.reason),
+                "used_seconds": past.used.as_secs(),
+                "version": self.receipt.tool,
+            }),
+        )?;
+        Ok(aside)
+    }
+
+    /// From here on the machine goes on.
+    pub fn goes_on(&mut self, run: &RunDir, past: &Past) -> Result<(), EngineError> {
+        run.journal(CONTINUED, &json!({"from": past.from, "at": past.at()}))?;
+        self.taken_up = false;
+        Ok(())
     }
 
     /// The first record: the run, and all that it is bound to.
     pub fn begin(&mut self, run: &Arc<RunDir>, target: &impl Serialize) -> Result<(), EngineError> {
         self.run = Some(run.clone());
         self.receipt.run = run.id().to_string();
+        let options = match &self.kept {
+            Some(kept) => Some(digest_of(&kept.write(run)?)?),
+            None => None,
+        };
         let Receipt { verb, tool, policy, .. } = &self.receipt;
         run.journal(
             "run",
@@ -65,6 +111,7 @@ impl Evidence {
                 "target": target,
                 "version": tool,
                 "policy": policy,
+                "options": options,
                 "inputs": self.inputs,
             }),
         )?;
@@ -77,7 +124,11 @@ impl Evidence {
         self.receipt.image = backend.image().map(str::to_owned);
     }
 
-    /// Keeps `lock.json`, when all that goes in is known.
+    /// Keeps `lock.json`, when all that goes in is known. A run that was cut off has to be
+    /// gone on with by the same.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] that names what is another; when it cannot be written.
     pub fn lock(&self, run: &RunDir, workspace: &Workspace, opencode: Option<Executable>) -> Result<(), EngineError> {
         let contract = run.path().join("pipeline.yml");
         let lock = Lock {
@@ -95,7 +146,10 @@ impl Evidence {
             opencode,
             inputs: &self.inputs,
         };
-        let path = run.write_json("lock.json", &lock)?;
+        if self.taken_up && run.path().join(LOCK).exists() {
+            return same(run, &lock);
+        }
+        let path = run.write_json(LOCK, &lock)?;
         run.note("lock", &json!({"sha256": digest_of(&path)?}))?;
         Ok(())
     }
@@ -133,7 +187,9 @@ impl Evidence {
 
     /// Ends the chain of a run that came to no summary, where it began.
     pub fn fail(mut self, why: &EngineError) {
-        let Some(run) = self.run.take() else { return };
+        let Some(run) = self.run.take().filter(|_| !self.taken_up) else {
+            return;
+        };
         let reason = match why {
             EngineError::Interrupted(_) => "INTERRUPTED",
             _ => "ERROR",
@@ -164,6 +220,33 @@ impl Evidence {
         bind_ledgers(run)?;
         run.seal(self.receipt, self.signer.as_deref())?;
         Ok(())
+    }
+}
+
+/// Whether what goes in is what went in before.
+fn same(run: &RunDir, lock: &Lock<'_>) -> Result<(), EngineError> {
+    let path = run.path().join(LOCK);
+    let bytes = std::fs::read(&path).map_err(|source| EngineError::Io {
+        what: format!("read {}", path.display()),
+        source,
+    })?;
+    let usage = |why: serde_json::Error| EngineError::Usage(format!("{LOCK}: {why}"));
+    let (before, now): (Value, Value) = (
+        serde_json::from_slice(&bytes).map_err(usage)?,
+        serde_json::to_value(lock).map_err(usage)?,
+    );
+    let fields = now.as_object().into_iter().flatten();
+    // What bootstrap makes may have come later.
+    let other = fields.filter(|(name, value)| *name != "bootstrapped" && before[name.as_str()] != **value);
+    let named: Vec<String> = other
+        .map(|(name, value)| format!("{name}: {} then, {value} now", before[name.as_str()]))
+        .collect();
+    match named.is_empty() {
+        true => Ok(()),
+        false => Err(EngineError::Usage(format!(
+            "the run cannot go on by what it began with: {}; bring that back, or begin anew with `opencode-fsm run --from`",
+            named.join("; ")
+        ))),
     }
 }
 
@@ -286,6 +369,11 @@ impl Walled {
         self.0.insert(role.to_owned(), (plan, report.tier.to_string()));
         run.note("walls", &json!({"role": role, "plan": plan, "report": report}))?;
         Ok(())
+    }
+
+    /// What stood before the run was cut off.
+    pub fn stood(&mut self, walls: impl Iterator<Item = (String, (Digest, String))>) {
+        self.0.extend(walls);
     }
 
     pub fn all(&self) -> impl Iterator<Item = (&String, &(Digest, String))> {

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     engine::{EngineError, workspace::Workspace},
     names::RelPath,
@@ -19,7 +21,7 @@ const SEED_BYTES: usize = 20_000;
 const LISTED_PATHS: usize = 200;
 
 /// A text file that the user wants in every snapshot (`--seed`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(super) struct Seed {
     pub name: String,
     pub text: String,

@@ -1,6 +1,6 @@
 //! What goes into a run, by hash: the first record, and `lock.json`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{EngineError, ModelChoice, RunOptions, TargetOptions, evidence::digest_of, facts::Seed},
@@ -35,7 +35,7 @@ struct SeedLine {
 }
 
 /// A step of another run.
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub(super) struct FromLine {
     /// That run.
     pub run: String,

@@ -6,6 +6,12 @@
 //! | `permit` | what the host's policy says to all that, and to the contract |
 //! | `run`, `verify` | the two things that a user asks for |
 //! | `open` | a target whose stages run some at a time |
+//! | `resume` | a run that was cut off, gone on with |
+//! | `replay` | a run that is done again by what was recorded, or judged again |
+//! | `kept`, `carried`, `past` | what that is asked for by, what it knew, and what its chain says |
+//! | `whence` | where a run comes from |
+//! | `answers` | the model's answers: where from, and how kept |
+//! | `bring` | what comes out of a run |
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
@@ -23,9 +29,12 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod answers;
 mod bootstrap;
 mod branch;
+mod bring;
 mod caps;
+mod carried;
 mod command;
 mod drive;
 mod environment;
@@ -36,10 +45,14 @@ mod facts;
 mod fetched;
 mod inputs;
 mod judge;
+mod kept;
 mod lint;
 mod open;
 mod options;
+mod past;
 mod permit;
+mod replay;
+mod resume;
 mod run;
 mod schemas;
 mod scratch;
@@ -51,12 +64,14 @@ mod summary;
 mod turn;
 mod verify;
 mod walls;
+mod whence;
 mod workspace;
 
 use std::path::PathBuf;
 
 pub use bootstrap::hides;
 pub use branch::{StepOf, checkout};
+pub use bring::{apply, target_of};
 pub use error::EngineError;
 pub use explain::{
     Answer, CaseLine, CommandAnswer, Enforcement, PathQuestion, explain_command, explain_host, explain_path,
@@ -64,13 +79,16 @@ pub use explain::{
 };
 pub use fetched::fetch;
 pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
+pub use kept::Given;
 pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};
 pub use options::{
     Audit, Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Trial, Unattended,
     WallOptions,
 };
 pub use permit::{Widening, widened};
-pub use run::{apply, run, target_of};
+pub use replay::{Denied, Elsewhere, Judged, Recorded, Replayed};
+pub use resume::resume;
+pub use run::run;
 pub use schemas::schemas;
 pub use scratch::{DeadScratch, collect_scratch};
 pub use stop::{Stop, Stopper};

@@ -146,7 +146,7 @@ impl OpenTarget {
         };
         let mut evidence = Evidence::new("env", &options);
         let prepared = async {
-            let mut site = Site::prepare(&options, secrets, None, &mut evidence, &reporter, stop).await?;
+            let mut site = Site::prepare(&options, secrets, None, None, &mut evidence, &reporter, stop).await?;
             let options = site.narrowed(&options)?.unwrap_or_else(|| options.clone());
             // No agent ever looks at it.
             let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
@@ -258,6 +258,7 @@ impl OpenTarget {
                 patience: PATIENCE,
                 ledger: self.site.run.path().join(ledger),
                 record_to: None,
+                past: None,
             })?;
             self.door = Some(Door { door, key: inside_key });
         }

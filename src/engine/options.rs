@@ -21,7 +21,7 @@ use crate::{
 
 /// Caps on time from the user's side. Nothing that a repository, its contract or an
 /// agent writes can lift them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Caps {
     /// Longest time of one command; takes the place of the contract's `security.max_cmd_seconds`.
     pub max_cmd: Option<Duration>,
@@ -37,7 +37,7 @@ pub struct Caps {
 }
 
 /// The time of commands and stages by the host's policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StageTime {
     /// Longest command.
     pub command: Duration,
@@ -58,7 +58,8 @@ impl Default for StageTime {
 }
 
 /// Whether somebody is there (`--unattended`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unattended {
     /// Nobody: what would wait for a person is refused.
     #[default]

@@ -1,41 +1,40 @@
 //! `run`: from a target and a goal to a verdict.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
 use crate::{
     agent::{self, AgentConfig},
-    broker::{AGENT_PATIENCE, DoorConfig, ModelDoor, Upstream},
     contract::Plan,
     engine::{
-        EngineError, ModelChoice, Outcome, RunOptions, StepOf, Stop, Summary,
+        EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
+        answers::{keep_cassette, model_is_reached, open_door, record_cassette},
+        apply,
         bootstrap::Bootstrap,
+        bring::{PLAN_BYTES, bring_out, plan_of},
         drive::{Drive, Parts},
         evidence::{self, Evidence},
-        facts::Seed,
         inputs::{Executable, Inputs},
         judge::{Judge, Overrides},
+        kept::Kept,
+        past::At,
         permit,
+        resume::TakenUp,
         site::{self, Site},
-        summary::{ChangeLine, PlanSummary},
+        whence::Whence,
         workspace::Workspace,
     },
-    fsm::{self, Blame, EndReason, Machine, Prompts},
+    fsm::{self, Blame, EndReason, Event, Machine, Prompts},
     guard,
-    names::RelPath,
-    policy::{NetworkMode, SettingName, SettingValue},
-    record::{Chronicle, OpenCode, RunDir, Secret, Subject},
+    policy::SettingName,
+    record::{Chronicle, OpenCode, Secret, Subject},
     report::{self, Happening, Reporter},
     sandbox::{Wall, WallState},
-    tree::{self, Change, ExportCaps},
 };
-
-/// Largest plan that the summary looks into.
-const PLAN_BYTES: u64 = 1 << 20;
-
-/// A cassette on which nothing is recorded.
-const NO_ANSWERS: &str = "{\"cassette\": 1}\n";
 
 fn outside_warning(url: &str) -> String {
     format!(
@@ -53,17 +52,21 @@ fn outside_warning(url: &str) -> String {
 /// [`Outcome`], and what was accepted until then is in its artifacts.
 pub async fn run(options: &RunOptions, reporter: &Reporter, stop: Stop) -> Result<Outcome, EngineError> {
     let mut evidence = Evidence::new("run", &options.target);
-    let ended = perform(options, reporter, stop, &mut evidence).await;
+    let ended = perform(options, Whence::New, reporter, stop, &mut evidence).await;
     evidence.close(ended)
 }
 
-async fn perform(
+/// The loop, from its beginning or from where a run was cut off.
+pub(super) async fn perform(
     options: &RunOptions,
+    whence: Whence<'_>,
     reporter: &Reporter,
     mut stop: Stop,
     evidence: &mut Evidence,
 ) -> Result<Outcome, EngineError> {
     let began = Instant::now();
+    let taken_up = whence.taken_up();
+    let used = taken_up.map_or(Duration::ZERO, |taken_up| taken_up.past.used);
     if options.apply && options.target.target.directory().is_none() {
         return Err(EngineError::Usage(
             "--apply brings the changes to the target, which has to be a directory of this host then; \
@@ -72,23 +75,20 @@ async fn perform(
         ));
     }
     model_is_reached(options)?;
-    let seeds = options
-        .seeds
-        .iter()
-        .map(|path| Seed::read(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let seeds = whence.seeds(&options.seeds)?;
     permit::outside(&options.target.policy, options.outside.as_ref())?;
     let found = match &options.outside {
         Some(_) => None,
         None => Some(agent::find_binary(options.opencode_bin.as_deref())?),
     };
     evidence.inputs = Inputs::of(options, &seeds)?;
-    let from = options.from.as_ref().map(StepOf::find).transpose()?;
-    evidence.inputs.from = options
-        .from
-        .as_ref()
-        .zip(from.as_ref())
-        .map(|(of, found)| of.line(found));
+    let (from, branch) = whence.step(options)?;
+    evidence.inputs.from = branch;
+    evidence.kept = taken_up.is_none().then(|| Kept::of(options, &seeds));
+    if let (Some(path), None) = (&options.record_cassette, taken_up) {
+        // Whether it can be written is known before anything is paid for.
+        std::fs::File::create(path).map_err(record_cassette(path))?;
+    }
     // It is large: hashed while the target is copied.
     let executable = found
         .clone()
@@ -99,7 +99,16 @@ async fn perform(
     let password = options.outside.as_ref().and_then(|outside| outside.password.as_ref());
     let keys = options.api_key.iter().chain([&door_key]).chain(password);
     let secrets: Vec<_> = keys.chain(granted).cloned().collect();
-    let mut site = Site::prepare(&options.target, &secrets, from.as_ref(), evidence, reporter, &mut stop).await?;
+    let mut site = Site::prepare(
+        &options.target,
+        &secrets,
+        from.as_ref(),
+        taken_up,
+        evidence,
+        reporter,
+        &mut stop,
+    )
+    .await?;
     let narrowed = site.narrowed(&options.target)?.map(|target| options.narrowed(target));
     let options = narrowed.as_ref().unwrap_or(options);
     let withheld = guard::withheld()
@@ -126,9 +135,12 @@ async fn perform(
         reporter.say(Happening::Warning { text });
         workspace.seat_outside(outside.server.clone());
     }
-    workspace.keep_steps()?;
-    if let (Some(from), Some(line)) = (&from, &evidence.inputs.from) {
-        workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
+    let carried = taken_up.and_then(|taken_up| taken_up.past.carried.as_ref());
+    if carried.is_none() {
+        workspace.keep_steps()?;
+        if let (Some(from), Some(line)) = (&from, &evidence.inputs.from) {
+            workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
+        }
     }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
     workspace.protect(&pipeline);
@@ -145,8 +157,12 @@ async fn perform(
         version: agent::version_of(found),
     });
     evidence.receipt.opencode = opencode.as_ref().and_then(|opencode| opencode.version.clone());
-    let mut chronicle = Chronicle::begin(&site.run, subject, opencode)?;
+    let mut chronicle = match carried {
+        Some(carried) => Chronicle::again(&site.run, carried.state.clone())?,
+        None => Chronicle::begin(&site.run, subject, opencode)?,
+    };
     let deadline = options.target.caps.deadline(began);
+    let deadline = deadline.checked_sub(used).unwrap_or(began).max(began);
     let judge = Judge {
         backend: &site.backend,
         run: &site.run,
@@ -158,20 +174,25 @@ async fn perform(
         deadline,
         overrides: &Overrides::default(),
     };
+    let bootstraps = taken_up.map_or("bootstrap".to_owned(), TakenUp::bootstraps);
     let prepared = tokio::select! {
-        news = prepare(&judge, &mut workspace) => news,
+        news = prepare(&judge, &mut workspace, &bootstraps) => news,
         signal = stop.requested() => Err(EngineError::Interrupted(signal)),
     };
     let news = match prepared {
         Ok(news) => news,
         Err(why) => {
-            let interrupted = matches!(why, EngineError::Interrupted(_));
-            chronicle.ended(if interrupted { "INTERRUPTED" } else { "ERROR" })?;
+            if taken_up.is_none() {
+                let interrupted = matches!(why, EngineError::Interrupted(_));
+                chronicle.ended(if interrupted { "INTERRUPTED" } else { "ERROR" })?;
+            }
             site.run.settle()?;
             return Err(why);
         }
     };
-    if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
+    if let (Some(from), Some(_)) = (&from, carried) {
+        workspace.take_up(from)?;
+    } else if workspace.read(&options.plan, PLAN_BYTES)?.is_none() {
         let text = Plan::template(&options.goal, &test_cmd, Some(&pipeline));
         workspace.write(&site.backend, &options.plan, text.as_bytes()).await?;
     } else if !options.goal.is_empty() {
@@ -187,7 +208,8 @@ async fn perform(
         None => None,
     };
     evidence.lock(&site.run, &workspace, executable)?;
-    let door = open_door(options, door_key.clone(), &site.run)?;
+    let past = taken_up.map(|taken_up| taken_up.past.door.clone());
+    let door = open_door(options, door_key.clone(), &site.run, past)?;
     let prompts = Prompts::new(
         options.plan.to_string(),
         options.target.pipeline.to_string(),
@@ -208,10 +230,16 @@ async fn perform(
         },
         door_key,
     };
-    let machine = Machine::new(fsm::Limits {
-        max_iters: options.max_iters,
-        max_fix: options.max_fix,
-        ..fsm::Limits::default()
+    let (machine, at) = match taken_up.and_then(|taken_up| taken_up.past.stand.clone()) {
+        Some((machine, at)) => (machine, at),
+        None => (None, At::Event(Event::Begin)),
+    };
+    let machine = machine.unwrap_or_else(|| {
+        Machine::new(fsm::Limits {
+            max_iters: options.max_iters,
+            max_fix: options.max_fix,
+            ..fsm::Limits::default()
+        })
     });
     let parts = Parts {
         backend: &site.backend,
@@ -228,11 +256,20 @@ async fn perform(
         machine,
         chronicle,
         workspace,
+        began,
+        used,
         deadline,
         turns: options.target.policy.setting(SettingName::Turns).cloned(),
     };
-    let mut drive = Drive::new(parts, news);
-    let driven = drive.drive(&mut stop).await;
+    let mut drive = match (taken_up, carried) {
+        (Some(taken_up), Some(carried)) => Drive::again(parts, carried, taken_up.past.slot),
+        _ => Drive::new(parts, news),
+    };
+    if let Some(taken_up) = taken_up {
+        drive.parts.workspace.stood(taken_up.past.walls.clone().into_iter());
+        evidence.goes_on(&site.run, &taken_up.past)?;
+    }
+    let driven = drive.drive(at, &mut stop).await;
     let closed = drive.close().await;
     let (mut parts, tally) = drive.into_parts();
     let closed = match (parts.machine.position(), closed) {
@@ -286,7 +323,9 @@ async fn perform(
     bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
     evidence.take(&parts.workspace);
     drop(parts);
+    let left_out = door.left_out();
     let counted = door.close()?;
+    keep_cassette(options, left_out, &site.run, reporter)?;
     site.close_egress(reporter).await?;
     summary.usage = Some(counted);
     if let Some(outside) = &options.outside {
@@ -305,7 +344,7 @@ async fn perform(
             );
         }
     }
-    summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    summary.wall_ms = u64::try_from((used + began.elapsed()).as_millis()).unwrap_or(u64::MAX);
     site.scratch.remove()?;
     if options.apply && done {
         // Who asked for it named a directory ([`RunOptions::apply`]).
@@ -325,145 +364,17 @@ fn executable(path: &Path) -> Result<Executable, EngineError> {
     })
 }
 
-/// Whether calls to the model may leave this host.
-fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
-    let said = options.target.policy.setting(SettingName::Network);
-    match (said, &options.model) {
-        (Some(said), ModelChoice::Endpoint { base_url, .. })
-            if said.value == SettingValue::Network(NetworkMode::None) =>
-        {
-            let at = &said.origin;
-            Err(EngineError::Usage(format!(
-                "the network is `none` ({at}), which lets nothing out, and the model is at {base_url}: allow its calls \
-                 with --network model, or play a cassette (--model cassette:FILE)"
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Puts what bootstrap makes under the agent's tree. When it cannot be made that is
 /// news for the agent, whose work may mend it: each verification tries again.
-async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace) -> Result<Option<String>, EngineError> {
+async fn prepare(judge: &Judge<'_>, workspace: &mut Workspace, name: &str) -> Result<Option<String>, EngineError> {
     if judge.bootstrap.is_none() {
         return Ok(None);
     }
-    let prepared = judge.bootstrap(workspace, "bootstrap").await?;
+    let prepared = judge.bootstrap(workspace, name).await?;
     Ok((!prepared.ok).then(|| {
         format!(
             "## Bootstrap failed; it is tried again before each verification\n{}",
             prepared.evidence.text
         )
     }))
-}
-
-fn open_door(options: &RunOptions, door_key: Secret, run: &RunDir) -> Result<ModelDoor, EngineError> {
-    let (upstream, model) = match &options.model {
-        ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
-        ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
-        // A door that nobody is led to.
-        ModelChoice::OfTheServer(_) => (Upstream::Bundled(NO_ANSWERS), String::new()),
-        ModelChoice::Endpoint { base_url, model, .. } => (
-            Upstream::Http {
-                base_url: base_url.clone(),
-                key: options.api_key.clone(),
-            },
-            model.clone(),
-        ),
-    };
-    Ok(ModelDoor::open(DoorConfig {
-        upstream,
-        model,
-        inside_key: door_key,
-        per_run: options.run_budget,
-        per_turn: options.turn_budget,
-        patience: AGENT_PATIENCE,
-        ledger: run.path().join("model.jsonl"),
-        record_to: options.record_cassette.clone(),
-    })?)
-}
-
-fn plan_of(workspace: &Workspace, path: &RelPath) -> Result<PlanSummary, EngineError> {
-    let bytes = workspace.read(path, PLAN_BYTES)?.unwrap_or_default();
-    let Ok(plan) = Plan::parse(&bytes) else {
-        return Ok(PlanSummary::default());
-    };
-    let lines = |steps: Vec<crate::contract::Step>| {
-        steps
-            .into_iter()
-            .map(|s| crate::report::escape(format!("{} {}", s.id, s.text).as_bytes(), 300))
-            .collect()
-    };
-    let (next, backlog, done) = plan.steps();
-    Ok(PlanSummary {
-        done: lines(done),
-        next: lines(next),
-        backlog: lines(backlog),
-    })
-}
-
-/// Writes what was accepted to the run's artifacts: `changes.patch`, `changes.json`, `files/`.
-fn bring_out(
-    workspace: &Workspace,
-    run: &RunDir,
-    reporter: &Reporter,
-    most: ExportCaps,
-    summary: &mut Summary,
-) -> Result<(), EngineError> {
-    let (pristine, current) = (workspace.base(), workspace.current());
-    let changes = workspace.changes();
-    summary.refused = tree::export(pristine, current, &changes, &run.path().join("files"), most)?;
-    summary.refused.extend(current.left_out().iter().cloned());
-    let out: Vec<Change> = changes
-        .into_iter()
-        .filter(|change| !summary.refused.iter().any(|(path, _)| *path == change.path))
-        .collect();
-    let patch = tree::patch(pristine, workspace.start(), current, &out)?;
-    if run.holds_secret(&patch) {
-        let text = "changes.patch has [redacted] in place of a secret and does not apply there; \
-                    `opencode-fsm apply` brings the files as they are";
-        reporter.say(Happening::Warning { text: text.to_owned() });
-    }
-    run.write("changes.patch", &patch)?;
-    run.write_json("changes.json", &out)?;
-    summary.changes = out.iter().map(ChangeLine::from).collect();
-    Ok(())
-}
-
-/// Brings the changes of a finished run to a tree; refuses when that tree is no
-/// longer, at any changed path, what the run started from.
-///
-/// # Errors
-/// When it moved on, or the run's artifacts cannot be read.
-pub fn apply(run: &Path, target: &Path) -> Result<Vec<Change>, EngineError> {
-    let path = run.join("changes.json");
-    let bytes = std::fs::read(&path).map_err(|source| EngineError::Io {
-        what: format!("read {}", path.display()),
-        source,
-    })?;
-    let changes: Vec<Change> = serde_json::from_slice(&bytes)
-        .map_err(|why| EngineError::Usage(format!("{}: {why}; is this a finished run?", path.display())))?;
-    tree::apply_to(target, &run.join("files"), &changes)?;
-    Ok(changes)
-}
-
-/// The target of a finished run.
-///
-/// # Errors
-/// When the run has no summary.
-pub fn target_of(run: &Path) -> Result<std::path::PathBuf, EngineError> {
-    let path = run.join("summary.json");
-    let bytes = std::fs::read(&path).map_err(|source| EngineError::Io {
-        what: format!("read {}", path.display()),
-        source,
-    })?;
-    let summary: Summary =
-        serde_json::from_slice(&bytes).map_err(|why| EngineError::Usage(format!("{}: {why}", path.display())))?;
-    match summary.is_of_a_directory() {
-        true => Ok(summary.target.into()),
-        false => Err(EngineError::Usage(format!(
-            "the run was about {}, which is no directory of this host; name the tree to change with --to",
-            summary.target
-        ))),
-    }
 }

@@ -1,7 +1,11 @@
 //! What `run` and `verify` both need before anything happens: the run's directory,
 //! the copied target, its contract, the back end.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::json;
 
@@ -14,6 +18,7 @@ use crate::{
         branch,
         evidence::Evidence,
         permit,
+        resume::TakenUp,
         scratch::{self, Scratch},
         slots::{self, Slot},
         walls,
@@ -21,7 +26,7 @@ use crate::{
     },
     guard::{self, WriteSets},
     names::{RelPath, RunId},
-    policy::{Isolation, ReadOnlyMount},
+    policy::{Isolation, Layer, Policy, ReadOnlyMount},
     record::{self, RunDir, Secret, Subject},
     report::{Happening, Reporter},
     sandbox::{self, Backend},
@@ -70,33 +75,39 @@ impl Site {
         options: &TargetOptions,
         secrets: &[Secret],
         from: Option<&branch::Found>,
+        taken_up: Option<&TakenUp>,
         evidence: &mut Evidence,
         reporter: &Reporter,
         stop: &mut Stop,
     ) -> Result<Self, EngineError> {
         permit::target(options)?;
         let target = options.target.clone();
-        let id = RunId::fresh();
-        let runs = match &options.artifacts_dir {
-            Some(dir) => std::path::absolute(dir).map_err(|source| EngineError::Io {
-                what: format!("--artifacts-dir {}", dir.display()),
-                source,
-            })?,
-            None => record::default_runs_dir()?,
-        };
         let network = &options.network;
         let granted = options.grants.iter().chain(&network.secrets);
         let granted = granted.map(|(_, value)| value.clone());
         let keys = options.endpoints.secrets().into_iter().chain(target.secrets());
         let secrets: Vec<Secret> = secrets.iter().cloned().chain(granted).chain(keys).collect();
-        let run = Arc::new(RunDir::create(&runs, &id, &secrets)?);
+        let run = match taken_up {
+            Some(taken_up) => taken_up.run.clone(),
+            None => Arc::new(RunDir::create(&runs_of(options)?, &RunId::fresh(), &secrets)?),
+        };
+        let id = run.id().clone();
         reporter.say(Happening::RunStarted {
             run: id.to_string(),
             target: target.to_string(),
             artifacts: run.path().display().to_string(),
         });
-        evidence.begin(&run, &target.to_string())?;
-        permit::keep(&options.policy, &run)?;
+        match taken_up {
+            Some(taken_up) => {
+                run.hide(&secrets);
+                taken_up.begin(evidence)?;
+            }
+            None => {
+                // Before the first record: a run that has one can be gone on with.
+                permit::keep(&options.policy, &run)?;
+                evidence.begin(&run, &target.to_string())?;
+            }
+        }
         let cache = record::default_cache_dir()?;
         scratch::open_directory(&cache)?;
         let slot = slots::take(&cache.join("slots"), options.jobs, reporter, stop).await?;
@@ -107,6 +118,7 @@ impl Site {
             obtained = obtain(options, from, (&cache, scratch.path(), &backend), &run, reporter) => obtained?,
             signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
         };
+        taken_up.map_or(Ok(()), |taken_up| taken_up.stands_on(&pristine))?;
         run.journal(
             "copied",
             &json!({"digest": pristine.digest, "entries": pristine.manifest.len(), "skipped": pristine.skipped}),
@@ -140,6 +152,11 @@ impl Site {
     /// # Errors
     /// As [`permit::narrowed`]; [`EngineError::Contract`] for one that is no file.
     pub fn narrowed(&mut self, options: &TargetOptions) -> Result<Option<TargetOptions>, EngineError> {
+        let layers = options.policy.layers();
+        if layers.iter().any(|(layer, _)| *layer == Layer::Repository) {
+            // It was narrowed when the run began that is gone on with, or done again.
+            return Ok(Some(options.narrowed(Policy::clone(&options.policy))));
+        }
         let path = contract::policy_path();
         let refuse = |why: &str| Err(EngineError::Contract(format!("{path}:1:1: {why}")));
         if let Some((_, why)) = self.pristine.skipped.iter().find(|(skipped, _)| *skipped == path) {
@@ -228,6 +245,17 @@ impl Site {
             self.scratch.path().to_path_buf(),
             walls,
         )
+    }
+}
+
+/// Where runs lie.
+fn runs_of(options: &TargetOptions) -> Result<PathBuf, EngineError> {
+    match &options.artifacts_dir {
+        Some(dir) => std::path::absolute(dir).map_err(|source| EngineError::Io {
+            what: format!("--artifacts-dir {}", dir.display()),
+            source,
+        }),
+        None => Ok(record::default_runs_dir()?),
     }
 }
 

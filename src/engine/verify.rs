@@ -42,7 +42,7 @@ async fn perform(
 ) -> Result<Outcome, EngineError> {
     let began = Instant::now();
     let secrets: Vec<_> = options.grants.iter().map(|(_, value)| value.clone()).collect();
-    let mut site = Site::prepare(options, &secrets, None, evidence, reporter, &mut stop).await?;
+    let mut site = Site::prepare(options, &secrets, None, None, evidence, reporter, &mut stop).await?;
     let narrowed = site.narrowed(options)?;
     let options = narrowed.as_ref().unwrap_or(options);
     // No agent ever looks at it; what a bootstrap may write is the same as in a run.

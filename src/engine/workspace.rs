@@ -164,6 +164,26 @@ impl Workspace {
         self.keep_step(label)
     }
 
+    /// Takes up a run of this workspace that was cut off, at one of its steps.
+    pub fn take_up(&mut self, own: &Found) -> Result<(), EngineError> {
+        let dir = self.next_dir("checkpoint");
+        let mut state = own.state(&self.copied, &dir)?;
+        if self.is_bootstrapped() {
+            let dir = self.next_dir("checkpoint");
+            state = state.over(&self.copied, &self.base, &dir)?;
+        }
+        self.steps = Some(own.writer());
+        self.last_step = Some(own.stand());
+        self.kept = state.clone();
+        self.current = state;
+        Ok(())
+    }
+
+    /// What stood around the sandboxes of the run before it was cut off.
+    pub fn stood(&mut self, walls: impl Iterator<Item = (String, (Digest, String))>) {
+        self.walled.stood(walls);
+    }
+
     /// Keeps the accepted state, where they are kept.
     fn keep_step(&mut self, label: &str) -> Result<(), EngineError> {
         let Some(steps) = &mut self.steps else { return Ok(()) };

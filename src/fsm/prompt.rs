@@ -1,6 +1,7 @@
 //! The prompts: templates in `prompts/`, filled with facts.
 
 use minijinja::{Environment, UndefinedBehavior, context};
+use serde::{Deserialize, Serialize};
 
 use super::state::{Purpose, Step};
 
@@ -10,7 +11,7 @@ use super::state::{Purpose, Step};
 pub struct PromptError(#[from] minijinja::Error);
 
 /// What a failed verification left behind, for the prompt.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Evidence {
     /// The stage that failed.
     pub failed_stage: String,

@@ -202,7 +202,7 @@ pub struct ReadOnlyMount {
 }
 
 /// Resource caps of a sandbox.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Limits {
     /// Memory of everything inside together, bytes (cgroup; polled where there is none).
     pub memory_bytes: u64,

@@ -68,6 +68,22 @@ impl<'a> Chronicle<'a> {
         Ok(begun)
     }
 
+    /// Goes on where a run was cut off.
+    ///
+    /// # Errors
+    /// When its log cannot be read, or `state.json` not be written.
+    pub fn again(run: &'a RunDir, state: State) -> Result<Self, RecordError> {
+        let lines = run.whole_lines(&log_of(run))?;
+        let mut again = Self { run, state, lines };
+        again.save()?;
+        Ok(again)
+    }
+
+    /// What `state.json` says.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
     /// A verification without an agent is about to begin.
     ///
     /// # Errors
@@ -305,7 +321,7 @@ impl<'a> Chronicle<'a> {
         line.fsm_state.clone_from(&self.state.fsm_state);
         line.event = event.to_owned();
         self.lines += 1;
-        self.run.append(&format!("logs/run_{}.jsonl", self.run.id()), &line)
+        self.run.append(&log_of(self.run), &line)
     }
 
     /// The last characters of a text. Secrets go first: half of one would not be found any more.
@@ -314,6 +330,11 @@ impl<'a> Chronicle<'a> {
         let skip = clean.chars().count().saturating_sub(chars);
         clean.chars().skip(skip).collect()
     }
+}
+
+/// The log of a run.
+fn log_of(run: &RunDir) -> String {
+    format!("logs/run_{}.jsonl", run.id())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     RecordError,
-    audit::{Chain, JOURNAL},
+    audit::{Chain, JOURNAL, Next, Record, Records},
 };
 
 /// `journal.jsonl`, open at its end.
@@ -34,6 +34,39 @@ impl Journal {
             chain: Chain::default(),
             length: 0,
         })
+    }
+
+    /// Opens the file of a run that was cut off, at its end. A record that was being
+    /// written goes; the second value is how many bytes it had. The chain was verified.
+    pub fn reopen(run: &Path) -> Result<(Self, u64), RecordError> {
+        let path = run.join(JOURNAL);
+        let read = File::open(&path).map_err(RecordError::io("read", &path))?;
+        let (mut records, mut chain, mut length) = (Records::new(read), Chain::default(), 0);
+        let torn = loop {
+            match records.advance().map_err(RecordError::io("read", &path))? {
+                Next::End => break 0,
+                Next::Torn | Next::TooLong => break records.line().len() as u64,
+                Next::Line => {}
+            }
+            let line = records.line();
+            let record =
+                Record::parse(line).map_err(|why| RecordError::io("go on with", &path)(std::io::Error::other(why)))?;
+            chain.count(line, record.event, record.fields.get().as_bytes());
+            length += line.len() as u64;
+        };
+        let opened = OpenOptions::new().append(true).open(&path);
+        let file = opened.map_err(RecordError::io("open", &path))?;
+        if torn > 0 {
+            file.set_len(length)
+                .map_err(RecordError::io("cut off what is torn of", &path))?;
+        }
+        let journal = Self {
+            path,
+            file,
+            chain,
+            length,
+        };
+        Ok((journal, torn))
     }
 
     /// Where the chain has got to.

@@ -7,6 +7,7 @@
 //! | `bundle`, `shelf` | a finished run as one file; the runs of a host, listed and removed |
 //! | `chronicle`, `log_line`, `state`, `versions` | [`Chronicle`]: the run's course in the predecessor's files |
 //! | `unsynced` | artifacts that are made durable together |
+//! | `taken_up` | a run that was cut off, gone on with |
 //! | `schema` | JSON Schemas of records |
 //! | `redact` | [`Secret`], and how secrets are taken out of what is written |
 //! | `places` | where runs and caches lie (XDG Base Directory Specification) |
@@ -24,6 +25,7 @@ mod run_dir;
 mod schema;
 mod shelf;
 mod state;
+mod taken_up;
 mod unsynced;
 mod versions;
 
@@ -32,9 +34,9 @@ pub use chronicle::{Answer, Chronicle, Judgement};
 pub use log_line::{LogLine, SnapshotOf};
 pub use places::{config_file, default_cache_dir, default_runs_dir, find_run, policy_places};
 pub use redact::{Redactor, Secret};
-pub use run_dir::{RunDir, durable_write};
+pub use run_dir::{Held, RunDir, durable_write};
 pub use schema::schema_of;
-pub use shelf::{Listed, Retention, RunState, list, remove, target_of};
+pub use shelf::{Listed, OPTIONS, Retention, RunState, list, may_go_on, remove, target_of};
 pub use state::{State, Subject};
 pub use versions::{Named, OpenCode, Os, Versions};
 

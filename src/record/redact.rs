@@ -41,6 +41,12 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Default)]
 pub struct Redactor(Vec<Vec<u8>>);
 
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redactor(***)")
+    }
+}
+
 impl Redactor {
     /// What takes `secrets` out; see [`Secret::is_redacted`].
     pub fn new(secrets: &[Secret]) -> Self {

@@ -46,6 +46,28 @@ pub struct RunDir {
     _lock: Flock<File>,
 }
 
+/// The directory of a run that no process writes to, and nobody takes up meanwhile.
+pub struct Held {
+    pub(super) path: PathBuf,
+    lock: Flock<File>,
+}
+
+impl Held {
+    /// Takes the lock that a run holds while it lives.
+    ///
+    /// # Errors
+    /// [`RecordError::Alive`] where another process holds it; when it cannot be opened.
+    pub fn take(run: &Path) -> Result<Self, RecordError> {
+        let lock = run.join(LOCK);
+        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&lock);
+        let opened = opened.map_err(RecordError::io("open", &lock))?;
+        let lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| RecordError::Alive(run.display().to_string()))?;
+        let path = run.to_path_buf();
+        Ok(Self { path, lock })
+    }
+}
+
 impl RunDir {
     /// Creates `<runs>/<id>/` (mode 0700). `secrets` are redacted by value in
     /// everything written through here.
@@ -80,6 +102,28 @@ impl RunDir {
             bound: Mutex::default(),
             _lock: lock,
         })
+    }
+
+    /// Opens the directory of a run that was cut off, to go on with it; its chain was
+    /// verified. A record that was being written is taken away: the second value is how many
+    /// bytes of it there were.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn reopen(held: Held, id: &RunId) -> Result<(Self, u64), RecordError> {
+        let Held { path, lock } = held;
+        let (journal, torn) = Journal::reopen(&path)?;
+        let run = Self {
+            path,
+            id: id.clone(),
+            redactor: RwLock::default(),
+            secrets: Mutex::default(),
+            journal: Mutex::new(journal),
+            unsynced: Unsynced::default(),
+            bound: Mutex::default(),
+            _lock: lock,
+        };
+        Ok((run, torn))
     }
 
     /// Where it lies.
@@ -270,6 +314,11 @@ impl RunDir {
         fs::hard_link(&from, &to)
             .or_else(|_| fs::copy(&from, &to).map(|_| ()))
             .map_err(RecordError::io("link", &to))
+    }
+
+    /// What takes the run's secrets out, for whoever writes beside the record.
+    pub fn redactor_now(&self) -> Redactor {
+        self.redactor().clone()
     }
 
     /// Whether there is anything that is redacted.

@@ -22,6 +22,16 @@ const LOOKED_INTO: u64 = 1 << 20;
 /// A directory without a lock may be one that is being made.
 const BIRTH: Duration = Duration::from_secs(10);
 
+/// What a run was asked for.
+pub const OPTIONS: &str = "options.json";
+/// The exit code of a run that ended for its sandbox or its host.
+const HOST_FAILED: u8 = 7;
+
+/// Whether a run that ended with this code, or never came to its end, can be gone on with.
+pub fn may_go_on(exit: Option<u8>) -> bool {
+    exit.is_none_or(|exit| exit == HOST_FAILED)
+}
+
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -64,6 +74,8 @@ pub struct Listed {
     pub reason: Option<String>,
     /// As above.
     pub exit: Option<u8>,
+    /// `resume` goes on with it.
+    pub resumable: bool,
     /// When it began, RFC 3339, UTC.
     pub began: String,
     /// Seconds since.
@@ -114,6 +126,13 @@ fn look(path: PathBuf, id: RunId, now: Duration) -> Option<Listed> {
     let timestamp = timestamp.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
     Some(Listed {
         bytes: tree::usage(&path, u64::MAX).ok()?.0,
+        resumable: match state {
+            RunState::CutOff | RunState::Failed => {
+                let exit = outcome.as_ref().map(|outcome| outcome.exit);
+                begun.verb.as_deref() == Some("run") && path.join(OPTIONS).exists() && may_go_on(exit)
+            }
+            RunState::Running | RunState::Done => false,
+        },
         state,
         verb: begun.verb,
         target: begun.target,
@@ -221,6 +240,7 @@ mod tests {
             target: None,
             reason: None,
             exit: None,
+            resumable: false,
             began: String::new(),
             age,
             bytes,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Version of [`State`].
 const STATE_VERSION: u32 = 1;
@@ -24,7 +24,7 @@ pub struct Subject {
 }
 
 /// Where a run stands. Every value is this run's own; what did not happen yet is null.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct State {
     /// 1.
     pub version: u32,

@@ -119,6 +119,34 @@ impl StepWriter {
         }
     }
 
+    /// Goes on after a step of a run that was cut off.
+    pub fn after(steps: &Steps, number: u64) -> Self {
+        let upto = usize::try_from(number).unwrap_or(usize::MAX).saturating_add(1);
+        let mut kept = BTreeSet::new();
+        let mut left = MAX_KEPT;
+        let changes = steps.steps.iter().take(upto).flat_map(|step| &step.changes);
+        for entry in changes.flat_map(|change| change.before.iter().chain(&change.after)) {
+            if let EntryKind::File { content, size } = &entry.kind
+                && !kept.contains(content)
+                && steps.run.join(object_file(*content)).exists()
+            {
+                left = left.saturating_sub(*size);
+                kept.insert(*content);
+            }
+        }
+        Self {
+            run: steps.run.clone(),
+            target: steps
+                .steps
+                .first()
+                .map_or_else(|| Content::of(&[]), |first| first.target),
+            next: number + 1,
+            all: steps.differences(number),
+            kept,
+            left,
+        }
+    }
+
     /// Keeps the bytes that lead from `before` to `now`, both over `base`. The step's own
     /// file is the caller's to write.
     ///

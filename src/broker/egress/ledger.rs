@@ -234,11 +234,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// A new file; what `redactor` knows is taken out of all that goes there: a host's name
+    /// What `redactor` knows is taken out of all that goes there: a host's name
     /// can be made of a secret.
     pub fn create(path: &Path, redactor: Redactor) -> Result<Self, BrokerError> {
         Ok(Self {
-            lines: Lines::create(path)?,
+            lines: Lines::open(path)?,
             redactor,
             written: Mutex::default(),
             open: watch::Sender::new(0),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     contract::{AuditFinding, StageName},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// One stage's result, as `<stage>_summary.json`.
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StageSummary {
     /// Which stage.
     pub stage: StageName,
@@ -50,7 +50,7 @@ pub struct StageSummary {
 }
 
 /// One command that ran.
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CommandLine {
     /// The command, escaped, its first 500 characters.
     pub cmd: String,
@@ -111,7 +111,7 @@ impl StageSummary {
 
 /// Exit codes of the stages under the predecessor's names: of the command that
 /// failed, else of the last one; nothing where none ran.
-#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ExitCodes {
     /// Of bootstrap.
     bootstrap_rc: Option<i32>,
@@ -142,7 +142,7 @@ impl ExitCodes {
 }
 
 /// One failure of the sandbox under a verification that was then repeated.
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SandboxFailure {
     /// Why it failed.
     pub why: String,
@@ -151,7 +151,7 @@ pub struct SandboxFailure {
 }
 
 /// A whole verification, as `summary.json` of its directory.
-#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Verification {
     /// Every stage passed.
     pub ok: bool,

@@ -73,6 +73,15 @@ pub fn load_file(path: &Path, host: &HostPlaces) -> Result<Vec<Source>, PolicyEr
     Loader { host }.file(path, &mut Vec::new())
 }
 
+/// Reads a policy that stands on nothing, in a text; `file` is how it is shown.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_text(file: &str, text: &[u8]) -> Result<Vec<Source>, PolicyError> {
+    let host = HostPlaces::default();
+    Loader { host: &host }.text(file.to_owned(), None, text, &mut Vec::new())
+}
+
 /// The files of the host that hold for every run, each with what it stands on.
 ///
 /// # Errors

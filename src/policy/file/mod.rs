@@ -9,6 +9,7 @@
 //! | `effective` | [`Policy`]: the layers put together, with who said what |
 //! | `narrow` | what a repository may say itself |
 //! | `record` | what a run keeps of it: a canonical document, its digest, who said what |
+//! | `restore` | a policy as a run recorded it |
 //! | `diff` | what one policy allows and another does not |
 //! | `error` | why a policy cannot be used |
 
@@ -21,6 +22,7 @@ mod load;
 mod narrow;
 mod pattern;
 mod record;
+mod restore;
 mod setting;
 mod shipped;
 mod units;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -114,7 +114,7 @@ impl Policy {
 }
 
 /// `policy_origins.json`: who says each part of a run's policy.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Origins {
     /// `sha256:` and the digest of the run's `policy.json`.
     pub digest: String,
@@ -125,7 +125,7 @@ pub struct Origins {
 }
 
 /// A file that a policy is made of.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LayerLine {
     /// Of which layer.
     pub layer: Layer,
@@ -134,7 +134,7 @@ pub struct LayerLine {
 }
 
 /// A part of a policy.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SaidLine {
     /// Its place in the document, and for a rule what it is about.
     pub what: String,

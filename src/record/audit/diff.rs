@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    AuditError, COURSE, JOURNAL, Place,
+    AuditError, CONTINUED, COURSE, JOURNAL, Place, RESUMED,
     records::{Next, Record, Records},
 };
 use crate::names::{RelPath, RunId};
@@ -158,6 +158,26 @@ fn first_difference(place: String, a: Value, b: Value) -> (String, Value, Value)
 struct Reader<'p> {
     records: Records<Box<dyn Read + 'p>>,
     bindings: BTreeMap<String, Value>,
+    /// Records that the run did again: from the first number, up to the second.
+    again: Vec<(u64, u64)>,
+}
+
+/// What a run that was taken up did again.
+fn done_again(place: &Place) -> Result<Vec<(u64, u64)>, AuditError> {
+    #[derive(Deserialize)]
+    struct Back {
+        from: u64,
+    }
+    let mut records = open(place)?;
+    let mut again = Vec::new();
+    while let Some(record) = next(&mut records)? {
+        if [RESUMED, CONTINUED].contains(&record.event)
+            && let Ok(back) = serde_json::from_str::<Back>(record.fields.get())
+        {
+            again.push((back.from, record.seq));
+        }
+    }
+    Ok(again)
 }
 
 impl<'p> Reader<'p> {
@@ -165,6 +185,7 @@ impl<'p> Reader<'p> {
         Ok(Self {
             records: open(place)?,
             bindings: BTreeMap::new(),
+            again: done_again(place)?,
         })
     }
 
@@ -177,7 +198,9 @@ impl<'p> Reader<'p> {
                 let name = format!("{}{place}", record.event);
                 self.bindings.entry(name).or_insert(value);
             }
-            if COURSE.contains(&record.event) {
+            let seq = record.seq;
+            let again = self.again.iter().any(|(from, to)| (*from..*to).contains(&seq));
+            if COURSE.contains(&record.event) && !again {
                 return Ok(Some(OfCourse {
                     number: record.seq,
                     event: record.event.to_owned(),

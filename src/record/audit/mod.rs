@@ -26,12 +26,13 @@ use std::{fmt, io, path::Path};
 
 use serde::Serialize;
 
-pub use chain::{COURSE, Chain, JOURNAL, JournalLine, Link, VERSION};
+pub use chain::{CONTINUED, COURSE, Chain, JOURNAL, JournalLine, Link, RESUMED, VERSION};
 pub use diff::{Comparison, Difference, Parting, diff, first_of, next, open, run_of};
 pub use digest::Digest;
 pub use place::{Place, is_held};
 pub use receipt::{Document, Ending, RECEIPT, RECEIPT_VERSION, Receipt, SignerLine, StateLine};
 pub use records::{MAX_RECORD, Next, Record, Records};
+pub use seal::finish;
 pub use sign::{ENVELOPE, KeyError, PublicKey, Signer};
 pub use verify::{State, Verified, verify};
 

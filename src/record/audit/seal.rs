@@ -1,14 +1,15 @@
 //! The end of a chain: every file by its hash, the closing record, the receipt.
 
-use std::fmt;
+use std::{fmt, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Digest, JOURNAL, RECEIPT, Receipt, Signer,
+    AuditError, Break, Digest, JOURNAL, Next, Place, RECEIPT, Receipt, Record, Signer,
     receipt::{self, RECEIPT_VERSION},
     sign::ENVELOPE,
+    verify::Closed,
 };
 use crate::{
     names::RelPath,
@@ -52,6 +53,62 @@ impl fmt::Display for Artifact {
             None => write!(f, "a link, its target {}", self.sha256),
         }
     }
+}
+
+/// Writes what is made of the closing record where a run was cut off behind it: the receipt,
+/// and its signature. A chain that has its receipt, or no end, stays as it is; says whether
+/// it was completed.
+///
+/// # Errors
+/// [`AuditError::Broken`] for a closing record that is none; when a file cannot be read or
+/// written, or the key is not given that the record names.
+pub fn finish(dir: &Path, signer: Option<&Signer>) -> Result<bool, AuditError> {
+    let path = dir.join(RECEIPT);
+    if path.exists() {
+        return Ok(false);
+    }
+    let place = Place::Directory(dir.to_path_buf());
+    let mut records = super::open(&place)?;
+    let journal = dir.join(JOURNAL);
+    let mut last = None;
+    while records.advance().map_err(|why| AuditError::io("read", &journal, why))? == Next::Line {
+        let record = Record::parse(records.line())
+            .ok()
+            .filter(|record| record.event == "closed");
+        last = record.map(|record| (record.seq, Digest::of(records.line()), record.fields.get().to_owned()));
+    }
+    let Some((number, root, fields)) = last else {
+        return Ok(false);
+    };
+    let malformed = |why: serde_json::Error| {
+        AuditError::broken(Break {
+            record: Some(number),
+            found: why.to_string(),
+            ..Break::at(JOURNAL, "the fields of `closed`")
+        })
+    };
+    let closed: Closed = serde_json::from_str(&fields).map_err(malformed)?;
+    let parsed: Receipt = serde_json::from_value(closed.receipt.clone()).map_err(malformed)?;
+    let document = receipt::document(&closed.receipt, number + 1, root);
+    let write = |path: &Path, bytes: &[u8]| {
+        super::super::durable_write(path, bytes).map_err(|why| AuditError::io("write", path, io::Error::other(why)))
+    };
+    match (&parsed.signer, signer) {
+        (None, _) => {}
+        (Some(wanted), Some(signer)) if signer.line().keyid == wanted.keyid => {
+            let envelope = signer.envelope(&receipt::statement(&parsed, &document));
+            write(&dir.join(ENVELOPE), &envelope)?;
+        }
+        (Some(wanted), _) => {
+            let why = format!(
+                "the run was cut off before it was signed by the key {}; give it with --sign-key",
+                wanted.keyid
+            );
+            return Err(AuditError::io("write", &dir.join(ENVELOPE), io::Error::other(why)));
+        }
+    }
+    write(&path, &document)?;
+    Ok(true)
 }
 
 impl RunDir {

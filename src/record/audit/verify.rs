@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     AuditError, Break, Digest, JOURNAL, Place, PublicKey, RECEIPT, Receipt, VERSION,
-    chain::Course,
+    chain::{Course, RESUMED},
     records::{MAX_RECORD, Next, Record, Records},
     seal::Artifact,
 };
@@ -43,6 +43,8 @@ pub struct Verified {
     pub course: Digest,
     /// Files that the closing record binds.
     pub files: u64,
+    /// How often the run was taken up again.
+    pub resumed: u64,
     /// Bytes after the last whole record, of one that was being written.
     pub torn: u64,
     /// The receipt.
@@ -106,6 +108,7 @@ pub fn verify(place: &Place, key: Option<&PublicKey>) -> Result<Verified, AuditE
         listed: BTreeMap::new(),
         ledger: None,
         closed: None,
+        resumed: 0,
         torn: 0,
     };
     walk.chain()?;
@@ -127,6 +130,7 @@ pub(super) struct Walk<'p> {
     /// The first ledger that does not hold; the chain itself comes first.
     pub ledger: Option<Break>,
     pub closed: Option<Closed>,
+    pub resumed: u64,
     pub torn: u64,
 }
 
@@ -216,7 +220,7 @@ impl Walk<'_> {
         let Ok(record) = Record::parse(self.records.line()) else {
             return Ok(());
         };
-        if self.closed.is_some() {
+        if self.closed.is_some() && record.event != RESUMED {
             return Err(self.broken(number, "the end: the record before is the closing one", "a record"));
         }
         let fields = record.fields.get();
@@ -227,7 +231,9 @@ impl Walk<'_> {
                 ..Break::at(JOURNAL, format!("the fields of `{}`", record.event))
             })
         };
-        self.course.take(record.event, fields.as_bytes());
+        if let Err(expected) = self.course.take(number, record.event, fields.as_bytes()) {
+            return Err(self.broken(number, expected, format!("`{}` {fields}", record.event)));
+        }
         match record.event {
             "run" if number == 0 => {
                 let begun: Begun = serde_json::from_str(fields).map_err(malformed)?;
@@ -248,6 +254,12 @@ impl Walk<'_> {
                         return Err(self.broken(number, "each file once", format!("{path} again")));
                     }
                 }
+            }
+            RESUMED => {
+                // What was listed before it is listed anew at the end, and so is the end.
+                self.resumed += 1;
+                self.listed.clear();
+                self.closed = None;
             }
             "closed" => self.closed = Some(serde_json::from_str(fields).map_err(malformed)?),
             _ => {}

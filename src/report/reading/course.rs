@@ -43,7 +43,22 @@ pub(super) struct Course {
     turns: u64,
     open: Option<usize>,
     cut: u64,
+    /// How often the run was taken up again.
+    resumed: u64,
+    /// Where it can be, the last ones.
+    marks: Vec<Mark>,
 }
+
+/// What was known before a record that a run can be taken up at.
+struct Mark {
+    record: u64,
+    guarded: usize,
+    accepted: usize,
+    leaked: u64,
+}
+
+/// Places that a run can be taken up at.
+const MARKS: usize = 4;
 
 impl Course {
     pub fn read(folder: &Folder) -> Self {
@@ -54,6 +69,10 @@ impl Course {
         });
         if course.began.is_none() {
             folder.note("journal.jsonl says nothing: this may be no run's directory".to_owned());
+        }
+        if course.resumed > 0 {
+            let times = course.resumed;
+            folder.note(format!("the run was cut off and taken up again {times} times"));
         }
         if course.cut > 0 {
             folder.note(format!(
@@ -93,12 +112,40 @@ impl Course {
                 }
             }
             "leaked" => self.leaked += fields.count("processes").unwrap_or(0),
+            "resumed" | "continued" => {
+                self.resumed += u64::from(record.at("event").as_str() == Some("resumed"));
+                self.back_to(fields.count("from").unwrap_or(0));
+            }
             "ended" => {
                 let reason = fields.line("reason", 60).unwrap_or_default();
                 self.ended = Some((reason, fields.count("exit").unwrap_or(0)));
             }
             _ => {}
         }
+        if matches!(record.at("event").as_str(), Some("event" | "command")) {
+            if self.marks.len() == MARKS {
+                self.marks.remove(0);
+            }
+            self.marks.push(Mark {
+                record: record.count("seq").unwrap_or(0) + 1,
+                guarded: self.guarded.len(),
+                accepted: self.accepted.len(),
+                leaked: self.leaked,
+            });
+        }
+    }
+
+    /// What comes after this record is done again.
+    fn back_to(&mut self, from: u64) {
+        self.ended = None;
+        self.marks.retain(|mark| mark.record <= from);
+        let (guarded, accepted, leaked) = match self.marks.last() {
+            Some(mark) => (mark.guarded, mark.accepted, mark.leaked),
+            None => (0, 0, 0),
+        };
+        self.guarded.truncate(guarded);
+        self.accepted.truncate(accepted);
+        self.leaked = leaked;
     }
 
     fn command(&mut self, fields: &Value, now: i64) {

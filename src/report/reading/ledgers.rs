@@ -34,6 +34,10 @@ impl Calls {
         let mut calls = Self::default();
         folder.lines("model.jsonl", LEDGER, |entry| {
             let count = |name: &str| entry.count(name).unwrap_or(0);
+            // Counted when it was asked.
+            if entry.at("replayed").as_bool() == Some(true) {
+                return true;
+            }
             let (input, output) = (count("input_tokens"), count("output_tokens"));
             totals.calls += 1;
             totals.input_tokens = totals.input_tokens.saturating_add(input);
