@@ -69,7 +69,9 @@ const CASES: [Case; 6] = [
     Case {
         name: "narrowed",
         contract: "version: 1\ntests:\n  cmd: test -f made && wc made\n",
-        policy: "version: 1\ntime: {command: 60}\nagent: {turns: 5}\ncommands: {rules: [{match: [wc], verdict: deny}]}\n",
+        policy: "version: 1\ntime: {command: 60}\nagent: {turns: 5}\n\
+            commands:\n  rules:\n    \
+            - {id: no-wc, verdict: deny, when: {argv: [wc]}, because: nobody counts}\n",
         steps: &["touch made"],
         fixes: &["touch fixed"],
         flags: &["--max-iters", "1", "--max-fix", "1"],
