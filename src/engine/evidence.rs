@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     broker::Usage,
+    contract,
     engine::{
         EngineError, Outcome, TargetOptions,
         inputs::{Executable, Inputs, LOCK_VERSION, Lock},
@@ -17,13 +18,16 @@ use crate::{
     },
     fsm::{Blame, TurnFailure},
     guard::{Judged, Phase},
-    policy::SandboxPlan,
+    policy::{Policy, SandboxPlan},
     record::{
         RunDir,
         audit::{CONTINUED, Digest, Ending, RESUMED, Receipt, Signer, StateLine},
     },
     sandbox::{Backend, WallReport},
 };
+
+/// The kind of the record that says what the target's own policy left of the host's.
+pub(super) const NARROWED: &str = "narrowed";
 
 /// What goes into a run, by hash.
 const LOCK: &str = "lock.json";
@@ -114,6 +118,16 @@ impl Evidence {
                 "options": options,
                 "inputs": self.inputs,
             }),
+        )?;
+        Ok(())
+    }
+
+    /// The target's own policy narrowed the host's; nothing ran before.
+    pub fn narrow(&mut self, run: &RunDir, policy: &Policy) -> Result<(), EngineError> {
+        self.receipt.policy = policy.digest();
+        run.journal(
+            NARROWED,
+            &json!({"policy": self.receipt.policy, "by": contract::policy_path()}),
         )?;
         Ok(())
     }

@@ -147,7 +147,9 @@ impl OpenTarget {
         let mut evidence = Evidence::new("env", &options);
         let prepared = async {
             let mut site = Site::prepare(&options, secrets, None, None, &mut evidence, &reporter, stop).await?;
-            let options = site.narrowed(&options)?.unwrap_or_else(|| options.clone());
+            let options = site
+                .narrowed(&options, &mut evidence)?
+                .unwrap_or_else(|| options.clone());
             // No agent ever looks at it.
             let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
             let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;

@@ -14,6 +14,7 @@ use crate::{
     engine::{
         EngineError,
         carried::{Carried, CarriedLine, Slot},
+        evidence::NARROWED,
         inputs::FromLine,
     },
     fsm::{Command, Event, Machine, Position, Purpose},
@@ -47,6 +48,11 @@ struct Begun {
     policy: String,
     options: Option<Digest>,
     inputs: InputsRead,
+}
+
+#[derive(Deserialize)]
+struct NarrowedLine {
+    policy: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -110,7 +116,10 @@ enum Transition {
 pub(super) struct Past {
     pub verb: String,
     pub target: String,
+    /// The digest of the policy that the host gave it.
     pub policy: String,
+    /// That of what the target's own policy left of it.
+    pub narrowed: Option<String>,
     /// SHA-256 of `options.json`.
     pub options: Option<Digest>,
     /// SHA-256 of the cassette that it played.
@@ -155,6 +164,7 @@ pub(super) fn read(run: &Path) -> Result<Past, EngineError> {
 #[derive(Default)]
 struct Found {
     begun: Option<Begun>,
+    narrowed: Option<String>,
     copied: Option<Content>,
     ledgers: BTreeMap<String, u64>,
     walls: BTreeMap<String, (Digest, String)>,
@@ -177,6 +187,7 @@ impl Found {
         self.last = now.or(self.last);
         match event {
             "run" => self.begun = Some(parse(number, event, fields)?),
+            NARROWED => self.narrowed = Some(parse::<NarrowedLine>(number, event, fields)?.policy),
             "copied" => self.copied = Some(parse::<Copied>(number, event, fields)?.digest),
             "ledger" => {
                 let ledger: Ledger = parse(number, event, fields)?;
@@ -242,6 +253,7 @@ impl Found {
             verb: begun.verb,
             target: begun.target,
             policy: begun.policy,
+            narrowed: self.narrowed,
             options: begun.options,
             cassette: begun.inputs.cassette,
             branch: begun.inputs.from,

@@ -21,7 +21,7 @@ use crate::{
         whence::Whence,
     },
     names::RunId,
-    policy::{Origins, Policy},
+    policy::{Layer, Origins, Policy},
     record::{
         self, Held, OPTIONS, RunDir,
         audit::{self, Place},
@@ -154,7 +154,8 @@ pub(super) fn target(past: &Past, endpoints: Endpoints) -> Result<(Target, Endpo
     }
 }
 
-/// The policy that the run had.
+/// The policy that the run had: what the target's own left of the host's, unless the run was
+/// cut off before it was kept.
 pub(super) fn policy(dir: &Path, past: &Past) -> Result<Policy, EngineError> {
     let read = |name: &str| {
         let path = dir.join(name);
@@ -163,9 +164,22 @@ pub(super) fn policy(dir: &Path, past: &Past) -> Result<Policy, EngineError> {
     let origins: Origins = serde_json::from_slice(&read("policy_origins.json")?)
         .map_err(|why| EngineError::Usage(format!("policy_origins.json: {why}")))?;
     let policy = Policy::recorded(&read("policy.json")?, origins)?;
-    match policy.digest() == past.policy {
-        true => Ok(policy),
-        false => Err(EngineError::damaged("policy.json", &past.policy, &policy.digest())),
+    let (digest, own) = (
+        policy.digest(),
+        policy.layers().iter().any(|(layer, _)| *layer == Layer::Repository),
+    );
+    match &past.narrowed {
+        Some(narrowed) if own && digest == *narrowed => Ok(policy),
+        _ if !own && digest == past.policy => Ok(policy),
+        Some(narrowed) if digest == *narrowed || digest == past.policy => Err(EngineError::Usage(format!(
+            "{}: the run was cut off while it wrote down its policy, and nothing had run; start it anew",
+            dir.display()
+        ))),
+        narrowed => Err(EngineError::damaged(
+            "policy.json",
+            narrowed.as_ref().unwrap_or(&past.policy),
+            &digest,
+        )),
     }
 }
 

@@ -109,7 +109,9 @@ pub(super) async fn perform(
         &mut stop,
     )
     .await?;
-    let narrowed = site.narrowed(&options.target)?.map(|target| options.narrowed(target));
+    let narrowed = site
+        .narrowed(&options.target, evidence)?
+        .map(|target| options.narrowed(target));
     let options = narrowed.as_ref().unwrap_or(options);
     let withheld = guard::withheld()
         .into_iter()

@@ -151,7 +151,11 @@ impl Site {
     ///
     /// # Errors
     /// As [`permit::narrowed`]; [`EngineError::Contract`] for one that is no file.
-    pub fn narrowed(&mut self, options: &TargetOptions) -> Result<Option<TargetOptions>, EngineError> {
+    pub fn narrowed(
+        &mut self,
+        options: &TargetOptions,
+        evidence: &mut Evidence,
+    ) -> Result<Option<TargetOptions>, EngineError> {
         let layers = options.policy.layers();
         if layers.iter().any(|(layer, _)| *layer == Layer::Repository) {
             // It was narrowed when the run began that is gone on with, or done again.
@@ -172,6 +176,7 @@ impl Site {
         };
         let narrowed = options.narrowed(permit::narrowed(&options.policy, &text)?);
         permit::target(&narrowed)?;
+        evidence.narrow(&self.run, &narrowed.policy)?;
         permit::keep(&narrowed.policy, &self.run)?;
         self.policy = PolicyLine::of(&narrowed.policy);
         Ok(Some(narrowed))

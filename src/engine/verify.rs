@@ -43,7 +43,7 @@ async fn perform(
     let began = Instant::now();
     let secrets: Vec<_> = options.grants.iter().map(|(_, value)| value.clone()).collect();
     let mut site = Site::prepare(options, &secrets, None, None, evidence, reporter, &mut stop).await?;
-    let narrowed = site.narrowed(options)?;
+    let narrowed = site.narrowed(options, evidence)?;
     let options = narrowed.as_ref().unwrap_or(options);
     // No agent ever looks at it; what a bootstrap may write is the same as in a run.
     let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
