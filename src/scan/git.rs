@@ -64,9 +64,7 @@ pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
 fn is_repository(scan: &Scan<'_>, file: &Named<'_>) -> bool {
     file.dir == ".git"
         || file.dir.ends_with("/.git")
-        || scan
-            .copy
-            .is_file(format!("{}/HEAD", file.dir).trim_start_matches('/'))
+        || scan.copy.is_file(format!("{}/HEAD", file.dir).trim_start_matches('/'))
 }
 
 fn later(what: &str) -> Vec<(Effect, String)> {
