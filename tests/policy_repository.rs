@@ -65,14 +65,14 @@ fn every_attempt_to_widen_names_both_places() {
         (
             4,
             "commands:\n  rules:\n    - {id: mine, verdict: allow, when: {argv: [sudo]}}",
-            "commands.rules: `mine` says allow",
-            "`sudo` denies; a repository's rules can only deny` at policies/default.yml:",
+            "commands.rules: mine says allow",
+            "`commands.rules: sudo denies, and a repository's rules can only deny` at policies/default.yml:",
         ),
         (
             4,
             "commands:\n  rules:\n    - {id: mine, verdict: undecided, when: {effect: downloads-and-executes}}",
-            "commands.rules: `mine` says undecided",
-            "`download-and-execute` denies; a repository's rules can only deny` at policies/default.yml:",
+            "commands.rules: mine says undecided",
+            "`commands.rules: download-and-execute denies, and a repository's rules can only deny` at policies/default.yml:",
         ),
         (
             2,

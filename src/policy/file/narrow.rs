@@ -110,8 +110,8 @@ impl Policy {
             let (allowed, said) = self.against(rule);
             found.push(Attempt {
                 at: rule.id.at,
-                asked: format!("commands.rules: `{}` says {}", rule.id.value, rule.verdict.name()),
-                allowed: format!("{allowed}; a repository's rules can only deny"),
+                asked: format!("commands.rules: {} says {}", rule.id.value, rule.verdict.name()),
+                allowed: format!("commands.rules: {allowed}, and a repository's rules can only deny"),
                 allowed_at: said.map_or_else(|| self.top(), |said| said.origin.to_string()),
                 because: said.and_then(|said| said.because.clone()),
             });
@@ -158,8 +158,8 @@ impl Policy {
         };
         let said = denies().find(same).or_else(|| denies().next());
         let words = said.map_or_else(
-            || "no rule".to_owned(),
-            |said| format!("`{}` denies", said.value.id.value),
+            || "none denies".to_owned(),
+            |said| format!("{} denies", said.value.id.value),
         );
         (words, said)
     }
