@@ -4,7 +4,15 @@
 #[path = "support/program.rs"]
 mod program;
 
-use std::{fs, io::Write, process::Command};
+use std::{
+    fs,
+    io::{Read, Write},
+    mem::MaybeUninit,
+    os::unix::process::ExitStatusExt,
+    process::{Command, ExitStatus, Output, Stdio},
+};
+
+use nix::libc;
 
 use opencode_fsm::{
     contract::{Bootstrap, ContractError, Pipeline, parse_actions},
@@ -225,17 +233,37 @@ fn write_in_pieces(bench: &Bench, head: &str, piece: &str, times: usize) {
     }
 }
 
-/// A second of processor time and 250 MB of address space (setrlimit(2)), for a command
-/// and for each process that it starts: the text of an unoptimised build is 56 MB of it.
-/// Time on the wall would measure the machine.
-fn limited(command: &Command) -> Command {
-    let mut limited = Command::new("/bin/sh");
-    limited
-        .args(["-c", "ulimit -t 1 && ulimit -v 244140 && exec \"$@\"", "sh"])
+/// The most that a command, or any process that it starts, may have resident, KiB.
+const MEMORY: i64 = 200_000;
+
+/// Runs a command, which has a second of processor time (setrlimit(2)), as has each process
+/// that it starts; time on the wall would measure the machine. Gives with its output the most
+/// that any of them had resident, KiB (wait4(2); room that is only reserved costs nothing).
+fn limited(command: &Command) -> (Output, i64) {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "ulimit -t 1 && exec \"$@\"", "sh"])
         .arg(command.get_program())
-        .args(command.get_args());
-    limited.stdin(std::process::Stdio::null());
-    limited
+        .args(command.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let [mut stdout, mut stderr] = [Vec::new(), Vec::new()];
+    let mut out = child.stdout.take().expect("a pipe");
+    out.read_to_end(&mut stdout).expect("read");
+    // A line or two, which a pipe holds.
+    let mut err = child.stderr.take().expect("a pipe");
+    err.read_to_end(&mut stderr).expect("read");
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both places outlive the call, and nobody else waits for this child.
+    let waited = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, usage.as_mut_ptr()) };
+    assert_eq!(waited, child.id() as i32, "wait4");
+    // SAFETY: all zeros are a valid one, and the kernel has filled it.
+    let resident = unsafe { usage.assume_init() }.ru_maxrss;
+    let status = ExitStatus::from_raw(status);
+    (Output { status, stdout, stderr }, resident)
 }
 
 #[test]
@@ -263,7 +291,10 @@ fn hostile_contracts_cost_neither_time_nor_memory() {
         if what == "no UTF-8" {
             fs::write(bench.path("repo/pipeline.yml"), b"\xff".repeat(1_000_000)).expect("write");
         }
-        let output = expect(limited(&bench.command(&["verify", "--json"], "repo")), 2);
+        let (output, resident) = limited(&bench.command(&["verify", "--json"], "repo"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{what}: {:?} {said}", output.status);
+        assert!(resident < MEMORY, "{what}: {resident} KiB");
         let text = String::from_utf8(output.stdout).expect("text");
         let last: serde_json::Value = serde_json::from_str(text.lines().last().expect("a line")).expect("json");
         let message = last["message"].as_str().expect("a message");
@@ -279,16 +310,18 @@ fn the_limits_on_hostile_contracts_are_limits() {
     let perl = |program: &str| {
         let mut command = Command::new("/usr/bin/perl");
         command.args(["-e", program]);
-        limited(&command).output().expect("starts").status
+        let (output, resident) = limited(&command);
+        (output.status.success(), resident < MEMORY)
     };
-    assert!(perl("my $x = 'x' x 50_000_000;").success());
-    assert!(!perl("my $x = 'x' x 300_000_000;").success());
-    assert!(perl("1 while $n++ < 1000;").success());
-    assert!(!perl("1 while 1;").success());
+    assert_eq!(perl("my $x = 'x' x 50_000_000;"), (true, true));
+    assert_eq!(perl("my $x = 'x' x 300_000_000;"), (true, false));
+    assert_eq!(perl("1 while $n++ < 1000;"), (true, true));
+    assert_eq!(perl("1 while 1;"), (false, true));
     // And leave room for a contract that is none of that.
     let bench = Bench::new();
     write_in_pieces(&bench, "tests: {cmd: 'true'}\n", "# a comment\n", 50_000);
-    expect(limited(&bench.command(&["verify"], "repo")), 0);
+    let (output, resident) = limited(&bench.command(&["verify"], "repo"));
+    assert!(output.status.success() && resident < MEMORY, "{output:?} {resident}");
 }
 
 #[test]
