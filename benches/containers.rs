@@ -122,6 +122,8 @@ fn resident() -> u64 {
     let filter = format!("label={PREFIX}sandbox");
     let id = text(Command::new("docker").args(["ps", "--quiet", "--latest", "--filter", &filter]));
     let pid = text(Command::new("docker").args(["inspect", "--format", "{{.State.Pid}}", id.trim()]));
+    // Idle is who has had nothing to do for a while.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).expect("status");
     let line = status
         .lines()
