@@ -239,6 +239,7 @@ const MEMORY: i64 = 200_000;
 /// Runs a command, which has a second of processor time (setrlimit(2)), as has each process
 /// that it starts; time on the wall would measure the machine. Gives with its output the most
 /// that any of them had resident, KiB (wait4(2); room that is only reserved costs nothing).
+#[expect(clippy::zombie_processes, reason = "wait4(2) waits for it")]
 fn limited(command: &Command) -> (Output, i64) {
     let mut child = Command::new("/bin/sh")
         .args(["-c", "ulimit -t 1 && exec \"$@\"", "sh"])
