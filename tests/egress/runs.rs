@@ -18,19 +18,21 @@ fn ledger(bench: &Bench) -> Vec<Value> {
         .collect()
 }
 
-/// A host of a registry as this machine is configured for it: the output of a command, else
-/// the public one. `None`, said aloud, where it is not reached; a failure under CI.
-fn registry(ask: &[&str], public: &str) -> Option<(String, u16)> {
-    let said = Command::new(ask[0]).args(&ask[1..]).output();
-    let said = match said {
-        Ok(Output { stdout, status, .. }) if status.success() => String::from_utf8_lossy(&stdout).trim().to_owned(),
-        _ => String::new(),
-    };
-    let url = if said.starts_with("http") {
-        said
-    } else {
-        public.to_owned()
-    };
+/// Where pip keeps what it was made with.
+const PIP: &str = "from pip._internal.models.index import PyPI; ";
+
+/// What the first of some commands says that says anything.
+fn told(commands: &[&[&str]]) -> String {
+    let told = commands.iter().find_map(|ask| {
+        let Output { stdout, status, .. } = Command::new(ask[0]).args(&ask[1..]).output().ok()?;
+        let said = String::from_utf8_lossy(&stdout).trim().to_owned();
+        Some(said).filter(|said| status.success() && !said.is_empty())
+    });
+    told.unwrap_or_else(|| panic!("none of {commands:?} says anything"))
+}
+
+/// The host of a registry. `None`, said aloud, where it is not reached; a failure under CI.
+fn registry(url: &str) -> Option<(String, u16)> {
     let (scheme, rest) = url.split_once("://").expect("a URL");
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let authority = authority.rsplit('@').next().unwrap_or_default();
@@ -69,18 +71,18 @@ fn allow((host, port): &(String, u16)) -> String {
 
 #[test]
 fn pip_and_npm_work_through_the_door_with_this_machines_registries() {
-    let index = registry(&["pip", "config", "get", "global.index-url"], "https://pypi.org/simple");
-    let npm = registry(&["npm", "config", "get", "registry"], "https://registry.npmjs.org/");
+    // As this machine is configured, else what the clients themselves go to.
+    let index_url = told(&[
+        &["pip3", "config", "get", "global.index-url"],
+        &["python3", "-c", &format!("{PIP}print(PyPI.simple_url)")],
+    ]);
+    let files = told(&[&["python3", "-c", &format!("{PIP}print(PyPI.file_storage_domain)")]]);
+    let npm_url = told(&[&["npm", "config", "get", "registry"]]);
+    let (index, npm) = (registry(&index_url), registry(&npm_url));
     let (Some(index), Some(npm)) = (index, npm) else { return };
     let scheme = |port: u16| if port == 80 { "http" } else { "https" };
-    let files = ("files.pythonhosted.org".to_owned(), 443);
+    let files = (files, 443);
     let bench = Bench::new();
-    let index_url = Command::new("pip").args(["config", "get", "global.index-url"]).output();
-    let index_url = index_url.ok().filter(|said| said.status.success());
-    let index_url = index_url.map_or_else(
-        || "https://pypi.org/simple".to_owned(),
-        |said| String::from_utf8_lossy(&said.stdout).trim().to_owned(),
-    );
     bench.file(
         "pipeline.yml",
         &format!(
