@@ -3,9 +3,10 @@
 use super::{
     finding::Kind,
     look::{Named, Scan},
-    nodes::{Document, Spot, get, quoted, scalars, text},
     source,
 };
+use crate::document::{Foreign, Spot, get, scalars, text};
+use crate::policy::shell::quoted;
 use crate::{
     contract::{Bootstrap, ContractError, Pipeline, default_path, parse_actions, policy_path},
     engine::widened,
@@ -150,7 +151,7 @@ pub(super) fn pipeline(scan: &mut Scan<'_>) {
             widens(scan, &name, line, &attempt.asked, allowed, attempt.because.as_deref());
         }
     }
-    let Some(document) = scan.document(&name, &content, Document::yaml) else {
+    let Some(document) = scan.document(&name, &content, Foreign::yaml) else {
         return;
     };
     for (section, command, spot) in commands(&document) {
@@ -201,7 +202,7 @@ fn malformed(scan: &mut Scan<'_>, file: &str, why: &ContractError, at: &str) {
 }
 
 /// The commands of a document of contracts: the section, the text, its place.
-fn commands(document: &Document<'_>) -> Vec<(String, String, Spot)> {
+fn commands(document: &Foreign<'_>) -> Vec<(String, String, Spot)> {
     let mut all = Vec::new();
     document.mappings(&mut |path, pairs| {
         for (key, value) in pairs {
@@ -237,7 +238,7 @@ fn bootstrap(scan: &mut Scan<'_>) {
     if let Err(why) = Bootstrap::parse(&path, content.as_bytes()) {
         malformed(scan, BOOTSTRAP, &why, "docs/bootstrap_spec.md");
     }
-    let Some(document) = scan.document(BOOTSTRAP, &content, Document::yaml) else {
+    let Some(document) = scan.document(BOOTSTRAP, &content, Foreign::yaml) else {
         return;
     };
     for (_, command, spot) in commands(&document) {
@@ -274,7 +275,7 @@ fn actions(scan: &mut Scan<'_>) {
     if let Err(why) = parse_actions(&path, content.as_bytes()) {
         malformed(scan, ACTIONS, &why, "docs/pipeline_spec.md");
     }
-    let Some(document) = scan.document(ACTIONS, &content, Document::yaml) else {
+    let Some(document) = scan.document(ACTIONS, &content, Foreign::yaml) else {
         return;
     };
     for (_, command, spot) in commands(&document) {
