@@ -105,11 +105,17 @@ impl Pipeline {
         let path = measures
             .metrics_path
             .as_ref()
-            .filter(|_| measures.stage.cmds.is_empty())?;
+            .filter(|_| measures.stage.cmds.is_empty() && measures.generic.is_none())?;
         Some(format!(
             "`verify.isolation: sealed` measures in a sandbox where no other stage ran, and `evaluation` has no commands: \
              `{path}` of an earlier stage would not be there. Give it `run_cmds`, or leave the isolation `shared`"
         ))
+    }
+
+    /// Whether a stage without commands is one that this program performs itself.
+    pub fn performs(&self, stage: StageName) -> bool {
+        let evaluation = || self.evaluation.as_ref().is_some_and(|it| it.generic.is_some());
+        stage == StageName::Evaluation && evaluation()
     }
 
     /// The declared stages in the order they run, some perhaps without commands;

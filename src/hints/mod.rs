@@ -13,6 +13,7 @@
 //! | `kind` | what a command is for, if it is one |
 //! | `rank` | which is tried first |
 //! | `placeholder` | words that a reader is meant to fill in |
+//! | `honest` | whether a hint could measure, and the words that it is known by |
 //! | `adapt`, `surroundings` | a command made to fit a sandbox, and what that has |
 //! | `score` | a score read from real output |
 //!
@@ -22,10 +23,12 @@
 mod adapt;
 mod block;
 mod declared;
+mod honest;
 mod kind;
 mod markdown;
 mod placeholder;
 mod rank;
+pub mod score;
 mod surroundings;
 #[cfg(test)]
 mod tests;
@@ -37,6 +40,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use adapt::{Adapted, Skip, adapt};
+pub use honest::{anchors, measures};
 pub use rank::rank;
 pub use surroundings::{Surroundings, Wanted, wanted};
 

@@ -6,7 +6,7 @@ use super::{Hint, kind, placeholder};
 use crate::policy::shell::listed;
 
 /// Most names that are asked for.
-const NAMES_MAX: usize = 200;
+const NAMES_MAX: usize = 80;
 
 /// What a command finds where it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn wanted(hints: &[Hint]) -> Wanted {
     let mut wanted = Wanted::default();
     let plain = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-            && name.len() < 100
+            && name.len() < 48
             && name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
     };
     for name in ["python3", "python", "pytest", "xdist"] {
@@ -78,7 +78,7 @@ pub fn wanted(hints: &[Hint]) -> Wanted {
 
 /// A name that Python imports.
 pub(super) fn is_module(name: &str) -> bool {
-    name.len() < 100
+    name.len() < 48
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

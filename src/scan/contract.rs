@@ -8,8 +8,9 @@ use super::{
 use crate::document::{Foreign, Spot, get, scalars, text};
 use crate::policy::shell::quoted;
 use crate::{
-    contract::{Bootstrap, ContractError, Pipeline, default_path, parse_actions, policy_path},
+    contract::{Bootstrap, ContractError, Pipeline, StageName, default_path, parse_actions, policy_path},
     engine::widened,
+    hints::{self, HintKind},
     names::RelPath,
     policy::{
         PolicyError,
@@ -160,6 +161,21 @@ pub(super) fn pipeline(scan: &mut Scan<'_>) {
         if let Some(pipeline) = &pipeline {
             by_its_own_patterns(scan, pipeline, (&name, spot), &when, &command);
         }
+    }
+    if let Some(pipeline) = pipeline.filter(|it| it.performs(StageName::Evaluation)) {
+        documented(scan, &pipeline);
+    }
+}
+
+/// A generic evaluation runs what the repository documents.
+fn documented(scan: &mut Scan<'_>, pipeline: &Pipeline) {
+    let when = "stage `evaluation`, as a documented command";
+    let kinds = [HintKind::Tests, HintKind::Evaluate, HintKind::Benchmark];
+    let hints = hints::rank(hints::extract(scan.copy.0));
+    for hint in hints.into_iter().filter(|hint| kinds.contains(&hint.kind)) {
+        let (file, spot) = (hint.file.to_string(), Spot::line(hint.line));
+        scan.script(Kind::ContractCommand, &file, spot, when, &hint.command);
+        by_its_own_patterns(scan, pipeline, (&file, spot), when, &hint.command);
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `sealed` | a measurement in a sandbox of its own |
 //! | `held` | some stages in a sandbox that is kept for the next ones |
 //! | `stage` | one stage: its commands, repetitions, artifacts |
+//! | `hinted` | an evaluation without code of the repository |
 //! | `outputs` | what stages leave behind: removed before, read and judged after |
 //! | `ending` | diagnostics and teardown |
 //! | `terminal` | the user's terminal for an interactive `auth` |
@@ -16,6 +17,7 @@
 mod audit;
 mod ending;
 mod held;
+mod hinted;
 mod layer;
 mod outputs;
 mod record;
@@ -162,6 +164,7 @@ impl Judge<'_> {
     async fn stages(&self, workspace: &mut Workspace, session: &mut Session<'_>) -> Result<(), EngineError> {
         session.python = session.find_python().await?;
         if session.prepare(Declared::all(self.pipeline)).await? {
+            self.prepare_evaluation(workspace, session, &|_| true)?;
             session.in_order(&|stage| !self.seals(stage)).await?;
             self.measure_sealed(workspace, session, None, &|_| true).await?;
             self.audit(workspace, session, &|_| true)?;

@@ -1,6 +1,14 @@
 //! One attempt at a verification: the order of the stages in one sandbox.
 
-use super::{Judge, StageSummary, Verification, held::Fitted, outputs::Declared, sealed::Handed};
+use std::sync::Arc;
+
+use super::{
+    Judge, StageSummary, Verification,
+    held::Fitted,
+    hinted::{Evidence, Hinted},
+    outputs::Declared,
+    sealed::Handed,
+};
 use crate::{
     contract::{Pipeline, Stage, StageName},
     engine::{EngineError, environment::Environment},
@@ -38,8 +46,12 @@ pub(super) struct Session<'a> {
     pub kept: Vec<String>,
     /// The one measurement that this sandbox is for.
     pub within: Option<StageName>,
-    /// What a sealed measurement gets of the stages before it.
+    /// What a sealed measurement gets of the stages before it, and a generic evaluation.
     pub handed: Handed,
+    /// What a generic evaluation is to run.
+    pub hinted: Option<Arc<Hinted>>,
+    /// What a generic evaluation measured.
+    pub measured: Option<Evidence>,
     pub out: Verification,
 }
 
@@ -73,6 +85,8 @@ impl<'a> Session<'a> {
             kept: Vec::new(),
             within: None,
             handed: Handed::default(),
+            hinted: None,
+            measured: None,
             out,
         })
     }
@@ -100,7 +114,8 @@ impl<'a> Session<'a> {
         let pipeline = self.judge.pipeline;
         for stage in pipeline.stages().filter(|stage| wanted(stage.name)) {
             let declared = Declared::of(pipeline, stage.name);
-            let runs = !stage.cmds.is_empty();
+            let performed = pipeline.performs(stage.name);
+            let runs = !stage.cmds.is_empty() || performed;
             if runs {
                 let removals = declared.as_ref().map(Declared::paths).unwrap_or_default();
                 let edits = TreeEdits {
@@ -110,7 +125,10 @@ impl<'a> Session<'a> {
                 if !edits.is_empty() && !self.edit(&edits, stage.name.as_str()).await? {
                     break;
                 }
-                let summary = self.stage(stage).await?;
+                let summary = match performed {
+                    true => self.generic_evaluation(stage).await?,
+                    false => self.stage(stage).await?,
+                };
                 self.ended(summary)?;
             }
             if let Some(declared) = declared.filter(|declared| self.out.ok && (runs || declared.without_commands())) {

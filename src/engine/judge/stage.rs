@@ -102,7 +102,8 @@ impl Session<'_> {
         last.map_or(Ok(()), |prefix| self.judge.alias(&prefix, &own))
     }
 
-    async fn command(
+    /// One command of a stage, by the policy and under its caps.
+    pub async fn command(
         &mut self,
         stage: &Stage,
         script: &str,
