@@ -476,7 +476,11 @@ fn documented(bytes: &[u8]) {
         whole: true,
     };
     let reports = ["r.xml", "r.json"].map(|name| hints::score::of_report(name, bytes));
-    for score in reports.into_iter().chain([hints::score::of_output(&[stream], &[])]).flatten() {
+    for score in reports
+        .into_iter()
+        .chain([hints::score::of_output(&[stream], &[])])
+        .flatten()
+    {
         assert!((0.0..=1.0).contains(&score.score), "{score:?}");
     }
 }
