@@ -132,17 +132,35 @@ impl Meter {
 
     /// Lets one call through and numbers it, or says which cap forbids it.
     pub fn admit(&mut self) -> Result<CallId, Exhausted> {
-        if let Some(cap) = self.over(true) {
-            return Err(self.exhaust(cap));
-        }
+        self.let_through()?;
         self.numbered += 1;
-        self.run.calls += 1;
-        self.turn.calls += 1;
         Ok(CallId {
             turn: self.label.clone(),
             occurrence: self.occurrences.get(&self.label).copied().unwrap_or(0),
             call: self.numbered,
         })
+    }
+
+    /// The same for a call that is known by what it asks, whatever calls go on beside it.
+    pub fn admit_as(&mut self, subject: &str) -> Result<CallId, Exhausted> {
+        self.let_through()?;
+        let turn = format!("{}/{subject}", self.label);
+        let occurrence = self.occurrences.entry(turn.clone()).or_default();
+        *occurrence += 1;
+        Ok(CallId {
+            occurrence: *occurrence,
+            turn,
+            call: 1,
+        })
+    }
+
+    fn let_through(&mut self) -> Result<(), Exhausted> {
+        if let Some(cap) = self.over(true) {
+            return Err(self.exhaust(cap));
+        }
+        self.run.calls += 1;
+        self.turn.calls += 1;
+        Ok(())
     }
 
     /// Whether a call under way must be cut off.

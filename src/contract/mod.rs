@@ -9,6 +9,7 @@
 //! | `error` | [`ContractError`] |
 //! | `stage` | [`Stage`], [`StageName`] and the fields that all stages share |
 //! | `pipeline`, `sections` | [`Pipeline`]: `pipeline.yml` version 1, and its sections |
+//! | `generic` | [`GenericRollout`]: a rollout without code of the repository |
 //! | `bootstrap`, `expand` | [`Bootstrap`]: `bootstrap.yml` version 1, and variables in its values |
 //! | `actions` | [`Action`]: `actions.yml` version 1 |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
@@ -29,6 +30,7 @@ mod config;
 mod dotenv;
 mod error;
 mod expand;
+mod generic;
 mod metrics;
 mod outputs;
 mod pipeline;
@@ -47,6 +49,7 @@ pub use bootstrap::Bootstrap;
 pub use config::{ConfigEntry, ConfigError, parse_config};
 pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;
+pub use generic::{GenericRollout, PromptSource};
 pub use metrics::{Metrics, validate_metrics};
 pub use outputs::{hint_proof, truthy, validate_hints_run, validate_runtime_env};
 pub use pipeline::{Pipeline, default_path, policy_path};

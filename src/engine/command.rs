@@ -6,6 +6,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    dataset::RowsAsk,
     engine::{EngineError, caps::WallCap, evidence::Executed},
     fsm::Blame,
     policy::{Refusal, shell::Verdict},
@@ -91,21 +92,39 @@ pub(super) struct CommandResult {
 impl Command<'_> {
     /// Runs it to its end and keeps `<prefix>_{cmd,stdout,stderr}.txt` and `<prefix>_result.json`.
     pub async fn run(self, sandbox: &Sandbox, run: &RunDir) -> Result<CommandResult, EngineError> {
+        let argv = Argv::Shell(self.script.to_owned());
+        self.run_as(argv, OUTPUT_TAIL_BYTES, sandbox, run).await
+    }
+
+    /// Has rows of a data file read in its place, by this program itself; what they are is all
+    /// of stdout's tail. The script is what the record calls it.
+    pub async fn read(self, ask: RowsAsk, sandbox: &Sandbox, run: &RunDir) -> Result<CommandResult, EngineError> {
+        let most = usize::try_from(ask.most_bytes).unwrap_or(usize::MAX);
+        self.run_as(Argv::Rows(Box::new(ask)), most, sandbox, run).await
+    }
+
+    async fn run_as(
+        self,
+        argv: Argv,
+        stdout_tail: usize,
+        sandbox: &Sandbox,
+        run: &RunDir,
+    ) -> Result<CommandResult, EngineError> {
         if self.cap.wall.is_zero() {
             let rule = self.cap.rule;
             return CommandResult::over(rule).keep(run, &self.prefix, self.script);
         }
         let prefix = self.prefix;
         keep_command(run, &prefix, self.script)?;
-        let sink = |stream: &str| OutputCaps {
-            tail_bytes: OUTPUT_TAIL_BYTES,
+        let sink = |stream: &str, tail_bytes| OutputCaps {
+            tail_bytes,
             sink: Some(OutputSink {
                 path: run.path().join(format!("{prefix}_{stream}.txt")),
                 max_bytes: OUTPUT_FILE_BYTES,
             }),
         };
         let spec = ExecSpec {
-            argv: Argv::Shell(self.script.to_owned()),
+            argv,
             env: self.env,
             cwd: self.cwd,
             wall: self.cap.wall,
@@ -114,8 +133,8 @@ impl Command<'_> {
             terminal: self.terminal,
             leftovers: self.leftovers,
             reach: self.reach,
-            stdout: sink("stdout"),
-            stderr: sink("stderr"),
+            stdout: sink("stdout", stdout_tail),
+            stderr: sink("stderr", OUTPUT_TAIL_BYTES),
         };
         let running = sandbox.exec(spec).await?;
         sandbox.name_stage(running.stage(), &prefix);

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::answer::{Choice, Reference};
 
 /// Columns that hold what is asked, the first one that a row has.
-const ASKED: [&str; 7] = ["question", "problem", "prompt", "query", "instruction", "ctx", "input"];
+pub const ASKED: [&str; 7] = ["question", "problem", "prompt", "query", "instruction", "ctx", "input"];
 /// Columns that hold what is right, likewise.
 const RIGHT: [&str; 11] = [
     "answer",
@@ -62,13 +62,21 @@ impl Question {
     }
 }
 
+fn text_of<'r>(row: &'r Map<String, Value>, name: &str) -> Option<&'r str> {
+    row.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty())
+}
+
+/// What a row asks in the data set's own words; nothing where it asks nothing.
+pub fn asked(row: &Map<String, Value>) -> Option<String> {
+    ASKED.iter().find_map(|name| text_of(row, name)).map(str::to_owned)
+}
+
 /// The question of a row; nothing where it has none, or no answer to it.
 pub fn question(row: &Map<String, Value>) -> Option<Question> {
-    let text_of = |name: &&str| row.get(*name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
-    let text = ASKED.iter().find_map(text_of)?.to_owned();
+    let text = asked(row)?;
+    let context = text_of(row, "context").map(str::to_owned);
     // An instruction may be about an input.
-    let context = ["context"].iter().find_map(text_of).map(str::to_owned);
-    let input = row.get("instruction").and_then(|_| text_of(&"input")).filter(|input| *input != text);
+    let input = row.get("instruction").and_then(|_| text_of(row, "input")).filter(|input| *input != text);
     let choices = OFFERED.iter().find_map(|name| offered(row.get(*name)?)).unwrap_or_default();
     let accepted = RIGHT.iter().find_map(|name| right(row.get(*name)?, &choices))?;
     Some(Question {

@@ -1,6 +1,12 @@
 //! One attempt at a verification: the order of the stages in one sandbox.
 
-use super::{Judge, StageSummary, Verification, held::Fitted, outputs::Declared, sealed::Handed};
+use super::{
+    Judge, StageSummary, Verification,
+    generic::Prepared,
+    held::{Fitted, Fittings},
+    outputs::Declared,
+    sealed::Handed,
+};
 use crate::{
     contract::{Pipeline, Stage, StageName},
     engine::{EngineError, environment::Environment},
@@ -32,6 +38,10 @@ pub(super) struct Session<'a> {
     bootstrap_env: Vec<(String, String)>,
     /// What a kept sandbox gives them besides; it comes before all else.
     pub fitted: Fitted,
+    /// What it was fitted with.
+    pub fittings: Fittings<'a>,
+    /// What a generic rollout is to ask.
+    pub prepared: Option<Prepared>,
     /// A command of the deployment was begun.
     pub deployed: bool,
     /// Artifact prefixes of commands whose services may still write.
@@ -69,6 +79,8 @@ impl<'a> Session<'a> {
             python: None,
             bootstrap_env,
             fitted: Fitted::default(),
+            fittings: Fittings::default(),
+            prepared: None,
             deployed: false,
             kept: Vec::new(),
             within: None,
@@ -100,7 +112,8 @@ impl<'a> Session<'a> {
         let pipeline = self.judge.pipeline;
         for stage in pipeline.stages().filter(|stage| wanted(stage.name)) {
             let declared = Declared::of(pipeline, stage.name);
-            let runs = !stage.cmds.is_empty();
+            let performed = pipeline.performs(stage.name);
+            let runs = !stage.cmds.is_empty() || performed;
             if runs {
                 let removals = declared.as_ref().map(Declared::paths).unwrap_or_default();
                 let edits = TreeEdits {
@@ -110,7 +123,10 @@ impl<'a> Session<'a> {
                 if !edits.is_empty() && !self.edit(&edits, stage.name.as_str()).await? {
                     break;
                 }
-                let summary = self.stage(stage).await?;
+                let summary = match performed {
+                    true => self.generic_rollout(stage).await?,
+                    false => self.stage(stage).await?,
+                };
                 self.ended(summary)?;
             }
             if let Some(declared) = declared.filter(|declared| self.out.ok && (runs || declared.without_commands())) {
