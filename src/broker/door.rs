@@ -245,9 +245,16 @@ mod tests {
         const SOON: Duration = Duration::from_secs(10);
         let dir = tempfile::tempdir().expect("tempdir");
         let played = |subject: &str, occurrence: u32, text: &str| {
-            format!("{{\"turn\": \"t/{subject}\", \"occurrence\": {occurrence}, \"reply\": {{\"text\": \"{text}\"}}}}\n")
+            format!(
+                "{{\"turn\": \"t/{subject}\", \"occurrence\": {occurrence}, \"reply\": {{\"text\": \"{text}\"}}}}\n"
+            )
         };
-        let cassette = format!("{{\"cassette\": 1}}\n{}{}{}", played("a", 1, "one"), played("b", 1, "two"), played("a", 2, "three"));
+        let cassette = format!(
+            "{{\"cassette\": 1}}\n{}{}{}",
+            played("a", 1, "one"),
+            played("b", 1, "two"),
+            played("a", 2, "three")
+        );
         let path = dir.path().join("cassette.jsonl");
         std::fs::write(&path, cassette).expect("write");
         let ledger = dir.path().join("model.jsonl");
@@ -256,7 +263,10 @@ mod tests {
             model: "m".to_owned(),
             inside_key: Secret::new("d00r-key"),
             per_run: Budget::default(),
-            per_turn: Budget { calls: Some(3), ..Budget::default() },
+            per_turn: Budget {
+                calls: Some(3),
+                ..Budget::default()
+            },
             patience: 10,
             ledger: ledger.clone(),
             record_to: None,
@@ -271,11 +281,18 @@ mod tests {
             assert!(status == 200 && said.contains(text), "{subject}: {said}");
         }
         let (status, bytes) = door.ask("a", &body, 1 << 16, SOON).await.expect("an answer");
-        assert!(status == 400 && String::from_utf8_lossy(&bytes).contains("budget_exhausted"), "the fourth is one too many");
+        assert!(
+            status == 400 && String::from_utf8_lossy(&bytes).contains("budget_exhausted"),
+            "the fourth is one too many"
+        );
         assert_eq!(door.usage().1.calls, 3);
         door.close().expect("closes");
         let lines = std::fs::read_to_string(ledger).expect("a ledger");
-        assert_eq!(lines.lines().filter(|line| line.contains("\"turn\":\"t/a\"")).count(), 2, "{lines}");
+        assert_eq!(
+            lines.lines().filter(|line| line.contains("\"turn\":\"t/a\"")).count(),
+            2,
+            "{lines}"
+        );
     }
 
     #[tokio::test]

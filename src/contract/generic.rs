@@ -109,9 +109,11 @@ fn temperature(fields: &mut Fields) -> Result<u32, Fault> {
     let thousandths = (digits(whole) && digits(decimals))
         .then(|| format!("{whole}{decimals:0<3}").parse::<u32>().ok())
         .flatten();
-    thousandths
-        .filter(|thousandths| *thousandths <= 2000)
-        .ok_or_else(|| at.fault(format!("`{place}` must be a number from 0 to 2 with at most three decimals")))
+    thousandths.filter(|thousandths| *thousandths <= 2000).ok_or_else(|| {
+        at.fault(format!(
+            "`{place}` must be a number from 0 to 2 with at most three decimals"
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -171,7 +173,10 @@ mod tests {
             ("  genric: true\n", "did you mean `generic`?"),
         ] {
             let found = read(section).expect_err(section);
-            assert!(found.contains(why) && found.starts_with("pipeline.yml:"), "{section}: {found}");
+            assert!(
+                found.contains(why) && found.starts_with("pipeline.yml:"),
+                "{section}: {found}"
+            );
         }
     }
 }

@@ -225,10 +225,7 @@ pub(super) fn commands(
 }
 
 /// The `rollout` section: commands, or a generic rollout in their place.
-pub(super) fn rollout(
-    mut fields: Fields,
-    warnings: &mut Vec<Fault>,
-) -> Result<(Stage, Option<GenericRollout>), Fault> {
+pub(super) fn rollout(mut fields: Fields, warnings: &mut Vec<Fault>) -> Result<(Stage, Option<GenericRollout>), Fault> {
     let Some(section) = fields.switched("generic")? else {
         let stage = commands(StageName::Rollout, fields, ["run_cmds", "run_cmd"], warnings)?;
         return Ok((stage, None));
@@ -238,9 +235,14 @@ pub(super) fn rollout(
         if let Some(at) = fields.place_of(name) {
             let place = fields.place(name);
             return Err(at.fault(match name {
-                "retries" => format!("`{place}` repeats commands, of which there are none; `generic.retries` repeats calls"),
+                "retries" => {
+                    format!("`{place}` repeats commands, of which there are none; `generic.retries` repeats calls")
+                }
                 "workdir" => format!("`{place}` is for commands, and a generic rollout has none; remove it"),
-                _ => format!("`rollout.generic` excludes `{place}`; remove one of them (line {})", at.line),
+                _ => format!(
+                    "`rollout.generic` excludes `{place}`; remove one of them (line {})",
+                    at.line
+                ),
             }));
         }
     }

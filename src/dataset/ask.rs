@@ -52,7 +52,9 @@ impl Bounds {
     pub fn value(&mut self, depth: usize) -> Result<(), String> {
         self.values += 1;
         if self.values > VALUES_MAX || depth > DEPTH_MAX {
-            return Err(format!("a cell holds more than {VALUES_MAX} values, or is nested deeper than {DEPTH_MAX}"));
+            return Err(format!(
+                "a cell holds more than {VALUES_MAX} values, or is nested deeper than {DEPTH_MAX}"
+            ));
         }
         Ok(())
     }

@@ -32,7 +32,9 @@ pub struct Rows {
 pub fn read_rows(printed: &[u8], most_rows: u64) -> Result<Rows, String> {
     let mut lines = printed.split(|byte| *byte == b'\n').enumerate();
     let mut next = || {
-        let (at, line) = lines.next().ok_or_else(|| "the reader of the data set ended early".to_owned())?;
+        let (at, line) = lines
+            .next()
+            .ok_or_else(|| "the reader of the data set ended early".to_owned())?;
         let read = serde_json::from_slice::<Line>(line);
         read.map_err(|why| format!("line {} of the reader of the data set: {why}", at + 1))
     };
@@ -72,9 +74,17 @@ mod tests {
             ("", 1, "line 1"),
             ("{\"row\":{}}\n", 1, "does not begin"),
             ("{\"columns\":null}\n", 1, "line 2"),
-            ("{\"columns\":null}\n{\"end\":{\"rows\":1,\"more\":false}}\n", 1, "says what none says"),
+            (
+                "{\"columns\":null}\n{\"end\":{\"rows\":1,\"more\":false}}\n",
+                1,
+                "says what none says",
+            ),
             (GOOD, 0, "says what none says"),
-            ("{\"columns\":null}\n{\"end\":{\"rows\":0,\"more\":false}}\nx", 1, "behind its end"),
+            (
+                "{\"columns\":null}\n{\"end\":{\"rows\":0,\"more\":false}}\nx",
+                1,
+                "behind its end",
+            ),
             ("{\"columns\":null}\n{\"row\":[]}\n", 1, "line 2"),
             ("{\"columns\":null,\"x\":1}\n", 1, "line 1"),
         ] {

@@ -35,7 +35,11 @@ impl Table {
 
     /// The columns that were found.
     pub fn columns(&self) -> Vec<String> {
-        self.projection.get_fields().iter().map(|field| field.name().to_owned()).collect()
+        self.projection
+            .get_fields()
+            .iter()
+            .map(|field| field.name().to_owned())
+            .collect()
     }
 
     /// The rows, in order.
@@ -48,13 +52,17 @@ impl Table {
                 Some(rows.map_err(|why| why.to_string())?)
             }
         };
-        Ok(rows.into_iter().flatten().map(|row| cells(&row.map_err(|why| why.to_string())?)))
+        Ok(rows
+            .into_iter()
+            .flatten()
+            .map(|row| cells(&row.map_err(|why| why.to_string())?)))
     }
 }
 
 fn cells(row: &Row) -> Result<Cells, String> {
     let cell = |(name, field): (&String, &Field)| {
-        let value = value(field, &mut Bounds::default(), 0).map_err(|why| format!("`{}`: {why}", name.escape_debug()))?;
+        let value =
+            value(field, &mut Bounds::default(), 0).map_err(|why| format!("`{}`: {why}", name.escape_debug()))?;
         Ok((name.clone(), value))
     };
     row.get_column_iter().map(cell).collect()

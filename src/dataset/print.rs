@@ -39,7 +39,11 @@ pub fn print_rows(ask: &RowsAsk, out: impl Write) -> Result<(), String> {
 /// A regular file, reached through no link at its end. A fifo does not hold us up.
 fn open(path: &str) -> Result<File, String> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|why| why.to_string())?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|why| why.to_string())?;
     match file.metadata() {
         Ok(meta) if meta.is_file() => Ok(file),
         Ok(_) => Err("it is no regular file".to_owned()),

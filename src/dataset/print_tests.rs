@@ -20,7 +20,10 @@ fn written(path: &Path, pairs: &[(&str, &str)], compression: Compression) {
     let file = fs::File::create(path).expect("create");
     let mut writer = SerializedFileWriter::new(file, schema, properties).expect("a writer");
     let mut group = writer.next_row_group().expect("a group");
-    let columns: [Vec<&str>; 2] = [pairs.iter().map(|pair| pair.0).collect(), pairs.iter().map(|pair| pair.1).collect()];
+    let columns: [Vec<&str>; 2] = [
+        pairs.iter().map(|pair| pair.0).collect(),
+        pairs.iter().map(|pair| pair.1).collect(),
+    ];
     let mut number = 0;
     while let Some(mut column) = group.next_column().expect("a column") {
         match column.untyped() {
@@ -66,7 +69,9 @@ fn rows_of_either_format_come_out_as_they_went_in() {
     let pairs = [("1+1?", "#### 2"), ("größer?\n", "ja"), ("", "x")];
     let lines: String = pairs
         .iter()
-        .map(|(question, answer)| serde_json::json!({"question": question, "answer": answer, "id": [1]}).to_string() + "\n\n")
+        .map(|(question, answer)| {
+            serde_json::json!({"question": question, "answer": answer, "id": [1]}).to_string() + "\n\n"
+        })
         .collect();
     fs::write(dir.path().join("test.jsonl"), lines).expect("write");
     let packed = [("plain", Compression::UNCOMPRESSED), ("snappy", Compression::SNAPPY)];
@@ -80,7 +85,12 @@ fn rows_of_either_format_come_out_as_they_went_in() {
         let found: Vec<(&str, &str)> = all
             .rows
             .iter()
-            .map(|row| (row["question"].as_str().expect("text"), row["answer"].as_str().expect("text")))
+            .map(|row| {
+                (
+                    row["question"].as_str().expect("text"),
+                    row["answer"].as_str().expect("text"),
+                )
+            })
             .collect();
         assert_eq!((found, all.more), (pairs.to_vec(), false), "{name}");
         assert!(!all.rows[0].contains_key("id"), "only what is asked for");
@@ -97,9 +107,21 @@ fn what_is_no_file_of_rows_is_an_error_in_one_line() {
     fs::write(place("empty.parquet"), "").expect("write");
     fs::write(place("no.jsonl"), "{\"question\": \"a\"}\n{").expect("write");
     fs::write(place("list.jsonl"), "[1]").expect("write");
-    fs::write(place("long.jsonl"), format!("{{\"question\": \"{}\"}}", "x".repeat(5 << 20))).expect("write");
-    fs::write(place("cell.jsonl"), format!("{{\"question\": \"{}\"}}", "x".repeat(2 << 20))).expect("write");
-    fs::write(place("deep.jsonl"), format!("{{\"question\": {}1{}}}", "[".repeat(20), "]".repeat(20))).expect("write");
+    fs::write(
+        place("long.jsonl"),
+        format!("{{\"question\": \"{}\"}}", "x".repeat(5 << 20)),
+    )
+    .expect("write");
+    fs::write(
+        place("cell.jsonl"),
+        format!("{{\"question\": \"{}\"}}", "x".repeat(2 << 20)),
+    )
+    .expect("write");
+    fs::write(
+        place("deep.jsonl"),
+        format!("{{\"question\": {}1{}}}", "[".repeat(20), "]".repeat(20)),
+    )
+    .expect("write");
     std::os::unix::fs::symlink("no.jsonl", place("link.jsonl")).expect("link");
     nix::unistd::mkfifo(&place("fifo.jsonl"), nix::sys::stat::Mode::S_IRUSR).expect("fifo");
     for (name, why) in [
@@ -126,7 +148,10 @@ fn a_bomb_ends_at_the_bytes_that_are_taken() {
     let path = dir.path().join("bomb.parquet");
     let large = "x".repeat(100_000);
     written(&path, &vec![(large.as_str(), "1"); 2_000], Compression::SNAPPY);
-    assert!(fs::metadata(&path).expect("meta").len() < 100_000, "the control: it is small");
+    assert!(
+        fs::metadata(&path).expect("meta").len() < 100_000,
+        "the control: it is small"
+    );
     let found = printed(&ask(&path, u64::MAX)).expect_err("a bomb");
     assert!(found.contains("more bytes than are taken"), "{found}");
 }

@@ -65,7 +65,10 @@ impl Fields {
     /// The mapping under `name`, where `true` stands for an empty one and `false` for none.
     pub fn switched(&mut self, name: &'static str) -> Result<Option<Self>, Fault> {
         let plain = |node: &Node| matches!(&node.value, Value::Scalar { plain: true, .. });
-        let said = self.left.iter().any(|(key, node)| key.text == name && plain(node) && !node.is_null());
+        let said = self
+            .left
+            .iter()
+            .any(|(key, node)| key.text == name && plain(node) && !node.is_null());
         if !said {
             return self.section(name);
         }

@@ -386,8 +386,16 @@ impl OpenTarget {
             let stage = self.pipeline.rollout.as_ref().map_or(&[][..], |stage| &stage.env);
             let secret = |(known, value): &(String, Secret)| (known == name).then(|| value.expose().to_owned());
             let by_call = overrides.set.iter().rev().find_map(secret);
-            let by_stage = || stage.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-            by_call.or_else(by_stage).or_else(|| self.options.grants.iter().rev().find_map(secret))
+            let by_stage = || {
+                stage
+                    .iter()
+                    .rev()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, value)| value.clone())
+            };
+            by_call
+                .or_else(by_stage)
+                .or_else(|| self.options.grants.iter().rev().find_map(secret))
         };
         let (said, mode) = (value("AIDER_EVAL_LIMIT"), value("AIDER_EVAL_MODE"));
         judge::rollout_limit(said.as_deref(), mode.as_deref(), self.pipeline.generic_rollout.as_ref())

@@ -75,15 +75,13 @@ pub(super) async fn rollout(
 
 /// The samples that a rollout names, and where they are on the host. What a generic rollout
 /// wrote is in the record, where nobody inside could change it since.
-async fn samples(
-    target: &OpenTarget,
-    name: &str,
-    path: &str,
-) -> Result<Result<(PathBuf, Vec<u8>), String>, EnvError> {
+async fn samples(target: &OpenTarget, name: &str, path: &str) -> Result<Result<(PathBuf, Vec<u8>), String>, EnvError> {
     let place = format!("{name}/samples.jsonl");
     if target.pipeline().generic_rollout.is_some() {
         let kept = target.artifacts().join(place);
-        return Ok(fs::read(&kept).map(|bytes| (kept, bytes)).map_err(|why| why.to_string()));
+        return Ok(fs::read(&kept)
+            .map(|bytes| (kept, bytes))
+            .map_err(|why| why.to_string()));
     }
     Ok(match target.read(path).await? {
         Ok(bytes) => Ok((target.keep(&place, &bytes)?, bytes)),

@@ -85,7 +85,11 @@ pub fn judge(completion: &str, reference: &Reference) -> Judged {
     let letters = labels(reference, &expected);
     let numbers: Vec<Option<Number>> = expected.iter().map(|text| number::whole(&plain(text))).collect();
     let numeric = !numbers.is_empty() && numbers.iter().all(Option::is_some);
-    let is_text = || expected.iter().any(|text| !text.is_empty() && normalised(text) == normalised(piece));
+    let is_text = || {
+        expected
+            .iter()
+            .any(|text| !text.is_empty() && normalised(text) == normalised(piece))
+    };
     let (compared, correct) = if let Some(right) = &letters {
         let chosen = choice(piece, &reference.choices, said == Said::Whole);
         (Compared::Choice, chosen.is_some_and(|chosen| right.contains(&chosen)))
@@ -116,13 +120,18 @@ fn expected(text: &str) -> String {
 }
 
 fn last_line(text: &str) -> &str {
-    text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default()
+    text.lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty())
+        .unwrap_or_default()
 }
 
 /// Where a completion says its answer, and what it says there.
 fn said(completion: &str) -> (Said, &str) {
     // What a model thinks aloud is not what it says.
-    let text = completion.rsplit_once("</think>").map_or(completion, |(_, after)| after);
+    let text = completion
+        .rsplit_once("</think>")
+        .map_or(completion, |(_, after)| after);
     let found = final_line(text)
         .map(|piece| (Said::Final, boxed(piece).unwrap_or(piece)))
         .or_else(|| boxed(text).map(|piece| (Said::Boxed, piece)))
@@ -187,7 +196,10 @@ fn boxed(text: &str) -> Option<&str> {
 
 fn answer_is(text: &str) -> Option<&str> {
     let lower = text.to_ascii_lowercase();
-    let after = ["answer is", "answer:"].iter().filter_map(|words| Some(lower.rfind(words)? + words.len())).max()?;
+    let after = ["answer is", "answer:"]
+        .iter()
+        .filter_map(|words| Some(lower.rfind(words)? + words.len()))
+        .max()?;
     let line = text[after..].trim_start().lines().next().unwrap_or_default();
     // The rest of the sentence.
     let end = line.find(". ").unwrap_or(line.len());
@@ -217,8 +229,16 @@ fn labels(reference: &Reference, expected: &[String]) -> Option<Vec<String>> {
         return letters.then(|| expected.to_vec());
     }
     let label_of = |text: &String| {
-        let by_label = reference.choices.iter().find(|choice| choice.label.eq_ignore_ascii_case(text));
-        let by_text = || reference.choices.iter().find(|choice| normalised(&choice.text) == normalised(text));
+        let by_label = reference
+            .choices
+            .iter()
+            .find(|choice| choice.label.eq_ignore_ascii_case(text));
+        let by_text = || {
+            reference
+                .choices
+                .iter()
+                .find(|choice| normalised(&choice.text) == normalised(text))
+        };
         by_label.or_else(by_text).map(|choice| choice.label.to_uppercase())
     };
     Some(expected.iter().filter_map(label_of).collect())
@@ -235,7 +255,9 @@ fn choice(piece: &str, choices: &[Choice], whole_text: bool) -> Option<String> {
     let by_text = || {
         let said = normalised(piece);
         let mut same = choices.iter().filter(|choice| normalised(&choice.text) == said);
-        same.next().filter(|_| !said.is_empty()).map(|choice| choice.label.to_uppercase())
+        same.next()
+            .filter(|_| !said.is_empty())
+            .map(|choice| choice.label.to_uppercase())
     };
     if let Some(label) = label_first(piece).filter(|label| known(label)) {
         // In a whole text a first word may be a letter by chance: `A dog`.
@@ -252,14 +274,19 @@ fn choice(piece: &str, choices: &[Choice], whole_text: bool) -> Option<String> {
             let (inner, _) = piece[at + 1..].split_once(')')?;
             Some(inner.trim().to_uppercase()).filter(|label| known(label))
         });
-        return bracketed.or_else(|| label_first(last_line(piece)).filter(|label| known(label) && label_only(last_line(piece))));
+        return bracketed
+            .or_else(|| label_first(last_line(piece)).filter(|label| known(label) && label_only(last_line(piece))));
     }
     None
 }
 
 /// The label that a text begins with, in capitals: `B`, `(b)`, `B.`, `Option B`, `B: the text`.
 fn label_first(text: &str) -> Option<String> {
-    let text = ["option", "choice"].iter().find_map(|word| stripped(text, word)).unwrap_or(text).trim_start();
+    let text = ["option", "choice"]
+        .iter()
+        .find_map(|word| stripped(text, word))
+        .unwrap_or(text)
+        .trim_start();
     let text = text.trim_start_matches(['(', '[', '"', '\'']);
     let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
     let label = &text[..end];
@@ -269,7 +296,10 @@ fn label_first(text: &str) -> Option<String> {
 
 /// Whether nothing but a label stands there.
 fn label_only(text: &str) -> bool {
-    let text = ["option", "choice"].iter().find_map(|word| stripped(text, word)).unwrap_or(text);
+    let text = ["option", "choice"]
+        .iter()
+        .find_map(|word| stripped(text, word))
+        .unwrap_or(text);
     let inner = text.trim_matches(|c: char| !c.is_alphanumeric());
     (1..=2).contains(&inner.len())
 }

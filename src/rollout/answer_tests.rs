@@ -16,7 +16,12 @@ fn offered(answer: &str) -> Reference {
     };
     Reference {
         accepted: vec![answer.to_owned()],
-        choices: vec![choice("A", "a dog"), choice("B", "the cat"), choice("C", "42"), choice("D", "none")],
+        choices: vec![
+            choice("A", "a dog"),
+            choice("B", "the cat"),
+            choice("C", "42"),
+            choice("D", "none"),
+        ],
     }
 }
 
@@ -41,7 +46,9 @@ fn the_predecessors_case_is_right() {
 #[test]
 fn the_table_of_examples_holds() {
     let page = include_str!("../../docs/rollouts.md");
-    let rows = page.lines().skip_while(|line| !line.starts_with("| completion | expected |"));
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| completion | expected |"));
     let mut seen = 0;
     for row in rows.skip(2).take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
@@ -58,7 +65,11 @@ fn the_table_of_examples_holds() {
         let rule = serde_json::json!([judged.said, judged.compared]);
         assert_eq!(
             by,
-            format!("`{}`, `{}`", rule[0].as_str().expect("a word"), rule[1].as_str().expect("a word")),
+            format!(
+                "`{}`, `{}`",
+                rule[0].as_str().expect("a word"),
+                rule[1].as_str().expect("a word")
+            ),
             "{row}"
         );
         seen += 1;
@@ -91,11 +102,28 @@ fn any_of_several_accepted_answers_is_right() {
 
 #[test]
 fn a_choice_is_named_by_its_letter_or_its_text() {
-    for right in ["FINAL: B", "FINAL: (b)", "FINAL: B. the cat", "FINAL: the cat", "B", "It is (B).", "the cat", "So:\nB."] {
+    for right in [
+        "FINAL: B",
+        "FINAL: (b)",
+        "FINAL: B. the cat",
+        "FINAL: the cat",
+        "B",
+        "It is (B).",
+        "the cat",
+        "So:\nB.",
+    ] {
         assert!(correct(right, &offered("B")), "{right}");
         assert!(correct(right, &offered("the cat")), "{right}");
     }
-    for wrong in ["FINAL: A", "FINAL: a dog", "A dog", "Because (A)", "FINAL: E", "FINAL: Both", "Be it so"] {
+    for wrong in [
+        "FINAL: A",
+        "FINAL: a dog",
+        "A dog",
+        "Because (A)",
+        "FINAL: E",
+        "FINAL: Both",
+        "Be it so",
+    ] {
         assert!(!correct(wrong, &offered("B")), "{wrong}");
     }
     assert!(correct("FINAL: 42", &offered("C")));

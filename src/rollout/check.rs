@@ -25,7 +25,10 @@ impl Anchors {
     /// All of a data set's questions.
     pub fn new(questions: impl Iterator<Item = String>) -> Self {
         let mut anchors = Self::default();
-        let distinct: BTreeSet<String> = questions.map(|text| folded(&text)).filter(|text| !text.is_empty()).collect();
+        let distinct: BTreeSet<String> = questions
+            .map(|text| folded(&text))
+            .filter(|text| !text.is_empty())
+            .collect();
         for question in distinct {
             let index = anchors.questions.len();
             match question.as_bytes().first_chunk::<WINDOW>() {
@@ -55,14 +58,22 @@ impl Anchors {
         }
         let prompt = folded(&prompt[..end]);
         let bytes = prompt.as_bytes();
-        let short = self.short.iter().copied().filter(|index| prompt.contains(&self.questions[*index]));
+        let short = self
+            .short
+            .iter()
+            .copied()
+            .filter(|index| prompt.contains(&self.questions[*index]));
         let mut found: BTreeSet<usize> = short.collect();
         for (at, window) in bytes.windows(WINDOW).enumerate() {
             // The window has the key's length by construction.
             let Some(candidates) = window.first_chunk().and_then(|window| self.long.get(window)) else {
                 continue;
             };
-            found.extend(candidates.iter().filter(|index| bytes[at..].starts_with(self.questions[**index].as_bytes())));
+            found.extend(
+                candidates
+                    .iter()
+                    .filter(|index| bytes[at..].starts_with(self.questions[**index].as_bytes())),
+            );
         }
         found
     }
@@ -77,12 +88,18 @@ pub fn check_prompts(prompts: &[String], rows: usize, limit: usize, anchors: Opt
     let mut findings = Vec::new();
     let wanted = rows.min(limit);
     if prompts.len() < wanted {
-        findings.push(format!("hf_qa_samples_too_few: expected>={wanted} got={}", prompts.len()));
+        findings.push(format!(
+            "hf_qa_samples_too_few: expected>={wanted} got={}",
+            prompts.len()
+        ));
     }
     let distinct: BTreeSet<&String> = prompts.iter().collect();
     let diverse = wanted.min(10);
     if distinct.len() < diverse {
-        findings.push(format!("hf_qa_prompts_not_diverse: expected>={diverse} got={}", distinct.len()));
+        findings.push(format!(
+            "hf_qa_prompts_not_diverse: expected>={diverse} got={}",
+            distinct.len()
+        ));
     }
     let Some(anchors) = anchors.filter(|anchors| !anchors.is_empty()) else {
         return findings;
@@ -123,27 +140,39 @@ mod tests {
     use super::*;
 
     fn questions(from: usize, count: usize) -> Vec<String> {
-        (from..from + count).map(|n| format!("How many apples are {n} apples and {n} more?")).collect()
+        (from..from + count)
+            .map(|n| format!("How many apples are {n} apples and {n} more?"))
+            .collect()
     }
 
     fn codes(prompts: &[String], rows: usize, limit: usize, anchors: &Anchors) -> Vec<String> {
         let findings = check_prompts(prompts, rows, limit, Some(anchors));
-        findings.iter().map(|finding| finding.split(':').next().unwrap_or_default().to_owned()).collect()
+        findings
+            .iter()
+            .map(|finding| finding.split(':').next().unwrap_or_default().to_owned())
+            .collect()
     }
 
     #[test]
     fn a_rollout_of_the_data_sets_own_questions_holds() {
         let anchors = Anchors::new(questions(0, 1_000).into_iter());
         // The predecessor knew the first twenty questions and no others.
-        let late: Vec<String> = questions(900, 8).iter().map(|text| format!("Say:\n {}", text.to_uppercase())).collect();
+        let late: Vec<String> = questions(900, 8)
+            .iter()
+            .map(|text| format!("Say:\n {}", text.to_uppercase()))
+            .collect();
         assert_eq!(codes(&late, 1_000, 8, &anchors), Vec::<String>::new());
-        assert_eq!(codes(&questions(0, 3), 3, 8, &anchors), Vec::<String>::new(), "a small data set");
+        assert_eq!(
+            codes(&questions(0, 3), 3, 8, &anchors),
+            Vec::<String>::new(),
+            "a small data set"
+        );
     }
 
     #[test]
     fn each_demand_has_its_code() {
         let anchors = Anchors::new(questions(0, 100).into_iter());
-        assert_eq!(codes(&questions(0, 7), 100, 8, &anchors), ["hf_qa_samples_too_few"]);
+        assert_eq!(codes(&questions(0, 12), 100, 20, &anchors), ["hf_qa_samples_too_few"]);
         let repeated: Vec<String> = questions(0, 5).into_iter().cycle().take(64).collect();
         assert_eq!(codes(&repeated, 100, 64, &anchors), ["hf_qa_prompts_not_diverse"]);
         let foreign: Vec<String> = (0..8).map(|n| format!("What is {n} and {n}, all told?")).collect();
@@ -151,7 +180,11 @@ mod tests {
         // Five questions among many prompts that are none of the data set's.
         let mixed: Vec<String> = questions(0, 5).into_iter().chain(foreign).collect();
         assert_eq!(codes(&mixed, 100, 8, &anchors), ["hf_qa_prompts_not_anchored"]);
-        assert_eq!(check_prompts(&mixed, 100, 8, None), Vec::<String>::new(), "whose questions is not known");
+        assert_eq!(
+            check_prompts(&mixed, 100, 8, None),
+            Vec::<String>::new(),
+            "whose questions is not known"
+        );
     }
 
     #[test]
@@ -165,7 +198,11 @@ mod tests {
     fn a_rollout_whose_calls_failed_is_none() {
         assert!(check_counts(&json!({"counts": {"samples": 8, "errors": 8}})).is_some());
         assert!(check_counts(&json!({"counts": {"errors": 1}})).is_some());
-        for fine in [json!({"counts": {"samples": 8, "errors": 7}}), json!({"counts": {"samples": 0, "errors": 0}}), json!({})] {
+        for fine in [
+            json!({"counts": {"samples": 8, "errors": 7}}),
+            json!({"counts": {"samples": 0, "errors": 0}}),
+            json!({}),
+        ] {
             assert_eq!(check_counts(&fine), None, "{fine}");
         }
     }

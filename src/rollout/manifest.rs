@@ -61,7 +61,10 @@ mod tests {
         ]
         .map(|path| RelPath::new(path).expect("a path"))
         .to_vec();
-        let found: Vec<String> = candidates(paths.iter()).iter().map(|(path, _)| path.to_string()).collect();
+        let found: Vec<String> = candidates(paths.iter())
+            .iter()
+            .map(|(path, _)| path.to_string())
+            .collect();
         assert_eq!(
             found,
             [

@@ -62,7 +62,10 @@ pub fn read_reply(status: u16, body: &[u8]) -> Result<Reply, Failed> {
     if !(200..300).contains(&status) {
         let said: Value = serde_json::from_slice(body).unwrap_or_default();
         let message = said.pointer("/error/message").and_then(Value::as_str);
-        let message = message.map_or_else(|| crate::report::escape(body, SHOWN), |text| crate::report::escape(text.as_bytes(), SHOWN));
+        let message = message.map_or_else(
+            || crate::report::escape(body, SHOWN),
+            |text| crate::report::escape(text.as_bytes(), SHOWN),
+        );
         let code = said.pointer("/error/code").and_then(Value::as_str).unwrap_or_default();
         return Err(Failed {
             why: format!("status {status}: {message}"),
@@ -73,8 +76,11 @@ pub fn read_reply(status: u16, body: &[u8]) -> Result<Reply, Failed> {
     if body.trim_ascii_start().starts_with(b"data:") {
         return streamed(body);
     }
-    let answer: Value = serde_json::from_slice(body).map_err(|why| Failed::passing(format!("its answer is no JSON: {why}")))?;
-    let choice = answer.pointer("/choices/0").ok_or_else(|| Failed::passing("its answer has no `choices`"))?;
+    let answer: Value =
+        serde_json::from_slice(body).map_err(|why| Failed::passing(format!("its answer is no JSON: {why}")))?;
+    let choice = answer
+        .pointer("/choices/0")
+        .ok_or_else(|| Failed::passing("its answer has no `choices`"))?;
     let text = match choice.pointer("/message/content").or_else(|| choice.get("text")) {
         Some(Value::String(text)) => text.clone(),
         // Nothing but a call of a tool, or nothing at all: it was asked, and said nothing.
@@ -94,9 +100,15 @@ fn streamed(body: &[u8]) -> Result<Reply, Failed> {
         finish: None,
         tokens: None,
     };
-    let events = body.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
-    for event in events.map(<[u8]>::trim_ascii).filter(|event| !event.is_empty() && *event != b"[DONE]") {
-        let event: Value = serde_json::from_slice(event).map_err(|why| Failed::passing(format!("an event is no JSON: {why}")))?;
+    let events = body
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.strip_prefix(b"data:"));
+    for event in events
+        .map(<[u8]>::trim_ascii)
+        .filter(|event| !event.is_empty() && *event != b"[DONE]")
+    {
+        let event: Value =
+            serde_json::from_slice(event).map_err(|why| Failed::passing(format!("an event is no JSON: {why}")))?;
         if let Some(piece) = event.pointer("/choices/0/delta/content").and_then(Value::as_str) {
             reply.text.push_str(piece);
         }
@@ -112,7 +124,9 @@ fn streamed(body: &[u8]) -> Result<Reply, Failed> {
 fn bounded(reply: Reply) -> Result<Reply, Failed> {
     match reply.text.len() <= COMPLETION_MAX {
         true => Ok(reply),
-        false => Err(Failed::passing(format!("its completion has more than {COMPLETION_MAX} bytes"))),
+        false => Err(Failed::passing(format!(
+            "its completion has more than {COMPLETION_MAX} bytes"
+        ))),
     }
 }
 
@@ -155,11 +169,21 @@ mod tests {
             (200, "{}", true, false),
             (200, r#"{"choices": [{"message": {"content": 5}}]}"#, true, false),
             (200, "<html>", true, false),
-            (200, "data: {\"choices\":[{\"delta\":{\"content\":\"fo\"}}]}\n", true, false),
+            (
+                200,
+                "data: {\"choices\":[{\"delta\":{\"content\":\"fo\"}}]}\n",
+                true,
+                false,
+            ),
             (429, "{}", true, false),
             (503, "busy", true, false),
             (401, r#"{"error": {"message": "no\nkey"}}"#, false, false),
-            (400, r#"{"error": {"code": "budget_exhausted", "message": "x"}}"#, false, true),
+            (
+                400,
+                r#"{"error": {"code": "budget_exhausted", "message": "x"}}"#,
+                false,
+                true,
+            ),
         ] {
             let failed = read_reply(status, body.as_bytes()).expect_err(body);
             assert_eq!((failed.again, failed.spent), (again, spent), "{status} {body}");

@@ -95,8 +95,13 @@ pub fn all(text: &str) -> Vec<Number> {
         let dash = text[start..].starts_with('-');
         match at(text, start).filter(|_| !in_word) {
             Some((number, end)) => {
-                let percent = text[end..].trim_start().starts_with('%');
-                found.push(Number { percent, ..number });
+                let rest = &text[end..];
+                let percent = rest.trim_start().starts_with('%');
+                let word = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+                // `18x` is a term.
+                if !NO_UNITS.contains(&rest[..word].to_lowercase().as_str()) {
+                    found.push(Number { percent, ..number });
+                }
                 from = end;
             }
             None if dash || !in_word => from = start + 1,
@@ -119,7 +124,9 @@ fn at(text: &str, start: usize) -> Option<(Number, usize)> {
     }
     // `2 1/2`, and only that: a whole number, one space, and a proper fraction.
     if first.denominator == 1
-        && let Some(next) = rest.strip_prefix(' ').filter(|next| next.starts_with(|c: char| c.is_ascii_digit()))
+        && let Some(next) = rest
+            .strip_prefix(' ')
+            .filter(|next| next.starts_with(|c: char| c.is_ascii_digit()))
         && let Some((part, after)) = decimal(next, 0)
         && let Some((part, more)) = fraction(&next[after..], part)
         && part.numerator < part.denominator
@@ -183,7 +190,11 @@ fn decimal(text: &str, start: usize) -> Option<(Number, usize)> {
     let mut power = 0_i64;
     if matches!(bytes.get(at), Some(b'e' | b'E')) {
         let signed = at + 1 + usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-        let end = signed + bytes[signed.min(bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let end = signed
+            + bytes[signed.min(bytes.len())..]
+                .iter()
+                .take_while(|b| b.is_ascii_digit())
+                .count();
         let parsed = text.get(at + 1..end).and_then(|text| text.parse::<i64>().ok());
         if let Some(parsed) = parsed.filter(|_| end > signed) {
             power = parsed;
@@ -203,12 +214,18 @@ fn decimal(text: &str, start: usize) -> Option<(Number, usize)> {
 
 /// The number with what follows it, where that is a unit, a scale or nothing.
 fn unit(number: Number, rest: &str) -> Option<Number> {
-    let rest = rest.trim().trim_end_matches(['.', ',', ';', ':', '!', ')', ']']).trim_end();
+    let rest = rest
+        .trim()
+        .trim_end_matches(['.', ',', ';', ':', '!', ')', ']'])
+        .trim_end();
     if rest.is_empty() {
         return Some(number);
     }
     if rest == "%" || rest.eq_ignore_ascii_case("percent") || rest.eq_ignore_ascii_case("per cent") {
-        return Some(Number { percent: true, ..number });
+        return Some(Number {
+            percent: true,
+            ..number
+        });
     }
     let words: Vec<&str> = rest.split_whitespace().collect();
     let first = words.first()?.to_lowercase();
@@ -301,8 +318,17 @@ mod tests {
         let found = |text: &str| all(text).len();
         assert_eq!(found("16 - 3 - 4 = 9 eggs, so 9 * 2 = $18."), 7);
         assert_eq!(found("covid19 is 1 word and 3 m2"), 2);
-        assert!(all("it is -7").last().is_some_and(|n| n.same(Number::new(-7, 1).expect("a number"))));
-        assert!(all("10-7").last().is_some_and(|n| n.same(Number::new(7, 1).expect("a number"))), "a dash");
+        assert!(
+            all("it is -7")
+                .last()
+                .is_some_and(|n| n.same(Number::new(-7, 1).expect("a number")))
+        );
+        assert!(
+            all("10-7")
+                .last()
+                .is_some_and(|n| n.same(Number::new(7, 1).expect("a number"))),
+            "a dash"
+        );
         assert_eq!(found("- . -. a-b"), 0);
     }
 

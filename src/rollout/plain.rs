@@ -37,7 +37,10 @@ fn command(text: &str) -> Option<(String, &str)> {
     if let Some(rest) = text.strip_prefix("{,}") {
         return Some((",".to_owned(), rest));
     }
-    for (degree, rest) in ["^{\\circ}", "^\\circ"].iter().map(|degree| ("°", text.strip_prefix(degree))) {
+    for (degree, rest) in ["^{\\circ}", "^\\circ"]
+        .iter()
+        .map(|degree| ("°", text.strip_prefix(degree)))
+    {
         if let Some(rest) = rest {
             return Some((degree.to_owned(), rest));
         }
@@ -53,7 +56,10 @@ fn command(text: &str) -> Option<(String, &str)> {
             return Some((symbol.to_owned(), rest));
         }
     }
-    if let Some(rest) = ["(", ")", "[", "]"].iter().find_map(|bracket| after.strip_prefix(bracket)) {
+    if let Some(rest) = ["(", ")", "[", "]"]
+        .iter()
+        .find_map(|bracket| after.strip_prefix(bracket))
+    {
         return Some((String::new(), rest));
     }
     let length = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());

@@ -37,7 +37,9 @@ pub fn of_readme(readme: &str, name: &str, limit: usize, seed: Option<u64>) -> V
         })
         .collect();
     if prompts.is_empty() {
-        prompts.push(format!("Say in two sentences what a project called `{name}` could be for."));
+        prompts.push(format!(
+            "Say in two sentences what a project called `{name}` could be for."
+        ));
     }
     prompts
 }
@@ -48,7 +50,9 @@ mod tests {
 
     #[test]
     fn paragraphs_are_asked_about_in_their_order_or_a_seeds() {
-        let readme: String = (0..40).map(|n| format!("Paragraph number {n} says something.\n\n")).collect();
+        let readme: String = (0..40)
+            .map(|n| format!("Paragraph number {n} says something.\n\n"))
+            .collect();
         let all = of_readme(&readme, "x", 64, None);
         assert_eq!(all.len(), PROMPTS_MAX);
         assert!(all[0].contains("number 0") && all[1].contains("number 1"));

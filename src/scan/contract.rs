@@ -154,7 +154,9 @@ pub(super) fn pipeline(scan: &mut Scan<'_>) {
         return;
     };
     if let Some(generic) = pipeline.as_ref().and_then(|pipeline| pipeline.generic_rollout.as_ref()) {
-        let line = content.lines().position(|line| line.trim_start().starts_with("generic"));
+        let line = content
+            .lines()
+            .position(|line| line.trim_start().starts_with("generic"));
         let limit = generic.limit.map_or("8 or 64".to_owned(), |limit| limit.to_string());
         let what = format!(
             "generic rollout: no command; at most {limit} prompts to a model, read from the data set or the README"

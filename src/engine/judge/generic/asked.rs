@@ -13,7 +13,14 @@ use crate::{
 };
 
 /// Where a target says what it is.
-const READMES: [&str; 6] = ["README.md", "readme.md", "Readme.md", "README.rst", "README.txt", "README"];
+const READMES: [&str; 6] = [
+    "README.md",
+    "readme.md",
+    "Readme.md",
+    "README.rst",
+    "README.txt",
+    "README",
+];
 
 /// One prompt.
 pub(in crate::engine::judge) struct Item {
@@ -49,7 +56,10 @@ pub(super) fn positive(name: &str, said: Option<&str>, default: u64) -> Result<u
         None => Ok(default),
         Some(text) => match text.parse::<u64>() {
             Ok(number) if (1..=1_000_000).contains(&number) => Ok(number),
-            _ => Err(format!("{name} is `{}`, and must be a whole number from 1 to 1000000", text.escape_debug())),
+            _ => Err(format!(
+                "{name} is `{}`, and must be a whole number from 1 to 1000000",
+                text.escape_debug()
+            )),
         },
     }
 }
@@ -109,7 +119,10 @@ impl Judge<'_> {
                     }));
                 }
                 None if generic.prompts == PromptSource::Dataset => {
-                    let why = format!("`rollout.generic.prompts` is `dataset`, and the target has no {}", rollout::MANIFEST);
+                    let why = format!(
+                        "`rollout.generic.prompts` is `dataset`, and the target has no {}",
+                        rollout::MANIFEST
+                    );
                     return Ok(Err(Undone::new(Blame::Verifier, why)));
                 }
                 None => {}
@@ -120,10 +133,17 @@ impl Judge<'_> {
             Some(String::from_utf8_lossy(&bytes).into_owned())
         });
         let target = self.options.target.to_string();
-        let target = target.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+        let target = target
+            .trim_end_matches('/')
+            .rsplit(['/', ':'])
+            .next()
+            .unwrap_or_default();
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let prompts = of_readme(&readme.unwrap_or_default(), target, most, generic.seed);
-        let items = prompts.into_iter().map(|prompt| Item { prompt, reference: None });
+        let items = prompts.into_iter().map(|prompt| Item {
+            prompt,
+            reference: None,
+        });
         Ok(Ok(Asked {
             items: items.collect(),
             dataset: None,

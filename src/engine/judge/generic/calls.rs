@@ -103,10 +103,21 @@ impl<'a> Calls<'a> {
         let Some(generic) = &judge.pipeline.generic_rollout else {
             return Err(Undone::new(Blame::Verifier, "the contract has no generic rollout"));
         };
-        let max_tokens = positive("AIDER_FSM_MAX_TOKENS", env.get("AIDER_FSM_MAX_TOKENS"), generic.max_tokens);
+        let max_tokens = positive(
+            "AIDER_FSM_MAX_TOKENS",
+            env.get("AIDER_FSM_MAX_TOKENS"),
+            generic.max_tokens,
+        );
         let max_tokens = max_tokens.map_err(|why| Undone::new(Blame::User, why))?;
         let served = session.fittings.model_dir.map(fingerprint);
-        let whom = json!([model.way(), model.name, served, generic.temperature, max_tokens, generic.seed]);
+        let whom = json!([
+            model.way(),
+            model.name,
+            served,
+            generic.temperature,
+            max_tokens,
+            generic.seed
+        ]);
         let mut seen: HashMap<&str, u64> = HashMap::new();
         let digest = |item: &'a Item| {
             // The same prompt twice is asked twice.
@@ -134,10 +145,16 @@ impl<'a> Calls<'a> {
     /// Makes them all, and waits for all answers.
     pub async fn all(&self) -> Result<Result<Answered, Undone>, EngineError> {
         let of = self.asked.items.len();
-        let mut answers: Vec<Option<Answer>> = self.digests.iter().map(|digest| self.kept.get(digest).cloned()).collect();
+        let mut answers: Vec<Option<Answer>> = self
+            .digests
+            .iter()
+            .map(|digest| self.kept.get(digest).cloned())
+            .collect();
         let resumed = answers.iter().flatten().count() as u64;
         let missing: Vec<usize> = (0..of).filter(|index| answers[*index].is_none()).collect();
-        let calls = missing.into_iter().map(|index| async move { (index, self.one(index).await) });
+        let calls = missing
+            .into_iter()
+            .map(|index| async move { (index, self.one(index).await) });
         let mut calls = futures_util::stream::iter(calls).buffer_unordered(self.generic.concurrency);
         let (mut errors, mut spent, mut done, mut told) = (Vec::new(), None, resumed, Instant::now());
         while let Some((index, came)) = calls.next().await {
@@ -174,19 +191,37 @@ impl<'a> Calls<'a> {
         if let Some(why) = spent {
             let reason = format!("the model's budget was used up after {done} of {of} prompts: {why}");
             let cap = Some("agent.calls or agent.tokens".to_owned());
-            return Ok(Err(Undone { cap, evidence, ..Undone::new(Blame::Budget, reason) }));
+            return Ok(Err(Undone {
+                cap,
+                evidence,
+                ..Undone::new(Blame::Budget, reason)
+            }));
         }
         if failed > self.generic.max_errors || (failed > 0 && failed >= done) {
             let reason = format!("{failed} model calls failed for good, {done} of {of} prompts were answered: {first}");
-            return Ok(Err(Undone { evidence, ..Undone::new(Blame::Provider, reason) }));
+            return Ok(Err(Undone {
+                evidence,
+                ..Undone::new(Blame::Provider, reason)
+            }));
         }
-        Ok(Ok(Answered { answers, errors, failed, resumed }))
+        Ok(Ok(Answered {
+            answers,
+            errors,
+            failed,
+            resumed,
+        }))
     }
 
     async fn one(&self, index: usize) -> Came {
         let (item, digest) = (&self.asked.items[index], &self.digests[index]);
         let temperature = f64::from(self.generic.temperature) / 1000.0;
-        let body = request(&self.model.name, &item.prompt, temperature, self.max_tokens, self.generic.seed);
+        let body = request(
+            &self.model.name,
+            &item.prompt,
+            temperature,
+            self.max_tokens,
+            self.generic.seed,
+        );
         let mut tries = 0;
         loop {
             if self.stopped.load(Ordering::Relaxed) {
@@ -243,8 +278,12 @@ fn fingerprint(dir: &Path) -> String {
             let Some(meta) = entry.metadata().ok().filter(|_| seen <= ENTRIES) else {
                 continue;
             };
-            let modified = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-            hash.update(entry.path().as_os_str().as_encoded_bytes()).update(&meta.len().to_le_bytes());
+            let modified = meta
+                .modified()
+                .ok()
+                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+            hash.update(entry.path().as_os_str().as_encoded_bytes())
+                .update(&meta.len().to_le_bytes());
             hash.update(&modified.unwrap_or_default().as_nanos().to_le_bytes());
             if meta.is_dir() {
                 left.push(entry.path());

@@ -72,7 +72,10 @@ impl Session<'_> {
         summary.rc = Some(i32::from(done.is_err()));
         if let Err(undone) = done {
             summary.ok = false;
-            self.out.evidence.text = self.judge.run.redact(&format!("stage: {}\n{}\n", stage.name, undone.reason));
+            self.out.evidence.text = self
+                .judge
+                .run
+                .redact(&format!("stage: {}\n{}\n", stage.name, undone.reason));
             summary.reason = Some(undone.reason);
             summary.blame = Some(undone.blame);
             summary.cap = undone.cap;
@@ -99,7 +102,10 @@ impl Session<'_> {
             Ok(answered) => answered?,
             Err(_) => Err(Undone {
                 cap: Some(cap.rule.to_owned()),
-                ..Undone::new(Blame::Budget, format!("the generic rollout was ended by its cap {}", cap.rule))
+                ..Undone::new(
+                    Blame::Budget,
+                    format!("the generic rollout was ended by its cap {}", cap.rule),
+                )
             }),
         };
         drop(calls);

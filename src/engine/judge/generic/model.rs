@@ -50,14 +50,22 @@ impl<'a> Session<'a> {
         let named = given("AIDER_LLM_MODEL").or_else(|| given("OPENAI_MODEL"));
         if let Some((door, _)) = self.fittings.door {
             let name = named.unwrap_or("default").to_owned();
-            return Ok(Model { name, way: Way::Door(door) });
+            return Ok(Model {
+                name,
+                way: Way::Door(door),
+            });
         }
         let offered: Value = match &self.handed.runtime_env {
             // Judged before: it is JSON.
             Some(bytes) => serde_json::from_slice(bytes).unwrap_or_default(),
             None => Value::Null,
         };
-        let text = |at: &str| offered.pointer(at).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+        let text = |at: &str| {
+            offered
+                .pointer(at)
+                .and_then(Value::as_str)
+                .filter(|text| !text.trim().is_empty())
+        };
         let url = text("/inference/openai_base_url").or_else(|| text("/service/base_url"));
         let Some(url) = url else {
             return Err(Undone::new(
@@ -69,7 +77,8 @@ impl<'a> Session<'a> {
         let parsed = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "http");
         let (Some(parsed), Some(port)) = (parsed, port_of(url)) else {
             let shown = crate::report::escape(url.as_bytes(), 200);
-            let why = format!("missing_model: `{shown}` of runtime_env.json is no http URL of the sandbox's own loopback");
+            let why =
+                format!("missing_model: `{shown}` of runtime_env.json is no http URL of the sandbox's own loopback");
             return Err(Undone::new(Blame::Verifier, why));
         };
         let path = match parsed.path().trim_end_matches('/') {
@@ -77,7 +86,10 @@ impl<'a> Session<'a> {
             path => path,
         };
         Ok(Model {
-            name: named.or_else(|| text("/inference/model")).unwrap_or("default").to_owned(),
+            name: named
+                .or_else(|| text("/inference/model"))
+                .unwrap_or("default")
+                .to_owned(),
             way: Way::Served(Served {
                 dialer: self.sandbox.dialer(),
                 port,
@@ -100,7 +112,10 @@ impl Model<'_> {
     /// One call; `subject` says what it asks.
     pub async fn ask(&self, subject: &str, body: &Value, within: Duration) -> Result<Reply, Failed> {
         let (status, bytes) = match &self.way {
-            Way::Door(door) => door.ask(subject, body, ANSWER_MAX, within).await.map_err(Failed::passing)?,
+            Way::Door(door) => door
+                .ask(subject, body, ANSWER_MAX, within)
+                .await
+                .map_err(Failed::passing)?,
             Way::Served(served) => match tokio::time::timeout(within, served.ask(body)).await {
                 Ok(answer) => answer.map_err(Failed::passing)?,
                 Err(_) => return Err(Failed::passing(format!("no answer in {} s", within.as_secs()))),
@@ -113,14 +128,18 @@ impl Model<'_> {
 impl Served {
     async fn ask(&self, body: &Value) -> Result<(u16, Vec<u8>), String> {
         let stream = self.dialer.dial(self.port).await.map_err(|why| why.to_string())?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|why| why.to_string())?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|why| why.to_string())?;
         let mut request = Request::post(&self.path)
             .header("host", format!("127.0.0.1:{}", self.port))
             .header("content-type", "application/json");
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        let request = request.body(Full::new(Bytes::from(body.to_string()))).map_err(|why| why.to_string())?;
+        let request = request
+            .body(Full::new(Bytes::from(body.to_string())))
+            .map_err(|why| why.to_string())?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|why| why.to_string())?;
             let status = response.status().as_u16();

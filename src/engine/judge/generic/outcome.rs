@@ -43,12 +43,17 @@ impl Session<'_> {
             lines.extend(sample.to_string().into_bytes());
             lines.push(b'\n');
             if lines.len() > SAMPLES_MAX {
-                let why = format!("samples_too_large: the samples have more than {SAMPLES_MAX} bytes; lower `limit` or `max_tokens`");
+                let why = format!(
+                    "samples_too_large: the samples have more than {SAMPLES_MAX} bytes; lower `limit` or `max_tokens`"
+                );
                 return Ok(Err(Undone::new(Blame::Verifier, why)));
             }
         }
         let workspace = &self.sandbox.inside().workspace;
-        let place = format!("{}/{SAMPLES}", below(workspace, &self.artifacts).unwrap_or(&self.artifacts));
+        let place = format!(
+            "{}/{SAMPLES}",
+            below(workspace, &self.artifacts).unwrap_or(&self.artifacts)
+        );
         let place = RelPath::new(place).map_err(|why| EngineError::Usage(why.to_string()))?;
         let correct = rewards.iter().filter(|reward| **reward > 0.0).count();
         #[expect(clippy::cast_precision_loss, reason = "there are at most a million")]
@@ -89,8 +94,15 @@ impl Session<'_> {
 
 /// One sample, and its reward.
 fn sample(index: usize, item: &Item, answer: &Answer) -> (f64, Value) {
-    let judged = item.reference.as_ref().map(|reference| judge(&answer.completion, reference));
-    let reward = if judged.as_ref().is_some_and(|judged| judged.correct) { 1.0 } else { 0.0 };
+    let judged = item
+        .reference
+        .as_ref()
+        .map(|reference| judge(&answer.completion, reference));
+    let reward = if judged.as_ref().is_some_and(|judged| judged.correct) {
+        1.0
+    } else {
+        0.0
+    };
     let rule = match &judged {
         Some(judged) => json!({
             "said": judged.said, "compared": judged.compared, "found": judged.found, "expected": judged.expected,

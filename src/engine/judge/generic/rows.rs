@@ -65,7 +65,12 @@ impl Judge<'_> {
             return Ok(None);
         }
         let said: Value = serde_json::from_slice(&manifest).unwrap_or_default();
-        let id = said["dataset_id"].as_str().unwrap_or_default().chars().take(200).collect();
+        let id = said["dataset_id"]
+            .as_str()
+            .unwrap_or_default()
+            .chars()
+            .take(200)
+            .collect();
         let files = Accepted(workspace).files();
         let tried: Vec<(RelPath, Format)> = candidates(files.iter())
             .into_iter()
@@ -93,9 +98,13 @@ impl Judge<'_> {
                     break;
                 }
                 Ok(_) => {
-                    let reason = format!("{file} has no row with a question and an answer in columns of well-known names");
+                    let reason =
+                        format!("{file} has no row with a question and an answer in columns of well-known names");
                     let evidence = Some(format!("{prefix}_stdout.txt"));
-                    found.get_or_insert(Err(Undone { evidence, ..Undone::new(Blame::Verifier, reason) }));
+                    found.get_or_insert(Err(Undone {
+                        evidence,
+                        ..Undone::new(Blame::Verifier, reason)
+                    }));
                 }
                 Err(undone) => {
                     found.get_or_insert(Err(undone));
@@ -116,7 +125,9 @@ impl Judge<'_> {
         prefix: &str,
     ) -> Result<Option<Result<Vec<String>, String>>, EngineError> {
         let wanted = (&ASKED[..], QUESTIONS_MAX);
-        let split = self.test_split(workspace, prefix, wanted, |row| asked(row).is_some()).await?;
+        let split = self
+            .test_split(workspace, prefix, wanted, |row| asked(row).is_some())
+            .await?;
         Ok(split.map(|split| match split {
             Ok(split) => Ok(split.rows.iter().filter_map(asked).collect()),
             Err(why) => Err(why.reason),
