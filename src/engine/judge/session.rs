@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     contract::{Pipeline, Stage, StageName},
-    engine::{EngineError, environment::Environment},
+    engine::{EngineError, command::Unrecorded, environment::Environment},
     fsm::Blame,
     names::RelPath,
     policy::{CommandPolicy, shell},
@@ -44,6 +44,8 @@ pub(super) struct Session<'a> {
     pub prepared: Option<Prepared>,
     /// A command of the deployment was begun.
     pub deployed: bool,
+    /// The last command, while its record is left for later.
+    pub unrecorded: Option<Unrecorded>,
     /// Artifact prefixes of commands whose services may still write.
     pub kept: Vec<String>,
     /// The one measurement that this sandbox is for.
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
             fittings: Fittings::default(),
             prepared: None,
             deployed: false,
+            unrecorded: None,
             kept: Vec::new(),
             within: None,
             handed: Handed::default(),

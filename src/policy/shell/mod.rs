@@ -29,6 +29,7 @@ mod braces;
 mod builtin;
 mod compound;
 mod effect;
+mod effort;
 mod expand;
 mod files;
 mod judge;
