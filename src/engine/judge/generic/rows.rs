@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{super::Judge, Undone};
 use crate::{
     contract::{AuditedTree, MAX_DOCUMENT},
-    dataset::{Cells, Format, RowsAsk, read_rows},
+    dataset::{Cells, Format, Rows, RowsAsk, read_rows},
     engine::{
         EngineError,
         caps::StageCaps,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Most questions of a data set that samples are compared with.
-const QUESTIONS_MAX: u64 = 1_000_000;
+const QUESTIONS_MAX: u64 = 200_000;
 /// Most bytes of rows that are taken.
 const ROWS_BYTES: u64 = 64 << 20;
 /// Most files that are tried for one with questions in it.
@@ -39,6 +39,8 @@ pub(super) struct TestSplit {
     pub file: RelPath,
     /// Its rows, as far as they were wanted.
     pub rows: Vec<Cells>,
+    /// It has more.
+    pub more: bool,
 }
 
 impl Judge<'_> {
@@ -93,8 +95,8 @@ impl Judge<'_> {
             };
             let prefix = format!("{prefix}_try{:02}", number + 1);
             match self.rows(&sandbox, ask, prefix.clone()).await? {
-                Ok(rows) if rows.iter().any(usable) => {
-                    found = Some(Ok(TestSplit { id, file, rows }));
+                Ok(Rows { rows, more }) if rows.iter().any(usable) => {
+                    found = Some(Ok(TestSplit { id, file, rows, more }));
                     break;
                 }
                 Ok(_) => {
@@ -129,6 +131,7 @@ impl Judge<'_> {
             .test_split(workspace, prefix, wanted, |row| asked(row).is_some())
             .await?;
         Ok(split.map(|split| match split {
+            Ok(split) if split.more => Err(format!("{} has more than {QUESTIONS_MAX} rows", split.file)),
             Ok(split) => Ok(split.rows.iter().filter_map(asked).collect()),
             Err(why) => Err(why.reason),
         }))
@@ -139,7 +142,7 @@ impl Judge<'_> {
         sandbox: &crate::sandbox::Sandbox,
         ask: RowsAsk,
         prefix: String,
-    ) -> Result<Result<Vec<Cells>, Undone>, EngineError> {
+    ) -> Result<Result<Rows, Undone>, EngineError> {
         let (options, security) = (self.options, &self.pipeline.security);
         let caps = StageCaps::new(Some(READING), security, &options.caps, self.deadline);
         let (most, file) = (ask.most_rows, ask.file.clone());
@@ -159,7 +162,7 @@ impl Judge<'_> {
         };
         let result = command.read(ask, sandbox, self.run).await?;
         let read = match result.rc {
-            0 => read_rows(&result.tails[0], most).map(|rows| rows.rows),
+            0 => read_rows(&result.tails[0], most),
             _ => Err(self.why(&result, &script)),
         };
         Ok(read.map_err(|why| Undone {
