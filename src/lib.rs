@@ -16,6 +16,7 @@ pub mod escape;
 pub mod fsm;
 pub mod guard;
 pub mod guest;
+pub mod hints;
 pub mod image;
 pub mod names;
 pub mod policy;

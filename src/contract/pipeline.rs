@@ -108,7 +108,7 @@ impl Pipeline {
         let path = measures
             .metrics_path
             .as_ref()
-            .filter(|_| measures.stage.cmds.is_empty())?;
+            .filter(|_| measures.stage.cmds.is_empty() && measures.generic.is_none())?;
         Some(format!(
             "`verify.isolation: sealed` measures in a sandbox where no other stage ran, and `evaluation` has no commands: \
              `{path}` of an earlier stage would not be there. Give it `run_cmds`, or leave the isolation `shared`"
@@ -117,7 +117,12 @@ impl Pipeline {
 
     /// Whether a stage without commands is one that this program performs itself.
     pub fn performs(&self, stage: StageName) -> bool {
-        stage == StageName::Rollout && self.generic_rollout.is_some()
+        let evaluation = || self.evaluation.as_ref().is_some_and(|it| it.generic.is_some());
+        match stage {
+            StageName::Rollout => self.generic_rollout.is_some(),
+            StageName::Evaluation => evaluation(),
+            _ => false,
+        }
     }
 
     /// The declared stages in the order they run, some perhaps without commands;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     generic::{self, GenericRollout},
+    hinted::{self, GenericEvaluation},
     stage::{Stage, StageName, read_commands},
 };
 use crate::{
@@ -16,6 +17,8 @@ use crate::{
     },
 };
 
+/// Where a generic evaluation leaves its metrics unless the contract says otherwise.
+const METRICS: &str = ".aider_fsm/metrics.json";
 /// Most patterns in one list; each may take a quarter of a megabyte once compiled.
 const PATTERNS_MAX: usize = 100;
 
@@ -90,6 +93,8 @@ pub struct Measurement {
     pub metrics_path: Option<RelPath>,
     /// Keys that the metrics must hold; dotted names descend.
     pub required_keys: Vec<String>,
+    /// An evaluation that is ours to perform; its stage has no commands.
+    pub generic: Option<GenericEvaluation>,
 }
 
 /// The `verify` section. It can only narrow what the host allows.
@@ -256,9 +261,17 @@ pub(super) fn measurement(
     mut fields: Fields,
     warnings: &mut Vec<Fault>,
 ) -> Result<Measurement, Fault> {
+    let generic = match name {
+        StageName::Evaluation => generic_evaluation(&mut fields)?,
+        _ => None,
+    };
     let declared = fields.has(&["run_cmds", "run_cmd"]);
     let stage = Stage::read(name, &mut fields, "run_cmds", "run_cmd")?;
-    let metrics_path = fields.path("metrics_path")?;
+    let mut metrics_path = fields.path("metrics_path")?;
+    if generic.is_some() {
+        // A constant of two plain names always passes the check.
+        metrics_path = metrics_path.or_else(|| RelPath::new(METRICS).ok());
+    }
     let required_keys = fields.strings("required_keys")?.unwrap_or_default();
     let place = fields.place("required_keys");
     if metrics_path.is_some() && name == StageName::Evaluation {
@@ -274,7 +287,28 @@ pub(super) fn measurement(
         stage,
         metrics_path,
         required_keys: required_keys.into_iter().map(|(key, _)| key).collect(),
+        generic,
     })
+}
+
+/// `generic`, and nothing beside it that is for commands.
+fn generic_evaluation(fields: &mut Fields) -> Result<Option<GenericEvaluation>, Fault> {
+    let Some(section) = fields.switched("generic")? else {
+        return Ok(None);
+    };
+    let generic = hinted::evaluation(section)?;
+    for name in ["run_cmds", "run_cmd", "retries", "workdir"] {
+        if let Some(at) = fields.place_of(name) {
+            let place = fields.place(name);
+            return Err(at.fault(match name {
+                "retries" | "workdir" => {
+                    format!("`{place}` is for commands, and a generic evaluation has none; remove it")
+                }
+                _ => format!("`evaluation.generic` excludes `{place}`; remove one of them"),
+            }));
+        }
+    }
+    Ok(Some(generic))
 }
 
 pub(super) fn deploy(mut fields: Fields, warnings: &mut Vec<Fault>) -> Result<Deploy, Fault> {

@@ -100,7 +100,7 @@ struct PipelineFile {
     /// Produces samples.
     rollout: Option<RolloutSection>,
     /// Measures, and says what its metrics must hold.
-    evaluation: Option<MeasurementSection>,
+    evaluation: Option<EvaluationSection>,
     /// Measures further, after the evaluation.
     benchmark: Option<MeasurementSection>,
     /// How it is judged.
@@ -280,6 +280,49 @@ section! {
         /// Keys that the metrics must hold; dotted names descend.
         required_keys: Option<Vec<String>>,
     }
+}
+
+section! {
+    /// Measures, and says what its metrics must hold.
+    EvaluationSection {
+        /// Shell commands, in order.
+        run_cmds: Option<Vec<String>>,
+        /// One shell command.
+        run_cmd: Option<String>,
+        /// The metrics file, below the repository's root.
+        metrics_path: Option<String>,
+        /// Keys that the metrics must hold; dotted names descend.
+        required_keys: Option<Vec<String>>,
+        /// An evaluation without code of the repository, in place of commands (docs/hints.md).
+        generic: Option<GenericEvaluationShape>,
+    }
+}
+
+/// Whether, or how.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum GenericEvaluationShape {
+    Switch(Switch),
+    Section(GenericEvaluationSection),
+}
+
+/// Commands that the repository documents are run, and their output is read.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct GenericEvaluationSection {
+    /// Whether documented commands are run.
+    hints: Option<HintUseWord>,
+    /// Most commands that are run.
+    #[schemars(range(min = 1, max = 20))]
+    max_attempts: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum HintUseWord {
+    Auto,
+    Require,
+    Off,
 }
 
 /// Where stages may leave files.

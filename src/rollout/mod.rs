@@ -25,5 +25,5 @@ pub use check::{Anchors, check_counts, check_prompts};
 pub use manifest::{MANIFEST, candidates, is_manifest};
 pub use model::{Failed, Reply, read_reply, request};
 pub use plain::{folded, plain};
-pub use prompts::of_readme;
+pub use prompts::{PROMPTS_MAX, of_commands, of_readme};
 pub use question::{ASKED, COLUMNS, Question, asked, question};

@@ -7,6 +7,18 @@ const EXCERPT_MAX: usize = 800;
 /// Most prompts.
 pub const PROMPTS_MAX: usize = 32;
 
+/// Prompts about commands that a target documents, at most `limit`.
+pub fn of_commands(commands: impl Iterator<Item = String>, name: &str, limit: usize) -> Vec<String> {
+    let ask = |command: String| {
+        let excerpt: String = command.chars().take(EXCERPT_MAX).collect();
+        format!(
+            "`{name}` documents this command:\n\n{excerpt}\n\nSay in two sentences what it does and how one sees that it \
+             worked."
+        )
+    };
+    commands.take(limit.min(PROMPTS_MAX)).map(ask).collect()
+}
+
 /// Prompts about the paragraphs of a README, at most `limit`; with a seed in an order of its
 /// own. Where it has none, one about the target's name.
 pub fn of_readme(readme: &str, name: &str, limit: usize, seed: Option<u64>) -> Vec<String> {
@@ -60,6 +72,8 @@ mod tests {
         assert_eq!(seeded, of_readme(&readme, "x", 64, Some(7)));
         assert!(seeded != all && seeded != of_readme(&readme, "x", 64, Some(8)));
         assert_eq!(of_readme(&readme, "x", 3, None).len(), 3);
+        let commands = of_commands(["make test".to_owned(), "y".repeat(2_000)].into_iter(), "x", 8);
+        assert!(commands[0].contains("make test") && commands[1].len() < 1_000 && commands.len() == 2);
         for nothing in ["", "# T\n\n```sh\nmake everything that there is\n```", "é"] {
             assert_eq!(of_readme(nothing, "x", 8, None).len(), 1, "{nothing}");
         }

@@ -127,8 +127,10 @@ fn a_target_without_a_data_set_is_asked_about_its_own_words() {
         0,
     );
     let found = samples(&call(&bench));
-    assert_eq!(found.len(), 2);
-    assert!(found[0]["prompt"].as_str().expect("text").contains("counts the hens"));
+    assert_eq!(found.len(), 3);
+    let prompt = |number: usize| found[number]["prompt"].as_str().expect("text").to_owned();
+    assert!(prompt(0).contains("pytest tests/evaluation"), "what it documents: {}", prompt(0));
+    assert!(prompt(1).contains("counts the hens"));
     assert_eq!(
         (&found[0]["reward"], &found[0]["meta"]["rule"]),
         (&json!(0.0), &json!("none"))

@@ -166,6 +166,7 @@ impl Judge<'_> {
         if session.prepare(removals).await? {
             let wanted = |stage| part.stages.contains(&stage);
             self.prepare_rollout(workspace, &mut session, &wanted).await?;
+            self.prepare_evaluation(workspace, &mut session, &wanted)?;
             session.in_order(&|stage| wanted(stage) && !self.seals(stage)).await?;
             let fittings = Some(part.fittings);
             self.measure_sealed(workspace, &mut session, fittings, &wanted).await?;

@@ -9,6 +9,7 @@
 //! | `held` | some stages in a sandbox that is kept for the next ones |
 //! | `stage` | one stage: its commands, repetitions, artifacts |
 //! | `generic` | a rollout without code of the repository |
+//! | `hinted` | an evaluation without code of the repository |
 //! | `outputs` | what stages leave behind: removed before, read and judged after |
 //! | `ending` | diagnostics and teardown |
 //! | `terminal` | the user's terminal for an interactive `auth` |
@@ -18,6 +19,7 @@ mod audit;
 mod ending;
 mod generic;
 mod held;
+mod hinted;
 mod layer;
 mod outputs;
 mod record;
@@ -166,6 +168,7 @@ impl Judge<'_> {
         session.python = session.find_python().await?;
         if session.prepare(Declared::all(self.pipeline)).await? {
             self.prepare_rollout(workspace, session, &|_| true).await?;
+            self.prepare_evaluation(workspace, session, &|_| true)?;
             session.in_order(&|stage| !self.seals(stage)).await?;
             self.measure_sealed(workspace, session, None, &|_| true).await?;
             self.audit(workspace, session, &|_| true)?;

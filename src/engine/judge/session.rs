@@ -1,9 +1,12 @@
 //! One attempt at a verification: the order of the stages in one sandbox.
 
+use std::sync::Arc;
+
 use super::{
     Judge, StageSummary, Verification,
     generic::Prepared,
     held::{Fitted, Fittings},
+    hinted::{Evidence, Hinted},
     outputs::Declared,
     sealed::Handed,
 };
@@ -50,8 +53,12 @@ pub(super) struct Session<'a> {
     pub kept: Vec<String>,
     /// The one measurement that this sandbox is for.
     pub within: Option<StageName>,
-    /// What a sealed measurement gets of the stages before it.
+    /// What a sealed measurement gets of the stages before it, and a generic evaluation.
     pub handed: Handed,
+    /// What a generic evaluation is to run.
+    pub hinted: Option<Arc<Hinted>>,
+    /// What a generic evaluation measured.
+    pub measured: Option<Evidence>,
     pub out: Verification,
 }
 
@@ -88,6 +95,8 @@ impl<'a> Session<'a> {
             kept: Vec::new(),
             within: None,
             handed: Handed::default(),
+            hinted: None,
+            measured: None,
             out,
         })
     }
@@ -127,7 +136,8 @@ impl<'a> Session<'a> {
                     break;
                 }
                 let summary = match performed {
-                    true => self.generic_rollout(stage).await?,
+                    true if stage.name == StageName::Rollout => self.generic_rollout(stage).await?,
+                    true => self.generic_evaluation(stage).await?,
                     false => self.stage(stage).await?,
                 };
                 self.ended(summary)?;

@@ -1,7 +1,7 @@
 //! What is asked: prompts, and what is right where a data set says it.
 
 use super::{
-    super::{Judge, outputs::path, session::Session},
+    super::{Judge, audit::Accepted, outputs::path, session::Session},
     Undone,
 };
 use crate::{
@@ -9,7 +9,8 @@ use crate::{
     dataset::Cells,
     engine::{EngineError, environment::Environment, workspace::Workspace},
     fsm::Blame,
-    rollout::{self, COLUMNS, Reference, of_readme, question},
+    hints,
+    rollout::{self, COLUMNS, PROMPTS_MAX, Reference, of_commands, of_readme, question},
 };
 
 /// Where a target says what it is.
@@ -139,7 +140,12 @@ impl Judge<'_> {
             .next()
             .unwrap_or_default();
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let prompts = of_readme(&readme.unwrap_or_default(), target, most, generic.seed);
+        let documented = hints::rank(hints::extract(&Accepted(workspace)));
+        let mut prompts = of_commands(documented.into_iter().map(|hint| hint.command), target, most);
+        let left = most.min(PROMPTS_MAX).saturating_sub(prompts.len());
+        if left > 0 && (readme.is_some() || prompts.is_empty()) {
+            prompts.extend(of_readme(&readme.unwrap_or_default(), target, left, generic.seed));
+        }
         let items = prompts.into_iter().map(|prompt| Item {
             prompt,
             reference: None,
