@@ -129,7 +129,11 @@ fn a_target_without_a_data_set_is_asked_about_its_own_words() {
     let found = samples(&call(&bench));
     assert_eq!(found.len(), 3);
     let prompt = |number: usize| found[number]["prompt"].as_str().expect("text").to_owned();
-    assert!(prompt(0).contains("pytest tests/evaluation"), "what it documents: {}", prompt(0));
+    assert!(
+        prompt(0).contains("pytest tests/evaluation"),
+        "what it documents: {}",
+        prompt(0)
+    );
     assert!(prompt(1).contains("counts the hens"));
     assert_eq!(
         (&found[0]["reward"], &found[0]["meta"]["rule"]),
@@ -153,7 +157,7 @@ fn policy_audit_names_the_stage() {
     bench.file("pipeline.yml", "rollout:\n  generic: {limit: 5}\n");
     let mut command = program();
     command
-        .args(["policy", "audit", "--json"])
+        .args(["policy", "audit", "--json", "--repo"])
         .arg(bench.path("repo"))
         .env("XDG_CACHE_HOME", bench.cache());
     let output = command.output().expect("starts");

@@ -21,7 +21,7 @@ pub const SPLIT: &str = "main/test-00000-of-00001.parquet";
 const EVALUATE: &str = r#"
 import json
 samples = [json.loads(line) for line in open(json.load(open(".aider_fsm/rollout.json"))["paths"]["samples_jsonl"])]
-score = sum(sample["reward"] for sample in samples) / len(samples)
+score = sum(sample["reward"] for sample in samples) / (len(samples) or 1)
 json.dump({"ok": True, "score": score, "samples": len(samples)}, open(".aider_fsm/metrics.json", "w"))
 "#;
 
