@@ -167,3 +167,21 @@ fn policy_audit_names_the_stage() {
         "{said}"
     );
 }
+
+/// A data set needs no code at all: what its questions are worth is its score.
+#[test]
+fn a_contract_of_generic_stages_alone_scores_a_data_set() {
+    let endpoint = Endpoint::start(Box::new(|_, body| {
+        let answer = if hens(body) > 6 { says("FINAL: 0") } else { right(body) };
+        Answer::Raw(200, "application/json", answer)
+    }));
+    let bench = dataset(9, "rollout:\n  generic: true\n");
+    bench.file(
+        "pipeline.yml",
+        "version: 1\nrollout:\n  generic: true\nevaluation:\n  generic: true\n",
+    );
+    fs::remove_file(bench.path("repo/evaluate.py")).expect("remove");
+    expect(evaluate(&bench, &endpoint.base_url, &["--require-samples"]), 0);
+    let metrics = &bench.summary()["metrics"];
+    assert_eq!((&metrics["ok"], &metrics["score"]), (&json!(true), &json!(0.75)), "{metrics}");
+}
