@@ -110,6 +110,9 @@ impl ModelDoor {
             Err(cap) => exhausted(cap),
         };
         let status = response.status().as_u16();
+        if matches!(status, 401..=404 | 429 | 500..) {
+            self.shared.meter().fail_own();
+        }
         let read = Limited::new(response.into_body(), most).collect().await;
         let read = read.map_err(|why| why.to_string())?;
         Ok((status, read.to_bytes().to_vec()))
@@ -124,6 +127,11 @@ impl ModelDoor {
     /// broken, or refused the key.
     pub fn failed(&self) -> u64 {
         self.shared.meter().failed()
+    }
+
+    /// The same of the inside's calls alone: whoever made the others knows what they came to.
+    pub fn failed_inside(&self) -> u64 {
+        self.shared.meter().failed_inside()
     }
 
     /// Answers that were not recorded, because they were too many or too large.

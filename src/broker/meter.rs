@@ -88,6 +88,8 @@ pub(super) struct Meter {
     patience: u32,
     /// Calls of the turn that the provider failed.
     failed: u64,
+    /// Those among them that were this program's own.
+    failed_own: u64,
     exhausted: Option<Exhausted>,
 }
 
@@ -108,6 +110,7 @@ impl Meter {
             transient: 0,
             patience,
             failed: 0,
+            failed_own: 0,
             exhausted: None,
         }
     }
@@ -127,6 +130,7 @@ impl Meter {
         self.turn_began = Instant::now();
         self.transient = 0;
         self.failed = 0;
+        self.failed_own = 0;
         self.exhausted = None;
     }
 
@@ -192,6 +196,16 @@ impl Meter {
 
     pub fn failed(&self) -> u64 {
         self.failed
+    }
+
+    /// One that failed was this program's own.
+    pub fn fail_own(&mut self) {
+        self.failed_own += 1;
+    }
+
+    /// Failed calls of the inside.
+    pub fn failed_inside(&self) -> u64 {
+        self.failed.saturating_sub(self.failed_own)
     }
 
     pub fn exhaust(&mut self, cap: Exhausted) -> Exhausted {

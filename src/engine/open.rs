@@ -334,7 +334,8 @@ impl OpenTarget {
             }
         });
         // A command that fails for want of its model did not fail by itself.
-        if verification.blame == Some(Blame::Verifier) && model.is_some_and(|model| model.failed > 0) {
+        let failed_inside = self.door.as_ref().map_or(0, |door| door.door.failed_inside());
+        if verification.blame == Some(Blame::Verifier) && failed_inside > 0 {
             verification.blame = Some(Blame::Provider);
             self.site
                 .run

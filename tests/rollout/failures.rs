@@ -46,6 +46,15 @@ fn calls_that_fail_in_passing_are_made_again() {
         .collect();
     assert_eq!(tries, [4, 2, 2], "three of all kinds, a slow one, and a busy one");
     assert_eq!(rollout(&call(&bench))["counts"]["errors"], 0);
+    // What fails after it is not the provider's.
+    let endpoint = Endpoint::start(Box::new(|number, body| match number {
+        0 => Answer::Raw(429, JSON, "{}"),
+        _ => Answer::Raw(200, JSON, right(body)),
+    }));
+    let bench = dataset(1, "rollout:\n  generic: true\n");
+    bench.file("evaluate.py", "raise SystemExit(4)\n");
+    expect(evaluate(&bench, &endpoint.base_url, &[]), 1);
+    assert_eq!(bench.summary()["blame"], "verifier");
 }
 
 #[test]

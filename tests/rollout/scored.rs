@@ -183,5 +183,9 @@ fn a_contract_of_generic_stages_alone_scores_a_data_set() {
     fs::remove_file(bench.path("repo/evaluate.py")).expect("remove");
     expect(evaluate(&bench, &endpoint.base_url, &["--require-samples"]), 0);
     let metrics = &bench.summary()["metrics"];
-    assert_eq!((&metrics["ok"], &metrics["score"]), (&json!(true), &json!(0.75)), "{metrics}");
+    assert_eq!(
+        (&metrics["ok"], &metrics["score"]),
+        (&json!(true), &json!(0.75)),
+        "{metrics}"
+    );
 }
