@@ -480,6 +480,8 @@ fn asked_and_said(bytes: &[u8]) {
         rollout::judge(completion, &reference),
         rollout::judge(completion, &reference)
     );
+}
+
 /// A tree in which every file that hints are read from holds the same.
 struct Everywhere<'t>(&'t str);
 
@@ -533,7 +535,11 @@ fn documented(bytes: &[u8]) {
         whole: true,
     };
     let reports = ["r.xml", "r.json"].map(|name| hints::score::of_report(name, bytes));
-    for score in reports.into_iter().chain([hints::score::of_output(&[stream], &[])]).flatten() {
+    for score in reports
+        .into_iter()
+        .chain([hints::score::of_output(&[stream], &[])])
+        .flatten()
+    {
         assert!((0.0..=1.0).contains(&score.score), "{score:?}");
     }
 }
