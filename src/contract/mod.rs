@@ -9,6 +9,7 @@
 //! | `error` | [`ContractError`] |
 //! | `stage` | [`Stage`], [`StageName`] and the fields that all stages share |
 //! | `pipeline`, `sections` | [`Pipeline`]: `pipeline.yml` version 1, and its sections |
+//! | `generic` | [`GenericRollout`]: a rollout without code of the repository |
 //! | `hinted` | [`GenericEvaluation`]: an evaluation without code of the repository |
 //! | `bootstrap`, `expand` | [`Bootstrap`]: `bootstrap.yml` version 1, and variables in its values |
 //! | `actions` | [`Action`]: `actions.yml` version 1 |
@@ -30,6 +31,7 @@ mod config;
 mod dotenv;
 mod error;
 mod expand;
+mod generic;
 mod hinted;
 mod metrics;
 mod outputs;
@@ -49,6 +51,7 @@ pub use bootstrap::Bootstrap;
 pub use config::{ConfigEntry, ConfigError, parse_config};
 pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;
+pub use generic::{GenericRollout, PromptSource};
 pub use hinted::{GenericEvaluation, HintUse};
 pub use metrics::{Metrics, validate_metrics};
 pub use outputs::{hint_proof, truthy, validate_hints_run, validate_runtime_env};

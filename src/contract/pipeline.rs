@@ -1,7 +1,7 @@
 //! `pipeline.yml`, version 1.
 
 use super::{
-    ContractError,
+    ContractError, GenericRollout,
     sections::{self, Auth, Deploy, Measurement, Security, Verify},
     stage::{Stage, StageName},
 };
@@ -22,6 +22,8 @@ pub struct Pipeline {
     pub deploy: Option<Deploy>,
     /// Produces material to judge.
     pub rollout: Option<Stage>,
+    /// The rollout is ours to perform, and its stage has no commands.
+    pub generic_rollout: Option<GenericRollout>,
     /// Measures, and says what its metrics must hold.
     pub evaluation: Option<Measurement>,
     /// Measures further; runs after the evaluation's metrics were judged.
@@ -76,6 +78,7 @@ impl Pipeline {
             tests: None,
             deploy: None,
             rollout: None,
+            generic_rollout: None,
             evaluation: None,
             benchmark: None,
             security: Security::default(),
@@ -115,7 +118,11 @@ impl Pipeline {
     /// Whether a stage without commands is one that this program performs itself.
     pub fn performs(&self, stage: StageName) -> bool {
         let evaluation = || self.evaluation.as_ref().is_some_and(|it| it.generic.is_some());
-        stage == StageName::Evaluation && evaluation()
+        match stage {
+            StageName::Rollout => self.generic_rollout.is_some(),
+            StageName::Evaluation => evaluation(),
+            _ => false,
+        }
     }
 
     /// The declared stages in the order they run, some perhaps without commands;
@@ -164,8 +171,9 @@ fn read(path: &RelPath, text: &[u8], warnings: &mut Vec<Fault>) -> Result<Pipeli
         pipeline.deploy = Some(sections::deploy(fields, warnings)?);
     }
     if let Some(fields) = root.section("rollout")? {
-        let keys = ["run_cmds", "run_cmd"];
-        pipeline.rollout = Some(sections::commands(StageName::Rollout, fields, keys, warnings)?);
+        let (stage, generic) = sections::rollout(fields, warnings)?;
+        pipeline.rollout = Some(stage);
+        pipeline.generic_rollout = generic;
     }
     if let Some(fields) = root.section("evaluation")? {
         pipeline.evaluation = Some(sections::measurement(StageName::Evaluation, fields, warnings)?);

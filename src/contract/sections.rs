@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
+    generic::{self, GenericRollout},
     hinted::{self, GenericEvaluation},
     stage::{Stage, StageName, read_commands},
 };
@@ -226,6 +227,33 @@ pub(super) fn commands(
     let stage = Stage::read(name, &mut fields, keys[0], keys[1])?;
     finish(fields, &stage, keys[0], declared, warnings)?;
     Ok(stage)
+}
+
+/// The `rollout` section: commands, or a generic rollout in their place.
+pub(super) fn rollout(mut fields: Fields, warnings: &mut Vec<Fault>) -> Result<(Stage, Option<GenericRollout>), Fault> {
+    let Some(section) = fields.switched("generic")? else {
+        let stage = commands(StageName::Rollout, fields, ["run_cmds", "run_cmd"], warnings)?;
+        return Ok((stage, None));
+    };
+    let generic = generic::rollout(section)?;
+    for name in ["run_cmds", "run_cmd", "retries", "workdir"] {
+        if let Some(at) = fields.place_of(name) {
+            let place = fields.place(name);
+            return Err(at.fault(match name {
+                "retries" => {
+                    format!("`{place}` repeats commands, of which there are none; `generic.retries` repeats calls")
+                }
+                "workdir" => format!("`{place}` is for commands, and a generic rollout has none; remove it"),
+                _ => format!(
+                    "`rollout.generic` excludes `{place}`; remove one of them (line {})",
+                    at.line
+                ),
+            }));
+        }
+    }
+    let stage = Stage::read(StageName::Rollout, &mut fields, "run_cmds", "run_cmd")?;
+    fields.finish()?;
+    Ok((stage, Some(generic)))
 }
 
 pub(super) fn measurement(

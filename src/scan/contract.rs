@@ -155,6 +155,17 @@ pub(super) fn pipeline(scan: &mut Scan<'_>) {
     let Some(document) = scan.document(&name, &content, Foreign::yaml) else {
         return;
     };
+    if let Some(generic) = pipeline.as_ref().and_then(|pipeline| pipeline.generic_rollout.as_ref()) {
+        let line = content
+            .lines()
+            .position(|line| line.trim_start().starts_with("generic"));
+        let limit = generic.limit.map_or("8 or 64".to_owned(), |limit| limit.to_string());
+        let what = format!(
+            "generic rollout: no command; at most {limit} prompts to a model, read from the data set or the README"
+        );
+        let line = line.map_or(1, |line| line + 1);
+        scan.note(Kind::ContractCommand, &name, line, "stage `rollout`", &what, Vec::new());
+    }
     for (section, command, spot) in commands(&document) {
         let when = format!("stage `{section}`");
         scan.script(Kind::ContractCommand, &name, spot, &when, &command);

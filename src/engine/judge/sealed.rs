@@ -67,7 +67,7 @@ impl Handed {
 }
 
 /// The port of a URL whose host is the loopback, however it is spelled.
-fn port_of(url: &str) -> Option<u16> {
+pub(super) fn port_of(url: &str) -> Option<u16> {
     let url = reqwest::Url::parse(url).ok()?;
     let host = url.host_str()?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Judge, StageSummary, Verification,
-    held::Fitted,
+    generic::Prepared,
+    held::{Fitted, Fittings},
     hinted::{Evidence, Hinted},
     outputs::Declared,
     sealed::Handed,
@@ -15,9 +16,9 @@ use crate::{
     fsm::Blame,
     names::RelPath,
     policy::{CommandPolicy, shell},
-    sandbox::{ExecSpec, OutputCaps, Sandbox},
+    sandbox::{ExecSpec, Sandbox},
     tree::TreeEdits,
-    wire::{Argv, Leftovers, Reach, Termination},
+    wire::{Argv, Termination},
 };
 
 /// Where stages leave files unless the contract says otherwise.
@@ -40,6 +41,10 @@ pub(super) struct Session<'a> {
     bootstrap_env: Vec<(String, String)>,
     /// What a kept sandbox gives them besides; it comes before all else.
     pub fitted: Fitted,
+    /// What it was fitted with.
+    pub fittings: Fittings<'a>,
+    /// What a generic rollout is to ask.
+    pub prepared: Option<Prepared>,
     /// A command of the deployment was begun.
     pub deployed: bool,
     /// The last command, while its record is left for later.
@@ -83,6 +88,8 @@ impl<'a> Session<'a> {
             python: None,
             bootstrap_env,
             fitted: Fitted::default(),
+            fittings: Fittings::default(),
+            prepared: None,
             deployed: false,
             unrecorded: None,
             kept: Vec::new(),
@@ -129,6 +136,7 @@ impl<'a> Session<'a> {
                     break;
                 }
                 let summary = match performed {
+                    true if stage.name == StageName::Rollout => self.generic_rollout(stage).await?,
                     true => self.generic_evaluation(stage).await?,
                     false => self.stage(stage).await?,
                 };
@@ -234,22 +242,10 @@ impl<'a> Session<'a> {
     /// Runs a small program of the host's `/usr` inside and gives what it prints; `None`
     /// when it fails.
     pub async fn ask(&self, argv: &[&str], env: Vec<(String, String)>) -> Result<Option<String>, EngineError> {
-        let caps = OutputCaps {
-            tail_bytes: 4096,
-            sink: None,
-        };
-        let spec = ExecSpec {
-            argv: Argv::Direct(argv.iter().map(|word| (*word).to_owned()).collect()),
-            env,
-            cwd: self.sandbox.inside().workspace.clone(),
-            wall: std::time::Duration::from_secs(10),
-            silence: None,
-            terminal: None,
-            leftovers: Leftovers::Kill,
-            reach: Reach::Own,
-            stdout: caps.clone(),
-            stderr: caps,
-        };
+        let argv = Argv::Direct(argv.iter().map(|word| (*word).to_owned()).collect());
+        let wall = std::time::Duration::from_secs(10);
+        let mut spec = ExecSpec::question(argv, &self.sandbox.inside().workspace, wall, 4096);
+        spec.env = env;
         let outcome = self.sandbox.exec(spec).await?.wait().await?;
         let passed = outcome.end == Termination::Code(0) && !outcome.timed_out;
         Ok(passed.then(|| String::from_utf8_lossy(&outcome.stdout.tail).into_owned()))
