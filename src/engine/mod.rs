@@ -15,6 +15,7 @@
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
+//! | `turns` | what turns share, whoever takes them |
 //! | `branch` | a step of an earlier run, and the tree that it stands on |
 //! | `workspace`, `seat` | checkpoints, the sandboxes stacked on them, and the agent's place |
 //! | `judge` | one verification in a fresh sandbox |
@@ -62,6 +63,7 @@ mod slots;
 mod stop;
 mod summary;
 mod turn;
+mod turns;
 mod verify;
 mod walls;
 mod whence;

@@ -221,6 +221,7 @@ pub(super) async fn perform(
     let agent_config = AgentConfig {
         bash: options.bash,
         plan: options.plan.clone(),
+        pipeline: options.target.pipeline.clone(),
         contract: workspace.sets().contract.clone(),
         turn_wall: options.turn_wall,
         stall: options.stall,

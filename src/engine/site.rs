@@ -228,7 +228,9 @@ impl Site {
         contract.push(contract::policy_path());
         let sets = WriteSets {
             plan: plan.clone(),
+            pipeline: options.pipeline.clone(),
             contract,
+            never: vec![contract::policy_path()],
             protected: options.policy.protected().to_vec(),
             withheld,
             made: BTreeSet::new(),
@@ -314,8 +316,8 @@ fn open_egress(network: &NetworkOptions, hidden: Vec<Secret>, run: &RunDir) -> R
     })?)
 }
 
-/// The contract of the tree as it was copied, with the user's acceptance command in it;
-/// the file itself is kept as `pipeline.yml` of the run.
+/// The contract of the accepted state, with the user's acceptance command in it; the file
+/// itself is kept as `pipeline.yml` of the run.
 pub(super) fn contract_of(
     options: &TargetOptions,
     workspace: &Workspace,
@@ -361,12 +363,12 @@ fn contract_text(path: &RelPath, workspace: &Workspace) -> Result<Option<Vec<u8>
     let refuse = |why: &str| Err(EngineError::Contract(format!("{path}:1:1: {why}")));
     let pristine = workspace.copied();
     let skipped = pristine.skipped.iter().find(|(skipped, _)| skipped == path);
-    match pristine.manifest.get(path).map(|entry| &entry.kind) {
+    match workspace.entry(path).map(|entry| entry.kind) {
         None => match skipped {
             Some((_, why)) => refuse(&format!("a contract is a file, and this was not copied: {why}")),
             None => Ok(None),
         },
-        Some(EntryKind::File { size, .. }) if *size > CONTRACT_BYTES => {
+        Some(EntryKind::File { size, .. }) if size > CONTRACT_BYTES => {
             refuse(&format!("the file has {size} bytes; at most {CONTRACT_BYTES} are read"))
         }
         Some(EntryKind::File { .. }) => workspace.read(path, CONTRACT_BYTES),

@@ -405,7 +405,12 @@ impl Workspace {
         Ok(())
     }
 
-    /// The plan's bytes in the accepted state, bounded.
+    /// What lies at `path` in the accepted state.
+    pub fn entry(&self, path: &RelPath) -> Option<Entry> {
+        self.current.entry(&self.base, path)
+    }
+
+    /// The bytes of a file in the accepted state, bounded.
     pub fn read(&self, path: &RelPath, max: u64) -> Result<Option<Vec<u8>>, EngineError> {
         Ok(self.current.read(&self.base, path, max)?)
     }
