@@ -10,7 +10,7 @@ use crate::{
     agent::Server,
     broker::Budget,
     engine::{
-        Audit, Caps, EngineError, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StepOf, TargetOptions,
+        Audit, Caps, EngineError, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, Scaffold, StepOf, TargetOptions,
         Unattended, WallOptions, bootstrap::hides, facts::Seed,
     },
     names::RelPath,
@@ -67,6 +67,9 @@ pub(super) struct Kept {
     apply: bool,
     /// The step of an earlier run that it began at.
     from: Option<KeptStep>,
+    /// How a contract is come by where the target has none.
+    #[serde(default)]
+    scaffold: Scaffold,
     needs: Needs,
 }
 
@@ -200,6 +203,7 @@ impl Kept {
                 run: absolute(&from.run),
                 number: from.number,
             }),
+            scaffold: options.scaffold,
             needs: Needs {
                 api_key: options.api_key.is_some(),
                 base_url: matches!(&options.model, ModelChoice::Endpoint { base_url, .. } if hides("", base_url)),
@@ -392,6 +396,7 @@ impl Kept {
                 run: from.run.clone(),
                 number: from.number,
             }),
+            scaffold: self.scaffold,
         })
     }
 

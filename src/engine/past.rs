@@ -359,7 +359,7 @@ impl Past {
             .map(str::to_owned)
             .to_vec();
         match &self.stand {
-            None => left.push("bootstrap".to_owned()),
+            None => left.extend(["bootstrap", "scaffold"].map(str::to_owned)),
             Some((machine, At::Command(Command::Verify))) => left.push(iteration(machine)),
             Some((
                 machine,

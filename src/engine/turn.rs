@@ -10,6 +10,7 @@ use crate::{
     engine::{
         EngineError,
         actions::{Performed, Stand},
+        answers::LEDGER,
         drive::Drive,
         evidence,
         turns::{Witnesses, failure, run_exhausted},
@@ -21,9 +22,6 @@ use crate::{
     report::{Happening, escape},
     sandbox::SandboxError,
 };
-
-/// Every model call, under the run's directory.
-const LEDGER: &str = "model.jsonl";
 
 /// One turn, as `turns/NNNN-LABEL.json`.
 #[derive(Serialize, JsonSchema)]
@@ -69,17 +67,25 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    fn events(&self) -> String {
+    /// Of a turn whose files have the name `base` in the run.
+    pub fn new(label: &str, base: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            base: base.to_owned(),
+        }
+    }
+
+    pub fn events(&self) -> String {
         format!("{}.events.jsonl", self.base)
     }
 
     /// The record itself.
-    fn own(&self) -> String {
+    pub fn own(&self) -> String {
         format!("{}.json", self.base)
     }
 
     /// Keeps `<base>.json`: what the agent reported, if it did, and who failed.
-    fn record(
+    pub fn record(
         &self,
         run: &RunDir,
         report: Option<&TurnReport>,
@@ -103,7 +109,7 @@ impl UnderWay {
     }
 
     /// Takes the turn's events into the record, if there are any; says where they are.
-    fn keep_events(&self, run: &RunDir) -> Result<Option<String>, EngineError> {
+    pub fn keep_events(&self, run: &RunDir) -> Result<Option<String>, EngineError> {
         let events = self.events();
         if !run.path().join(&events).exists() {
             return Ok(None);
@@ -132,10 +138,7 @@ impl Drive<'_> {
         let base = format!("turns/{:04}-{label}", self.tally.turns);
         self.parts.run.write(&format!("{base}.prompt.md"), prompt.as_bytes())?;
         self.parts.chronicle.asked(&label, &prompt)?;
-        let under_way = self.under_way.insert(UnderWay {
-            label: label.clone(),
-            base,
-        });
+        let under_way = self.under_way.insert(UnderWay::new(&label, &base));
         let turn = Turn {
             label: label.clone(),
             phase: purpose.phase(),

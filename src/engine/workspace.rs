@@ -1,6 +1,11 @@
 //! The run's tree: pristine copy, checkpoints, and the sandboxes stacked on them.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     agent::{Desk, Server},
@@ -86,6 +91,21 @@ pub(super) struct Workspace {
     server: Option<Server>,
 }
 
+/// An accepted state, to return to.
+#[derive(Clone)]
+pub(super) struct Mark {
+    base: Arc<Pristine>,
+    current: Checkpoint,
+    made: BTreeSet<RelPath>,
+}
+
+impl Mark {
+    /// The digest of its difference from the base.
+    pub fn digest(&self) -> Content {
+        self.current.digest()
+    }
+}
+
 impl Workspace {
     /// The workspace of a run; `scratch` is a directory of the run's own.
     pub fn new(
@@ -139,6 +159,58 @@ impl Workspace {
     /// What the guard protects.
     pub fn sets(&self) -> &WriteSets {
         &self.sets
+    }
+
+    /// The accepted contract is one now that was written in the run: what there is of it is
+    /// no agent's to change from here on.
+    pub fn contract_stands(&mut self) {
+        let dir = guard::contract_dir();
+        let is = |path: &RelPath| *path == self.sets.pipeline || path.starts_with(&dir);
+        let changes = self.changes().into_iter();
+        let files = changes.filter(|change| change.after.as_ref().is_some_and(|entry| !entry.is_dir()));
+        let own: Vec<RelPath> = files.map(|change| change.path).filter(|path| is(path)).collect();
+        self.sets.contract.extend(own);
+        self.sets.contract.sort_unstable();
+        self.sets.contract.dedup();
+    }
+
+    /// What is accepted now, to return to.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            base: self.base.clone(),
+            current: self.current.clone(),
+            made: self.sets.made.clone(),
+        }
+    }
+
+    /// Returns to an earlier accepted state. The agent's place, which stands on what was
+    /// before, is ended.
+    pub async fn return_to(&mut self, mark: Mark) -> Result<(), EngineError> {
+        self.close_agent().await?;
+        let Mark { base, current, made } = mark;
+        self.base = base;
+        self.current = current;
+        self.sets.made = made;
+        self.keep_step("an earlier state was taken up again")
+    }
+
+    /// Takes a bootstrap's layer from under the accepted state: another one is to be made.
+    pub async fn leave_bootstrap(&mut self) -> Result<(), EngineError> {
+        if !self.is_bootstrapped() {
+            return Ok(());
+        }
+        self.close_agent().await?;
+        let dir = self.next_dir("checkpoint");
+        self.current = self.current.over(&self.base, &self.copied, &dir)?;
+        self.kept = self.current.clone();
+        self.base = self.copied.clone();
+        self.sets.made.clear();
+        Ok(())
+    }
+
+    /// What an agent's sandbox shows besides the tree.
+    pub fn furnish(&mut self, mounts: Vec<ReadOnlyMount>) {
+        self.walls.agent_mounts = mounts;
     }
 
     /// Protects what the contract says is the judge's, besides what the host's policy does.

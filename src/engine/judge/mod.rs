@@ -38,6 +38,7 @@ use crate::{
     tree::Cache,
 };
 
+pub(super) use audit::Accepted;
 pub(super) use held::{Fittings, Held, Part};
 use outputs::Declared;
 pub use record::{CommandLine, ExitCodes, SandboxFailure, StageSummary, Verification};
