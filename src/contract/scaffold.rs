@@ -82,7 +82,10 @@ pub fn shortcomings(
     demands: Demands,
 ) -> (Option<Pipeline>, Vec<Shortcoming>) {
     let Some(text) = tree.read(path, super::MAX_DOCUMENT) else {
-        let what = format!("missing_pipeline_yml: there is no `{path}`, or none that is text of at most {} bytes", super::MAX_DOCUMENT);
+        let what = format!(
+            "missing_pipeline_yml: there is no `{path}`, or none that is text of at most {} bytes",
+            super::MAX_DOCUMENT
+        );
         return (None, vec![Shortcoming::new(Want::MissingPipelineYml, what)]);
     };
     let mut found = Vec::new();
@@ -103,7 +106,11 @@ pub fn shortcomings(
     scripts(below, tree, &mut found);
     if demands.audit {
         let findings = super::audit(&pipeline, tree);
-        found.extend(findings.iter().map(|finding| Shortcoming::new(Want::Audit, finding.to_string())));
+        found.extend(
+            findings
+                .iter()
+                .map(|finding| Shortcoming::new(Want::Audit, finding.to_string())),
+        );
     }
     found.truncate(TOLD);
     (Some(pipeline), found)
@@ -268,7 +275,10 @@ mod tests {
             (".aider_fsm/stages/d.sh", "true\n"),
             (".aider_fsm/stages/r.sh", "echo {} > .aider_fsm/rollout.json\n"),
             (".aider_fsm/stages/e.sh", evaluation),
-            (".aider_fsm/stages/score.py", "import sys\nprint(open(sys.argv[1]).read())\n"),
+            (
+                ".aider_fsm/stages/score.py",
+                "import sys\nprint(open(sys.argv[1]).read())\n",
+            ),
         ]
     }
 
@@ -281,7 +291,10 @@ mod tests {
     fn what_is_wrong_is_named_with_its_place() {
         assert!(wrong(&[])[0].starts_with("missing_pipeline_yml: "));
         let found = wrong(&[("pipeline.yml", "version: 1\nstages: {}\n")]);
-        assert!(found[0].starts_with("pipeline.yml:2:1: unknown key `stages`"), "{found:?}");
+        assert!(
+            found[0].starts_with("pipeline.yml:2:1: unknown key `stages`"),
+            "{found:?}"
+        );
         let found = wrong(&[("pipeline.yml", "version: 1\ntests: {cmd: 'true'}\n")]);
         let fields = [
             "security.max_cmd_seconds",
@@ -299,18 +312,36 @@ mod tests {
         let mut files = with(GOOD, MEASURES);
         files.retain(|(at, _)| !at.ends_with("r.sh") && !at.ends_with("score.py"));
         let found = wrong(&files);
-        assert!(found[0].starts_with("missing_file: .aider_fsm/stages/r.sh"), "{found:?}");
-        assert!(found[1].starts_with("missing_file: .aider_fsm/stages/score.py"), "{found:?}");
+        assert!(
+            found[0].starts_with("missing_file: .aider_fsm/stages/r.sh"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].starts_with("missing_file: .aider_fsm/stages/score.py"),
+            "{found:?}"
+        );
         // One that is no script, with its place.
         let found = wrong(&with(GOOD, "python3 -m pytest\nif true; then\n  echo x\n"));
-        assert!(found.iter().any(|line| line.starts_with(".aider_fsm/stages/e.sh:")), "{found:?}");
-        let found = wrong(&with(GOOD, "echo '{\"ok\": true, \"score\": 0.9}' > .aider_fsm/metrics.json\n"));
         assert!(
-            found.iter().any(|line| line.starts_with(".aider_fsm/stages/e.sh:1: hard-coded-score")),
+            found.iter().any(|line| line.starts_with(".aider_fsm/stages/e.sh:")),
+            "{found:?}"
+        );
+        let found = wrong(&with(
+            GOOD,
+            "echo '{\"ok\": true, \"score\": 0.9}' > .aider_fsm/metrics.json\n",
+        ));
+        assert!(
+            found
+                .iter()
+                .any(|line| line.starts_with(".aider_fsm/stages/e.sh:1: hard-coded-score")),
             "{found:?}"
         );
         let mut files = with(GOOD, MEASURES);
         files.push((".aider_fsm/bootstrap.yml", "version: 2\n"));
-        assert!(wrong(&files)[0].starts_with(".aider_fsm/bootstrap.yml:1:"), "{:?}", wrong(&files));
+        assert!(
+            wrong(&files)[0].starts_with(".aider_fsm/bootstrap.yml:1:"),
+            "{:?}",
+            wrong(&files)
+        );
     }
 }

@@ -28,12 +28,15 @@ pub enum EngineError {
     Contract(String),
     /// There is no contract (exit 2).
     #[error(
-        "the target has no `{0}`; write one (`opencode-fsm init`, docs/pipeline_spec.md), or name another with --pipeline"
+        "the target has no `{0}`; write one (`opencode-fsm init`, docs/pipeline_spec.md), name another with --pipeline, \
+         or have one written (--scaffold-contract, docs/scaffolding.md)"
     )]
     NoContract(RelPath),
     /// Nobody came to a contract that holds (exit 2; 7 and 8 where the sandbox or the
     /// provider failed).
-    #[error("scaffold_contract_failed: {why} (turns of the agent: {attempts}; scaffold/ in the artifacts has what was written)")]
+    #[error(
+        "scaffold_contract_failed: {why} (turns of the agent: {attempts}; scaffold/ in the artifacts has what was written)"
+    )]
     Scaffold {
         /// Turns of the agent.
         attempts: usize,

@@ -10,8 +10,8 @@ use crate::{
     agent::Server,
     broker::Budget,
     engine::{
-        Audit, Caps, EngineError, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, Scaffold, StepOf, TargetOptions,
-        Unattended, WallOptions, bootstrap::hides, facts::Seed,
+        Audit, Caps, EngineError, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, Scaffold, StepOf,
+        TargetOptions, Unattended, WallOptions, bootstrap::hides, facts::Seed,
     },
     names::RelPath,
     policy::{BackendChoice, BashMode, Isolation, Limits, Policy, Tier},

@@ -347,7 +347,6 @@ impl TargetOptions {
     }
 }
 
-
 /// Options of `run`.
 #[derive(Clone, Debug)]
 pub struct RunOptions {

@@ -13,8 +13,8 @@ use crate::{
     engine::{
         EngineError, ModelChoice, Outcome, RunOptions, ScaffoldBy, Stop, Summary,
         answers::{self, keep_cassette, open_door, record_cassette},
-        author::{self, Ledgers, OfRun},
         apply,
+        author::{self, Ledgers, OfRun},
         bootstrap::Bootstrap,
         bring::{PLAN_BYTES, bring_out, plan_of},
         drive::{Drive, Parts},

@@ -84,20 +84,37 @@ mod tests {
             ..ScaffoldFacts::default()
         };
         let first = scaffold_prompt(&facts).expect("renders");
-        for part in ["ci/pipeline.yml", "setup.py", "required_keys: [score, ok]", "AIDER_LLM_MODEL"] {
+        for part in [
+            "ci/pipeline.yml",
+            "setup.py",
+            "required_keys: [score, ok]",
+            "AIDER_LLM_MODEL",
+        ] {
             assert!(first.contains(part), "{part}: {first}");
         }
-        assert!(!first.contains("attempt before") && !first.contains("own texts name"), "{first}");
+        assert!(
+            !first.contains("attempt before") && !first.contains("own texts name"),
+            "{first}"
+        );
         facts.attempt = 2;
         facts.hints = vec!["pytest -q (README.md:12)".to_owned()];
         facts.findings = vec!["ci/pipeline.yml:3:5: unknown key `stages`".to_owned()];
         facts.taken_back = vec!["`src/x`: only the contract".to_owned()];
         let second = scaffold_prompt(&facts).expect("renders");
-        for part in [&facts.hints[0], &facts.findings[0], &facts.taken_back[0], "attempt 2 of at most 5"] {
+        for part in [
+            &facts.hints[0],
+            &facts.findings[0],
+            &facts.taken_back[0],
+            "attempt 2 of at most 5",
+        ] {
             assert!(second.contains(part), "{part}: {second}");
         }
         facts.require_metrics = false;
-        assert!(!scaffold_prompt(&facts).expect("renders").contains("required_keys: [score, ok]"));
+        assert!(
+            !scaffold_prompt(&facts)
+                .expect("renders")
+                .contains("required_keys: [score, ok]")
+        );
     }
 
     #[test]
@@ -113,7 +130,15 @@ mod tests {
             findings: vec!["it was worse".to_owned()],
         };
         let text = repair_prompt(&facts).expect("renders");
-        for part in ["pipeline.yml", "rollout", "exit 4", "EVIDENCE", "SCRIPTS", "it was worse", ".aider_fsm/"] {
+        for part in [
+            "pipeline.yml",
+            "rollout",
+            "exit 4",
+            "EVIDENCE",
+            "SCRIPTS",
+            "it was worse",
+            ".aider_fsm/",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -48,7 +48,11 @@ pub(super) fn check(
     match permit::contract(options, &pipeline) {
         Ok(()) => {}
         Err(EngineError::NotAllowed(widened)) => {
-            found.extend(widened.iter().map(|one| Shortcoming::new(Want::Policy, one.to_string())));
+            found.extend(
+                widened
+                    .iter()
+                    .map(|one| Shortcoming::new(Want::Policy, one.to_string())),
+            );
         }
         Err(other) => return Err(other),
     }
@@ -80,7 +84,10 @@ fn commands(
         for command in &stage.cmds {
             if let Err(refused) = policy.check(command, &dir, strict, &scripts) {
                 let line = contract::line_of(&text, command);
-                let what = format!("{}:{line}: `{}` would be refused: {refused}", pipeline.source, stage.name);
+                let what = format!(
+                    "{}:{line}: `{}` would be refused: {refused}",
+                    pipeline.source, stage.name
+                );
                 found.push(Shortcoming::new(Want::Policy, what));
             }
         }

@@ -21,11 +21,11 @@ mod repair;
 mod scaffold;
 mod trace;
 
-pub use options::{Authoring, Scaffold, ScaffoldBy, Scribe};
-pub use provenance::{By, ContractFile, FileLine, FileStatus, Provenance, RepairProvenance, Side, Written};
 pub(super) use of_run::{OfRun, of_run};
+pub use options::{Authoring, Scaffold, ScaffoldBy, Scribe};
 pub(super) use pen::{Author, Ledgers};
 pub(super) use provenance::lines;
+pub use provenance::{By, ContractFile, FileStatus, Provenance, RepairProvenance};
+pub use repair::Repaired;
 pub(super) use repair::{Repair, RepairAsked};
 pub(super) use scaffold::Scaffolding;
-pub use repair::Repaired;

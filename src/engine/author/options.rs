@@ -5,12 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    broker::Budget,
-    engine::ModelChoice,
-    policy::BashMode,
-    record::Secret,
-};
+use crate::{broker::Budget, engine::ModelChoice, policy::BashMode, record::Secret};
 
 /// Who writes a contract where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

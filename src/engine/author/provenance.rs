@@ -11,7 +11,7 @@ use crate::{
     engine::{EngineError, workspace::Workspace},
     guard,
     names::RelPath,
-    record::audit::Digest,
+    record::audit::{ContractLine, Digest},
     tree::{Content, Entry, EntryKind},
 };
 
@@ -71,9 +71,6 @@ pub struct ContractFile {
     /// After.
     pub after: Option<Side>,
 }
-
-/// One file of the contract by which a run was judged, as the receipt names it.
-pub use crate::record::audit::ContractLine as FileLine;
 
 /// One turn of the agent.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -241,14 +238,17 @@ impl Standing {
 }
 
 /// The files of the contract, and who wrote them.
-pub(in crate::engine) fn lines(workspace: &Workspace) -> Result<Vec<FileLine>, EngineError> {
+pub(in crate::engine) fn lines(workspace: &Workspace) -> Result<Vec<ContractLine>, EngineError> {
     let Standing(found) = Standing::of(workspace)?;
     Ok(found
         .into_iter()
-        .map(|(path, (side, by))| FileLine {
+        .map(|(path, (side, by))| ContractLine {
             path,
             // Plain words: encoding them never fails.
-            by: serde_json::to_value(by).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default(),
+            by: serde_json::to_value(by)
+                .ok()
+                .and_then(|word| word.as_str().map(str::to_owned))
+                .unwrap_or_default(),
             sha256: side.sha256,
         })
         .collect())
@@ -259,7 +259,11 @@ fn paths(workspace: &Workspace) -> Vec<RelPath> {
     let (dir, sets) = (guard::contract_dir(), workspace.sets());
     let is = |path: &RelPath| *path == sets.pipeline || path.starts_with(&dir);
     let there = workspace.base().manifest.keys().filter(|path| is(path)).cloned();
-    let made = workspace.changes().into_iter().map(|change| change.path).filter(|path| is(path));
+    let made = workspace
+        .changes()
+        .into_iter()
+        .map(|change| change.path)
+        .filter(|path| is(path));
     let all: BTreeSet<RelPath> = there.chain(made).collect();
     let file = |path: &RelPath| is_file(workspace.entry(path).as_ref());
     all.into_iter().filter(file).take(FILES).collect()

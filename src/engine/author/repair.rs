@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::{
-    Author, RepairProvenance, Written,
+    Author, RepairProvenance,
     check::check,
-    provenance::Standing,
+    provenance::{Standing, Written},
     scaffold::{keep_files, told},
 };
 use crate::{
@@ -80,7 +80,9 @@ impl Repair<'_> {
         };
         let label = format!("repair_contract_attempt_{}", asked.number);
         let prompt = fsm::repair_prompt(&facts)?;
-        let taken = author.turn(workspace, Phase::Repair, &label, prompt, self.bootstrap).await?;
+        let taken = author
+            .turn(workspace, Phase::Repair, &label, prompt, self.bootstrap)
+            .await?;
         author.leave(workspace).await?;
         let after = Standing::of(workspace)?;
         let wrong = check(self.options, workspace, false, false)?;

@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::{
-    Author, By, Provenance, Scaffold, ScaffoldBy, Written,
+    Author, By, Provenance, Scaffold, ScaffoldBy,
     check::check,
     generic,
     pen::Taken,
-    provenance::Standing,
+    provenance::{Standing, Written},
 };
 use crate::{
     contract::Shortcoming,
@@ -68,7 +68,9 @@ impl Scaffolding<'_> {
         };
         let whose = match &tries {
             Some(tries) if tries.then == Then::Accept => Some(By::Agent),
-            Some(Tries { then: Then::Infra(_), .. }) => None,
+            Some(Tries {
+                then: Then::Infra(_), ..
+            }) => None,
             Some(_) if by == ScaffoldBy::Agent => None,
             _ => {
                 workspace.return_to(start).await?;
@@ -114,7 +116,10 @@ impl Scaffolding<'_> {
 
     async fn fall_back(&self, workspace: &mut Workspace, tries: Option<&Tries>) -> Result<(), EngineError> {
         if let Some(tries) = tries {
-            let text = format!("wrote_fallback_pipeline_yml: the agent's contract does not hold: {}\n", tries.last);
+            let text = format!(
+                "wrote_fallback_pipeline_yml: the agent's contract does not hold: {}\n",
+                tries.last
+            );
             let path = format!("{DIR}/scaffold_fallback.txt");
             self.witnesses.run.write(&path, text.as_bytes())?;
         }

@@ -36,7 +36,9 @@ pub struct Call {
 
 /// The calls of a turn, in their order; what cannot be read is left out.
 pub(super) fn read(events: &Path) -> Vec<Call> {
-    let Ok(file) = File::open(events) else { return Vec::new() };
+    let Ok(file) = File::open(events) else {
+        return Vec::new();
+    };
     let (mut order, mut calls) = (Vec::new(), BTreeMap::new());
     for line in BufReader::new(file.take(BYTES)).split(b'\n').map_while(Result::ok) {
         let Ok(event) = serde_json::from_slice::<Value>(&line) else {
@@ -88,7 +90,10 @@ mod tests {
         ];
         std::fs::write(&path, lines.join("\n")).expect("write");
         let calls = read(&path);
-        let told: Vec<_> = calls.iter().map(|call| (call.tool.as_str(), call.status.as_str())).collect();
+        let told: Vec<_> = calls
+            .iter()
+            .map(|call| (call.tool.as_str(), call.status.as_str()))
+            .collect();
         assert_eq!(told, [("bash\\u{1b}", "error"), ("bash\\u{1b}", "completed")]);
         assert!(calls[0].input.contains("ls") && calls[0].error.as_deref() == Some("no"));
         assert!(read(&dir.path().join("none")).is_empty());

@@ -162,9 +162,10 @@ impl OpenTarget {
         self.release().await?;
         self.workspace.return_to(mark.0).await?;
         self.bootstrap = Bootstrap::of(&self.workspace, &self.options)?;
-        self.site
-            .run
-            .journal("contract-restored", &serde_json::json!({"why": "what came after it passed less"}))?;
+        self.site.run.journal(
+            "contract-restored",
+            &serde_json::json!({"why": "what came after it passed less"}),
+        )?;
         Ok(())
     }
 
@@ -206,7 +207,9 @@ impl OpenTarget {
             model: repairer.model.clone(),
             dir: format!("repair_{:02}", self.repairs),
         };
-        let prepared = self.workspace.read(&bootstrap::path(), crate::contract::MAX_DOCUMENT as u64)?;
+        let prepared = self
+            .workspace
+            .read(&bootstrap::path(), crate::contract::MAX_DOCUMENT as u64)?;
         let witnesses = Witnesses {
             run: &self.site.run,
             reporter: &self.reporter,
@@ -216,7 +219,9 @@ impl OpenTarget {
         let repaired = repair.perform(asked, &mut author, &mut self.workspace).await?;
         self.repairer = Some(repairer);
         if repaired.kept {
-            let now = self.workspace.read(&bootstrap::path(), crate::contract::MAX_DOCUMENT as u64)?;
+            let now = self
+                .workspace
+                .read(&bootstrap::path(), crate::contract::MAX_DOCUMENT as u64)?;
             if now != prepared {
                 self.workspace.leave_bootstrap().await?;
             }

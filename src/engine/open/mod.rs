@@ -20,7 +20,7 @@ use crate::{
     contract::{Pipeline, StageName},
     engine::{
         Authoring, EngineError, Outcome, Stop, Summary, TargetOptions,
-        author::{self, Ledgers},
+        author::Ledgers,
         bootstrap::Bootstrap,
         bring::bring_out,
         evidence::Evidence,
