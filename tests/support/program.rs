@@ -104,12 +104,17 @@ impl Bench {
         )
     }
 
-    /// Writes the cassette and gives the command line of a run with it.
-    pub fn run(&self, more: &[&str]) -> Command {
+    /// Writes the cassette, and gives it as a model.
+    pub fn cassette(&self) -> String {
         let cassette = self.path("cassette.jsonl");
         let text: String = self.entries.iter().map(|entry| format!("{entry}\n")).collect();
         fs::write(&cassette, text).expect("write");
-        let model = format!("cassette:{}", cassette.display());
+        format!("cassette:{}", cassette.display())
+    }
+
+    /// Writes the cassette and gives the command line of a run with it.
+    pub fn run(&self, more: &[&str]) -> Command {
+        let model = self.cassette();
         self.command(
             &[
                 &["run", "--json", "--opencode-bash", "full", "--model", &model],
