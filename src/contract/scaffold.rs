@@ -126,15 +126,20 @@ fn fields(pipeline: &Pipeline, demands: Demands, found: &mut Vec<Shortcoming>) {
         lacks("security.max_cmd_seconds", "a positive number of seconds is needed");
     }
     let commands = |stage: Option<&Stage>| stage.is_some_and(|stage| !stage.cmds.is_empty());
-    if !commands(pipeline.deploy.as_ref().map(|deploy| &deploy.setup)) {
+    let evaluation = pipeline.evaluation.as_ref();
+    let generic = [
+        pipeline.generic_rollout.is_some(),
+        evaluation.is_some_and(|evaluation| evaluation.generic.is_some()),
+    ];
+    // Stages that need nothing of the repository need nothing deployed.
+    if generic != [true, true] && !commands(pipeline.deploy.as_ref().map(|deploy| &deploy.setup)) {
         lacks("deploy.setup_cmds", "at least one command is needed");
     }
-    if !commands(pipeline.rollout.as_ref()) {
-        lacks("rollout.run_cmds", "at least one command is needed");
+    if !generic[0] && !commands(pipeline.rollout.as_ref()) {
+        lacks("rollout.run_cmds", "at least one command is needed, or `generic: true`");
     }
-    let evaluation = pipeline.evaluation.as_ref();
-    if !commands(evaluation.map(|evaluation| &evaluation.stage)) {
-        lacks("evaluation.run_cmds", "at least one command is needed");
+    if !generic[1] && !commands(evaluation.map(|evaluation| &evaluation.stage)) {
+        lacks("evaluation.run_cmds", "at least one command is needed, or `generic: true`");
     }
     if demands.metrics {
         metrics(evaluation, &mut lacks);

@@ -54,6 +54,12 @@ fn schemas_and_readers_know_the_same_keys() {
             "deploy:\n  kubectl_dump:\n    KEY: x\n",
         ),
         ("pipeline", pipeline, &["rollout"], "rollout:\n  KEY: x\n"),
+        (
+            "pipeline",
+            pipeline,
+            &["rollout", "generic"],
+            "rollout:\n  generic:\n    KEY: x\n",
+        ),
         ("pipeline", pipeline, &["evaluation"], "evaluation:\n  KEY: x\n"),
         ("pipeline", pipeline, &["benchmark"], "benchmark:\n  KEY: x\n"),
         ("pipeline", pipeline, &["verify"], "verify:\n  KEY: x\n"),

@@ -6,6 +6,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    dataset::RowsAsk,
     engine::{EngineError, caps::WallCap, evidence::Executed},
     fsm::Blame,
     policy::{Refusal, shell::Verdict},
@@ -88,24 +89,82 @@ pub(super) struct CommandResult {
     pub tails: [Vec<u8>; 2],
 }
 
+/// A command that has ended and of which the record does not tell yet. It is written while the
+/// next one runs.
+#[must_use]
+pub(super) struct Unrecorded {
+    prefix: String,
+    script: String,
+    result: CommandResult,
+}
+
+impl Unrecorded {
+    /// Keeps its `<prefix>_{stdout,stderr}.txt` and `<prefix>_result.json`.
+    pub fn record(self, run: &RunDir) -> Result<(), EngineError> {
+        for stream in ["stdout", "stderr"] {
+            run.adopt(&format!("{}_{stream}.txt", self.prefix))?;
+        }
+        self.result.record(run, &self.prefix, &self.script)
+    }
+}
+
 impl Command<'_> {
     /// Runs it to its end and keeps `<prefix>_{cmd,stdout,stderr}.txt` and `<prefix>_result.json`.
     pub async fn run(self, sandbox: &Sandbox, run: &RunDir) -> Result<CommandResult, EngineError> {
+        let mut ended = None;
+        let result = self.run_after(&mut ended, sandbox, run).await?;
+        ended.map_or(Ok(()), |ended: Unrecorded| ended.record(run))?;
+        Ok(result)
+    }
+
+    /// Has rows of a data file read in its place, by this program itself; what they are is all
+    /// of stdout's tail. The script is what the record calls it.
+    pub async fn read(self, ask: RowsAsk, sandbox: &Sandbox, run: &RunDir) -> Result<CommandResult, EngineError> {
+        let most = usize::try_from(ask.most_bytes).unwrap_or(usize::MAX);
+        let mut ended = None;
+        let result = self
+            .run_as(Argv::Rows(Box::new(ask)), most, &mut ended, sandbox, run)
+            .await?;
+        ended.map_or(Ok(()), |ended: Unrecorded| ended.record(run))?;
+        Ok(result)
+    }
+
+    /// As [`Command::run`], and writes the record of the command `before` it while it runs. Its
+    /// own, where something is left to be recorded, takes that one's place.
+    pub async fn run_after(
+        self,
+        before: &mut Option<Unrecorded>,
+        sandbox: &Sandbox,
+        run: &RunDir,
+    ) -> Result<CommandResult, EngineError> {
+        let argv = Argv::Shell(self.script.to_owned());
+        self.run_as(argv, OUTPUT_TAIL_BYTES, before, sandbox, run).await
+    }
+
+    async fn run_as(
+        self,
+        argv: Argv,
+        stdout_tail: usize,
+        before: &mut Option<Unrecorded>,
+        sandbox: &Sandbox,
+        run: &RunDir,
+    ) -> Result<CommandResult, EngineError> {
         if self.cap.wall.is_zero() {
             let rule = self.cap.rule;
+            before.take().map_or(Ok(()), |before| before.record(run))?;
             return CommandResult::over(rule).keep(run, &self.prefix, self.script);
         }
         let prefix = self.prefix;
-        keep_command(run, &prefix, self.script)?;
-        let sink = |stream: &str| OutputCaps {
-            tail_bytes: OUTPUT_TAIL_BYTES,
+        run.make_parents(&prefix)?;
+        let sink = |stream: &str, tail_bytes| OutputCaps {
+            tail_bytes,
             sink: Some(OutputSink {
                 path: run.path().join(format!("{prefix}_{stream}.txt")),
                 max_bytes: OUTPUT_FILE_BYTES,
             }),
         };
         let spec = ExecSpec {
-            argv: Argv::Shell(self.script.to_owned()),
+            argv,
             env: self.env,
             cwd: self.cwd,
             wall: self.cap.wall,
@@ -114,18 +173,22 @@ impl Command<'_> {
             terminal: self.terminal,
             leftovers: self.leftovers,
             reach: self.reach,
-            stdout: sink("stdout"),
-            stderr: sink("stderr"),
+            stdout: sink("stdout", stdout_tail),
+            stderr: sink("stderr", OUTPUT_TAIL_BYTES),
         };
-        let running = sandbox.exec(spec).await?;
-        sandbox.name_stage(running.stage(), &prefix);
-        let outcome = running.wait().await?;
+        let running = sandbox.exec(spec).await.inspect(|running| {
+            sandbox.name_stage(running.stage(), &prefix);
+        });
+        before.take().map_or(Ok(()), |before| before.record(run))?;
+        keep_command(run, &prefix, self.script)?;
+        let outcome = running?.wait().await?;
         let mut result = CommandResult::new(outcome, self.cap.rule, self.author);
         result.undecided = self.undecided;
-        for stream in ["stdout", "stderr"] {
-            run.adopt(&format!("{prefix}_{stream}.txt"))?;
-        }
-        result.record(run, &prefix, self.script)?;
+        *before = Some(Unrecorded {
+            prefix,
+            script: self.script.to_owned(),
+            result: result.clone(),
+        });
         Ok(result)
     }
 }

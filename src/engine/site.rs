@@ -17,6 +17,7 @@ use crate::{
         bootstrap::{self, Bootstrap},
         branch,
         evidence::Evidence,
+        judge::Accepted,
         permit,
         resume::TakenUp,
         scratch::{self, Scratch},
@@ -25,10 +26,11 @@ use crate::{
         workspace::{Walls, Workspace},
     },
     guard::{self, WriteSets},
+    hints::{self, Hint},
     names::{RelPath, RunId},
     policy::{Isolation, Layer, Policy, ReadOnlyMount},
     record::{self, RunDir, Secret, Subject},
-    report::{Happening, Reporter},
+    report::{Happening, Reporter, escape},
     sandbox::{self, Backend},
     source::{self, Means, Obtained, Provenance, Target},
     tree::{Cache, CopyLimits, EntryKind, Pristine},
@@ -43,6 +45,8 @@ pub(super) const COPY: CopyLimits = CopyLimits {
 const CACHE_BYTES: u64 = 32 << 30;
 /// Longest contract.
 const CONTRACT_BYTES: u64 = contract::MAX_DOCUMENT as u64;
+/// Documented commands that an agent is told.
+const HINTS_TOLD: usize = 20;
 /// Acceptance command where neither the user nor the contract names one.
 const DEFAULT_TESTS: &str = "pytest -q";
 /// Inodes that a sandbox may add to its workspace.
@@ -352,7 +356,10 @@ pub(super) fn contract_of(
     }
     if let Some(command) = &options.test_cmd {
         pipeline.tests = Pipeline::with_tests(command).tests;
-    } else if pipeline.stages().all(|stage| stage.cmds.is_empty()) {
+    } else if pipeline
+        .stages()
+        .all(|stage| stage.cmds.is_empty() && !pipeline.performs(stage.name))
+    {
         pipeline.tests = Pipeline::with_tests(DEFAULT_TESTS).tests;
     }
     Ok(pipeline)
@@ -365,9 +372,14 @@ pub(super) fn lacks_contract(options: &TargetOptions, workspace: &Workspace) -> 
     workspace.entry(path).is_none() && !skipped
 }
 
-/// Commands that the repository's own texts name, the most telling first.
-pub(super) fn hints(_workspace: &Workspace) -> Vec<String> {
-    Vec::new()
+/// Commands that the repository's own texts name, the most telling first, each with its place.
+pub(super) fn documented(workspace: &Workspace) -> Vec<String> {
+    let found = hints::rank(hints::extract(&Accepted(workspace)));
+    let told = |hint: &Hint| {
+        let command = escape(hint.command.as_bytes(), 300);
+        format!("`{command}` ({}:{})", hint.file, hint.line)
+    };
+    found.iter().take(HINTS_TOLD).map(told).collect()
 }
 
 /// The contract's bytes; `None` where there is nothing under its name.

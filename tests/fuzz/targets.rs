@@ -10,9 +10,11 @@ use std::{
 use opencode_fsm::{
     broker::{Stranger, read_stranger},
     contract::{self, Pipeline, Plan},
+    dataset,
     names::RelPath,
     policy::{HostPlaces, Policy, load_file, shell::Judge},
     report::escape,
+    rollout,
     tree::{ArchiveLimits, tar_reader},
     wire::{self, Control, ExecRequest, FrameError, Progress, Reply, Request},
 };
@@ -59,6 +61,26 @@ pub const TARGETS: &[Target] = &[
         ],
         seeds: tar_seeds,
         read: archive,
+    },
+    Target {
+        name: "rollout",
+        words: &[
+            b"{\"columns\":null}\n",
+            b"{\"row\":{\"question\":\"1+1?\",\"answer\":\"#### 2\"}}\n",
+            b"{\"end\":{\"rows\":1,\"more\":false}}\n",
+            b"{\"choices\":[{\"message\":{\"content\":\"x\"}}]}",
+            b"data: ",
+            b"FINAL: ",
+            b"\\boxed{",
+            b"\\frac{1}{2}",
+            b"####",
+            b"1,234.5e6",
+            b"1/3",
+            b"%",
+            b"(B)",
+        ],
+        seeds: rollout_seeds,
+        read: asked_and_said,
     },
     Target {
         name: "plan",
@@ -382,6 +404,44 @@ fn policy(bytes: &[u8]) {
         one_line(&why.to_string());
     }
     fs::remove_file(&file).expect("removed");
+}
+
+fn rollout_seeds() -> Vec<Vec<u8>> {
+    let rows = "{\"columns\":[\"question\"]}\n{\"row\":{\"question\":\"1+1?\",\"answer\":\"#### 2\"}}\n{\"end\":{\"rows\":1,\"more\":true}}\n";
+    let reply =
+        r#"{"choices":[{"message":{"content":"so \\boxed{\\frac{1}{2}}\nFINAL: 1,234"},"finish_reason":"stop"}]}"#;
+    [rows, reply, "data: {\"choices\":[]}\n\ndata: [DONE]\n"]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec()
+}
+
+/// What a reader of rows and a model may say: read or refused in one line, and judged the same
+/// each time.
+fn asked_and_said(bytes: &[u8]) {
+    match dataset::read_rows(bytes, 100) {
+        Ok(rows) => {
+            assert!(rows.rows.len() <= 100);
+            for question in rows.rows.iter().filter_map(rollout::question) {
+                assert!(question.prompt().contains(question.text.trim()));
+            }
+        }
+        Err(why) => one_line(&why),
+    }
+    for status in [200, 429] {
+        if let Err(failed) = rollout::read_reply(status, bytes) {
+            one_line(&failed.why);
+        }
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let (completion, expected) = text.split_once('\n').unwrap_or((&text, "18"));
+    let reference = rollout::Reference {
+        accepted: vec![expected.to_owned()],
+        choices: Vec::new(),
+    };
+    assert_eq!(
+        rollout::judge(completion, &reference),
+        rollout::judge(completion, &reference)
+    );
 }
 
 fn judge() -> &'static Judge {

@@ -48,7 +48,7 @@ pub(in crate::engine) async fn of_run(
         backend: &run.site.backend,
         witnesses,
         model: asks.then(|| run.options.model.to_string()),
-        hints: site::hints(workspace),
+        hints: site::documented(workspace),
     };
     let config = AgentConfig {
         bash: scaffold.bash,

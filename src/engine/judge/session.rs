@@ -1,9 +1,18 @@
 //! One attempt at a verification: the order of the stages in one sandbox.
 
-use super::{Judge, StageSummary, Verification, held::Fitted, outputs::Declared, sealed::Handed};
+use std::sync::Arc;
+
+use super::{
+    Judge, StageSummary, Verification,
+    generic::Prepared,
+    held::{Fitted, Fittings},
+    hinted::{Evidence, Hinted},
+    outputs::Declared,
+    sealed::Handed,
+};
 use crate::{
     contract::{Pipeline, Stage, StageName},
-    engine::{EngineError, environment::Environment},
+    engine::{EngineError, command::Unrecorded, environment::Environment},
     fsm::Blame,
     names::RelPath,
     policy::{CommandPolicy, shell},
@@ -32,14 +41,24 @@ pub(super) struct Session<'a> {
     bootstrap_env: Vec<(String, String)>,
     /// What a kept sandbox gives them besides; it comes before all else.
     pub fitted: Fitted,
+    /// What it was fitted with.
+    pub fittings: Fittings<'a>,
+    /// What a generic rollout is to ask.
+    pub prepared: Option<Prepared>,
     /// A command of the deployment was begun.
     pub deployed: bool,
+    /// The last command, while its record is left for later.
+    pub unrecorded: Option<Unrecorded>,
     /// Artifact prefixes of commands whose services may still write.
     pub kept: Vec<String>,
     /// The one measurement that this sandbox is for.
     pub within: Option<StageName>,
-    /// What a sealed measurement gets of the stages before it.
+    /// What a sealed measurement gets of the stages before it, and a generic evaluation.
     pub handed: Handed,
+    /// What a generic evaluation is to run.
+    pub hinted: Option<Arc<Hinted>>,
+    /// What a generic evaluation measured.
+    pub measured: Option<Evidence>,
     pub out: Verification,
 }
 
@@ -69,10 +88,15 @@ impl<'a> Session<'a> {
             python: None,
             bootstrap_env,
             fitted: Fitted::default(),
+            fittings: Fittings::default(),
+            prepared: None,
             deployed: false,
+            unrecorded: None,
             kept: Vec::new(),
             within: None,
             handed: Handed::default(),
+            hinted: None,
+            measured: None,
             out,
         })
     }
@@ -100,7 +124,8 @@ impl<'a> Session<'a> {
         let pipeline = self.judge.pipeline;
         for stage in pipeline.stages().filter(|stage| wanted(stage.name)) {
             let declared = Declared::of(pipeline, stage.name);
-            let runs = !stage.cmds.is_empty();
+            let performed = pipeline.performs(stage.name);
+            let runs = !stage.cmds.is_empty() || performed;
             if runs {
                 let removals = declared.as_ref().map(Declared::paths).unwrap_or_default();
                 let edits = TreeEdits {
@@ -110,7 +135,11 @@ impl<'a> Session<'a> {
                 if !edits.is_empty() && !self.edit(&edits, stage.name.as_str()).await? {
                     break;
                 }
-                let summary = self.stage(stage).await?;
+                let summary = match performed {
+                    true if stage.name == StageName::Rollout => self.generic_rollout(stage).await?,
+                    true => self.generic_evaluation(stage).await?,
+                    false => self.stage(stage).await?,
+                };
                 self.ended(summary)?;
             }
             if let Some(declared) = declared.filter(|declared| self.out.ok && (runs || declared.without_commands())) {

@@ -79,7 +79,7 @@ pub(super) async fn scaffold(
         backend: &site.backend,
         witnesses,
         model: writer.map(|writer| writer.model.to_string()),
-        hints: site::hints(workspace),
+        hints: site::documented(workspace),
     };
     let Some(writer) = writer else {
         return scaffolding.write(None, workspace).await.map(drop);

@@ -7,6 +7,7 @@ use std::{rc::Rc, sync::Arc};
 
 use super::{
     effect::Effect,
+    effort::Effort,
     parse::{ParseError, parse},
     scene::{Function, Scene},
     seen::{Ground, Scripts, Seen},
@@ -14,8 +15,6 @@ use super::{
     value::{OUTPUT, UNKNOWN, bounded, clean},
 };
 
-/// Most simple commands that are followed.
-pub(super) const STEPS_MAX: u32 = 20_000;
 /// Deepest nesting of scripts, functions and wrappers in each other.
 const DEPTH_MAX: u32 = 20;
 /// Most values of one variable that a command is tried with.
@@ -61,7 +60,7 @@ pub(super) struct Walk<'w> {
     pub(super) world: usize,
     /// How many there are.
     pub(super) worlds: usize,
-    pub(super) steps: u32,
+    pub(super) effort: Effort,
     pub(super) depth: u32,
     /// Bodies of functions under way, each with [`Walk::spawning`] at its beginning: a
     /// function may define its own name anew, and call that.
@@ -74,8 +73,6 @@ pub(super) struct Walk<'w> {
     pub(super) spawning: u32,
     /// How many files surround what runs now.
     pub(super) files: u32,
-    /// Something was left out because a bound was met.
-    pub(super) unfollowed: bool,
     /// The text that spans are in.
     pub(super) text: Rc<str>,
     pipes: u32,
@@ -114,14 +111,13 @@ impl<'w> Walk<'w> {
             line: 1,
             world: 0,
             worlds: 1,
-            steps: 0,
+            effort: Effort::default(),
             depth: 0,
             calls: Vec::new(),
             called: Vec::new(),
             defined: Vec::new(),
             spawning: 0,
             files: 0,
-            unfollowed: false,
             text,
             pipes: 0,
             scripts,
@@ -132,7 +128,7 @@ impl<'w> Walk<'w> {
 
     fn ended(mut self) -> Vec<Seen> {
         self.never_called();
-        if self.unfollowed {
+        if self.effort.fell_short {
             self.alone(Effect::CannotBeFollowed, "too long, or too deeply nested".to_owned());
         }
         self.seen
@@ -142,6 +138,9 @@ impl<'w> Walk<'w> {
 impl Walk<'_> {
     /// Follows the text of a script in the present shell; gives what it prints.
     pub(super) fn source(&mut self, text: &str, io: &Io) -> Option<String> {
+        if !self.effort.read(text) {
+            return None;
+        }
         match parse(text) {
             Ok(script) => {
                 let text: Rc<str> = Rc::from(text);
@@ -177,7 +176,7 @@ impl Walk<'_> {
     /// One level deeper; `None` where that is too deep.
     pub(super) fn nested<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.depth >= DEPTH_MAX {
-            self.unfollowed = true;
+            self.effort.fell_short = true;
             return None;
         }
         self.depth += 1;
@@ -349,9 +348,7 @@ impl Walk<'_> {
         words: &[Word],
         io: &Io,
     ) -> Option<String> {
-        self.steps += 1;
-        if self.steps > STEPS_MAX {
-            self.unfollowed = true;
+        if !self.effort.step() {
             return None;
         }
         let (world, worlds) = (self.world, self.worlds);
