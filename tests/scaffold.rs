@@ -3,11 +3,13 @@
 
 #[path = "scaffold/distributions.rs"]
 mod distributions;
+#[path = "support/endpoint.rs"]
+mod endpoint;
+#[path = "support/program.rs"]
+mod program;
 #[path = "scaffold/repair.rs"]
 mod repair;
 #[path = "scaffold/repository.rs"]
 mod repository;
-#[path = "support/program.rs"]
-mod program;
 #[path = "scaffold/write.rs"]
 mod write;

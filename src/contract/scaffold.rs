@@ -139,7 +139,10 @@ fn fields(pipeline: &Pipeline, demands: Demands, found: &mut Vec<Shortcoming>) {
         lacks("rollout.run_cmds", "at least one command is needed, or `generic: true`");
     }
     if !generic[1] && !commands(evaluation.map(|evaluation| &evaluation.stage)) {
-        lacks("evaluation.run_cmds", "at least one command is needed, or `generic: true`");
+        lacks(
+            "evaluation.run_cmds",
+            "at least one command is needed, or `generic: true`",
+        );
     }
     if demands.metrics {
         metrics(evaluation, &mut lacks);

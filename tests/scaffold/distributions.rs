@@ -65,7 +65,11 @@ fn own_score(archive: &Path, command: &str) -> f64 {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().unwrap_or(0.0)
     };
-    let ran = text.lines().rev().find(|line| line.starts_with("Ran ")).expect("a summary");
+    let ran = text
+        .lines()
+        .rev()
+        .find(|line| line.starts_with("Ran "))
+        .expect("a summary");
     let (ran, last) = (number(ran, "Ran "), text.lines().last().unwrap_or_default());
     (ran - number(last, "failures=") - number(last, "errors=")) / ran
 }
@@ -90,7 +94,10 @@ fn the_score_of_a_contract_that_the_agent_wrote_is_that_of_their_own_tests() {
     let files = [
         ("pipeline.yml", CONTRACT),
         (".aider_fsm/stages/deploy_setup.sh", "set -eu\ntest -f PKG-INFO\n"),
-        (".aider_fsm/stages/rollout.sh", "set -eu\npython3 -m compileall -q . > /dev/null || true\n"),
+        (
+            ".aider_fsm/stages/rollout.sh",
+            "set -eu\nls > \"$AIDER_FSM_ARTIFACTS_DIR/files.txt\"\n",
+        ),
         (".aider_fsm/stages/score.py", SCORE),
     ];
     let script = format!("{}{chosen}", writes(&files));
@@ -101,7 +108,16 @@ fn the_score_of_a_contract_that_the_agent_wrote_is_that_of_their_own_tests() {
     fs::write(bench.path("list.txt"), list).expect("write");
     let mut suite = program();
     suite
-        .args(["suite", "--llm", "m", "--jobs", "2", "--opencode-model", &bench.cassette(), "--targets-file"])
+        .args([
+            "suite",
+            "--llm",
+            "m",
+            "--jobs",
+            "2",
+            "--opencode-model",
+            &bench.cassette(),
+            "--targets-file",
+        ])
         .arg(bench.path("list.txt"))
         .arg("--artifacts-dir")
         .arg(bench.path("suites"));
@@ -112,6 +128,9 @@ fn the_score_of_a_contract_that_the_agent_wrote_is_that_of_their_own_tests() {
     for ((name, command, archive), result) in found.iter().zip(results) {
         let (own, score) = (own_score(archive, command), result["score"].as_f64().expect("a score"));
         eprintln!("{name}: {score} by the contract, {own} by its own tests");
-        assert!((own - score).abs() < 1e-12 && own > 0.5, "{name}: {score} instead of {own}");
+        assert!(
+            (own - score).abs() < 1e-12 && own > 0.5,
+            "{name}: {score} instead of {own}"
+        );
     }
 }

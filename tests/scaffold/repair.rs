@@ -45,22 +45,39 @@ fn what_a_contract_runs_is_repaired_a_worse_repair_is_rolled_back_and_nothing_el
     let failed = |attempt: u32| {
         json_file(&run.join(format!("rollout_evaluation_attempt_{attempt:02}/summary.json")))["failed_stage"].clone()
     };
-    assert_eq!([1, 2, 3].map(failed), [json!("rollout"), json!("deploy_setup"), json!(null)]);
+    assert_eq!(
+        [1, 2, 3].map(failed),
+        [json!("rollout"), json!("deploy_setup"), json!(null)]
+    );
     let first = text(&run, "turns/0001-repair_contract_attempt_1.prompt.md");
-    assert!(first.contains("failed in `rollout`") && first.contains("cannot roll out"), "{first}");
+    assert!(
+        first.contains("failed in `rollout`") && first.contains("cannot roll out"),
+        "{first}"
+    );
     let second = text(&run, "turns/0002-repair_contract_attempt_2.prompt.md");
-    assert!(second.contains("rolled back") && second.contains("put back: `pipeline.yml`"), "{second}");
+    assert!(
+        second.contains("rolled back") && second.contains("put back: `pipeline.yml`"),
+        "{second}"
+    );
     assert_eq!(records(&run, "contract-restored").len(), 1);
     let repairs = records(&run, "repair");
     assert_eq!((repairs.len(), &repairs[0]["kept"]), (2, &json!(true)), "{repairs:?}");
     // Of two repairs one file is left that is the agent's.
     let files = authors(&json_file(&run.join("receipt.json")));
-    let agents: Vec<_> = files.iter().filter(|(_, by)| by == "agent").map(|(path, _)| path.as_str()).collect();
+    let agents: Vec<_> = files
+        .iter()
+        .filter(|(_, by)| by == "agent")
+        .map(|(path, _)| path.as_str())
+        .collect();
     assert_eq!(agents, [".aider_fsm/stages/rollout.sh"], "{files:?}");
     assert_eq!(bench.summary()["changes"].as_array().map(Vec::len), Some(1));
     let provenance = json_file(&run.join("repair_01/repair_provenance.json"));
     assert_eq!(provenance["failed_stage"], "rollout");
-    assert_eq!(provenance["turn"]["taken_back"].as_array().map(Vec::len), Some(2), "{provenance}");
+    assert_eq!(
+        provenance["turn"]["taken_back"].as_array().map(Vec::len),
+        Some(2),
+        "{provenance}"
+    );
 }
 
 #[test]

@@ -66,12 +66,18 @@ pub fn records(run: &Path, event: &str) -> Vec<Value> {
 pub fn authors(receipt: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let files = receipt["contract"].as_array().cloned().unwrap_or_default();
-    files.iter().map(|file| (text(&file["path"]), text(&file["by"]))).collect()
+    files
+        .iter()
+        .map(|file| (text(&file["path"]), text(&file["by"])))
+        .collect()
 }
 
 /// One line for each path.
 pub fn by(author: &str, paths: &[&str]) -> Vec<(String, String)> {
-    paths.iter().map(|path| ((*path).to_owned(), author.to_owned())).collect()
+    paths
+        .iter()
+        .map(|path| ((*path).to_owned(), author.to_owned()))
+        .collect()
 }
 
 /// `path` in the directory of a run.
