@@ -1,11 +1,14 @@
 //! The run's tree: pristine copy, checkpoints, and the sandboxes stacked on them.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `bootstrapped` | what a bootstrap makes, under the accepted state |
+//! | `written` | a contract that is written in it, and states to return to |
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+mod bootstrapped;
+mod written;
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agent::{Desk, Server},
@@ -17,14 +20,10 @@ use crate::{
     policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     record::{RunDir, audit::Digest},
     sandbox::{Backend, Sandbox, WitnessReport},
-    tree::{
-        self, BaseLayer, Change, ChangeKind, Checkpoint, Content, Entry, Place, Pristine, StepWriter, Survey, TreeEdits,
-    },
+    tree::{self, Change, ChangeKind, Checkpoint, Content, Entry, Place, Pristine, StepWriter, Survey, TreeEdits},
 };
 
-/// Why something that a bootstrap wrote is not kept.
-const PROTECTED: &str = "it is protected, or of a kind that is never kept";
-const CONTESTED: &str = "the run had changed it already";
+pub(super) use written::Mark;
 
 /// What the settled end of a phase left behind.
 #[derive(Default)]
@@ -91,21 +90,6 @@ pub(super) struct Workspace {
     server: Option<Server>,
 }
 
-/// An accepted state, to return to.
-#[derive(Clone)]
-pub(super) struct Mark {
-    base: Arc<Pristine>,
-    current: Checkpoint,
-    made: BTreeSet<RelPath>,
-}
-
-impl Mark {
-    /// The digest of its difference from the base.
-    pub fn digest(&self) -> Content {
-        self.current.digest()
-    }
-}
-
 impl Workspace {
     /// The workspace of a run; `scratch` is a directory of the run's own.
     pub fn new(
@@ -159,53 +143,6 @@ impl Workspace {
     /// What the guard protects.
     pub fn sets(&self) -> &WriteSets {
         &self.sets
-    }
-
-    /// The accepted contract is one now that was written in the run: what there is of it is
-    /// no agent's to change from here on.
-    pub fn contract_stands(&mut self) {
-        let dir = guard::contract_dir();
-        let is = |path: &RelPath| *path == self.sets.pipeline || path.starts_with(&dir);
-        let changes = self.changes().into_iter();
-        let files = changes.filter(|change| change.after.as_ref().is_some_and(|entry| !entry.is_dir()));
-        let own: Vec<RelPath> = files.map(|change| change.path).filter(|path| is(path)).collect();
-        self.sets.contract.extend(own);
-        self.sets.contract.sort_unstable();
-        self.sets.contract.dedup();
-    }
-
-    /// What is accepted now, to return to.
-    pub fn mark(&self) -> Mark {
-        Mark {
-            base: self.base.clone(),
-            current: self.current.clone(),
-            made: self.sets.made.clone(),
-        }
-    }
-
-    /// Returns to an earlier accepted state. The agent's place, which stands on what was
-    /// before, is ended.
-    pub async fn return_to(&mut self, mark: Mark) -> Result<(), EngineError> {
-        self.close_agent().await?;
-        let Mark { base, current, made } = mark;
-        self.base = base;
-        self.current = current;
-        self.sets.made = made;
-        self.keep_step("an earlier state was taken up again")
-    }
-
-    /// Takes a bootstrap's layer from under the accepted state: another one is to be made.
-    pub async fn leave_bootstrap(&mut self) -> Result<(), EngineError> {
-        if !self.is_bootstrapped() {
-            return Ok(());
-        }
-        self.close_agent().await?;
-        let dir = self.next_dir("checkpoint");
-        self.current = self.current.over(&self.base, &self.copied, &dir)?;
-        self.kept = self.current.clone();
-        self.base = self.copied.clone();
-        self.sets.made.clear();
-        Ok(())
     }
 
     /// What an agent's sandbox shows besides the tree.
@@ -590,49 +527,5 @@ impl Workspace {
     /// The walls of this run, and the caps of its sandboxes.
     pub fn walls(&self) -> &Walls {
         &self.walls
-    }
-
-    /// Whether a bootstrap's layer is a part of the base.
-    pub fn is_bootstrapped(&self) -> bool {
-        self.base.roots.len() > self.copied.roots.len()
-    }
-
-    /// What a finished bootstrap wrote, without what it may not, and why each of that is left out.
-    pub fn bootstrapped(&mut self, place: &Place) -> Result<(Checkpoint, Vec<(RelPath, String)>), EngineError> {
-        let dir = self.next_dir("bootstrapped");
-        let found = Checkpoint::freeze_place(&self.base, &self.current, place, &[], &dir)?;
-        let changes = found.changes_since(&self.base, &self.current);
-        // What a policy protects is kept from the agent; a bootstrap is the contract's own.
-        let sets = WriteSets {
-            protected: Vec::new(),
-            ..self.sets.clone()
-        };
-        let judged = guard::judge(Phase::ExecuteStep, &sets, changes);
-        let mut back = guard::revert_paths(&judged);
-        let mut left_out: Vec<_> = back.iter().map(|path| (path.clone(), PROTECTED.to_owned())).collect();
-        let contested = BaseLayer::contested(&self.base, &self.current, &found);
-        left_out.extend(contested.iter().map(|path| (path.clone(), CONTESTED.to_owned())));
-        back.extend(contested);
-        left_out.extend(found.left_out().iter().cloned());
-        left_out.sort();
-        left_out.dedup_by(|a, b| a.0 == b.0);
-        if back.is_empty() {
-            return Ok((found, left_out));
-        }
-        let dir = self.next_dir("bootstrapped");
-        Ok((found.with_reverted(&self.base, &self.current, &back, &dir)?, left_out))
-    }
-
-    /// Puts a bootstrap's layer under the accepted state. The agent's sandbox, which
-    /// stands on what was before, is ended.
-    pub async fn stand_on(&mut self, layer: &BaseLayer) -> Result<(), EngineError> {
-        self.close_agent().await?;
-        let base = self.copied.with_layer(layer);
-        let dir = self.next_dir("checkpoint");
-        self.current = self.current.over(&self.base, &base, &dir)?;
-        self.kept = self.current.clone();
-        self.base = Arc::new(base);
-        self.sets.made.clone_from(layer.owned());
-        Ok(())
     }
 }
