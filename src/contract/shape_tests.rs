@@ -61,6 +61,12 @@ fn schemas_and_readers_know_the_same_keys() {
             "rollout:\n  generic:\n    KEY: x\n",
         ),
         ("pipeline", pipeline, &["evaluation"], "evaluation:\n  KEY: x\n"),
+        (
+            "pipeline",
+            pipeline,
+            &["evaluation", "generic"],
+            "evaluation:\n  generic:\n    KEY: x\n",
+        ),
         ("pipeline", pipeline, &["benchmark"], "benchmark:\n  KEY: x\n"),
         ("pipeline", pipeline, &["verify"], "verify:\n  KEY: x\n"),
         ("pipeline", pipeline, &["artifacts"], "artifacts:\n  KEY: x\n"),

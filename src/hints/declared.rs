@@ -177,8 +177,8 @@ fn convention(tree: &dyn AuditedTree, files: &[RelPath], found: &mut Found) {
     let is_test = |path: &&RelPath| {
         let (name, text) = (path.file_name(), path.as_bytes());
         let named = name.starts_with(b"test_") && name.ends_with(b".py") || name.ends_with(b"_test.py");
-        let top = text.split(|byte| *byte == b'/').next().unwrap_or_default();
-        named && (!text.contains(&b'/') || [&b"tests"[..], b"test", b"testing", b"src"].contains(&top))
+        let mut dirs = text.split(|byte| *byte == b'/');
+        named && (!text.contains(&b'/') || dirs.any(|dir| [&b"tests"[..], b"test", b"testing"].contains(&dir)))
     };
     let all: Vec<&RelPath> = files.iter().filter(is_test).collect();
     let Some(first) = all.first() else { return };

@@ -9,8 +9,8 @@ use std::{
 
 use opencode_fsm::{
     broker::{Stranger, read_stranger},
-    contract::{self, Pipeline, Plan},
-    dataset,
+    contract::{self, AuditedTree, Pipeline, Plan},
+    dataset, hints,
     names::RelPath,
     policy::{HostPlaces, Policy, load_file, shell::Judge},
     report::escape,
@@ -198,6 +198,44 @@ pub const TARGETS: &[Target] = &[
             .to_vec()
         },
         read: shell,
+    },
+    Target {
+        name: "hints",
+        words: &[
+            b"```sh\n",
+            b"\n```\n",
+            b"~~~\n",
+            b"    ",
+            b"> ",
+            b"$ ",
+            b"cd sub\n",
+            b"pytest ",
+            b"make test",
+            b"<model>",
+            b"[a|b]",
+            b"${{ matrix.x }}",
+            b"jobs:\n  a:\n    steps:\n      - run: |\n          ",
+            b"[testenv]\ncommands =\n    ",
+            b"{\"scripts\": {\"test\": \"jest\"}}",
+            b"1 passed, 2 failed in 0.1s\n",
+            b"1..3\nok 1\nnot ok 2\n",
+            b"<testsuite><testcase></testcase>",
+            b"<![CDATA[",
+            b"\x1b[31m",
+        ],
+        seeds: || {
+            [
+                "# A\n\n```console\n$ pip install .[dev]\n$ pytest -q <in >out\n5 passed in 1s\n```\n\n    make test\n",
+                "on: push\njobs:\n  a:\n    steps:\n      - run: |\n          cd sub\n          python -m pytest ${{ matrix.x }}\n",
+                "[testenv]\ncommands =\n    pytest {posargs:tests}\n",
+                "test: all\n\tpytest\nall:\n\t@echo ok\n",
+                "<testsuites><testsuite><testcase name='a'><failure/></testcase></testsuite></testsuites>",
+                "=== 1 failed, 2 passed in 0.12s ===\nRan 3 tests in 0.1s\n\nFAILED (failures=1)\n",
+            ]
+            .map(|text| text.as_bytes().to_vec())
+            .to_vec()
+        },
+        read: documented,
     },
     Target {
         name: "client-hello",
@@ -442,6 +480,68 @@ fn asked_and_said(bytes: &[u8]) {
         rollout::judge(completion, &reference),
         rollout::judge(completion, &reference)
     );
+}
+
+/// A tree in which every file that hints are read from holds the same.
+struct Everywhere<'t>(&'t str);
+
+impl AuditedTree for Everywhere<'_> {
+    fn read(&self, _: &RelPath, most: usize) -> Option<String> {
+        (self.0.len() <= most).then(|| self.0.to_owned())
+    }
+
+    fn files(&self) -> Vec<RelPath> {
+        let names = [
+            "README.md",
+            ".github/workflows/a.yml",
+            "Makefile",
+            "tox.ini",
+            "package.json",
+            "sub/test_a.py",
+        ];
+        names.map(|name| RelPath::new(name).expect("a path")).to_vec()
+    }
+}
+
+/// Whatever is documented, each hint is a command that parses, can be fitted or is passed over
+/// with a reason; whatever is printed, a score is one.
+fn documented(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let tree = Everywhere(&text);
+    let all = hints::extract(&tree);
+    assert!(all.len() <= hints::HINTS_MAX);
+    let wanted = hints::wanted(&all);
+    let around = hints::Surroundings {
+        programs: wanted.programs,
+        modules: wanted.modules,
+        python: Some("python3".to_owned()),
+        python_version: Some("3.12".to_owned()),
+        model: Some("a model".to_owned()),
+        base_url: None,
+    };
+    for hint in hints::rank(all) {
+        assert!(hint.line >= 1 && hint.command.len() <= hints::COMMAND_MAX);
+        let _ = (hints::measures(&hint.command, &tree), hints::anchors(&hint.command));
+        match hints::adapt(&hint, &around) {
+            Ok(adapted) => {
+                let _ = hints::score::reports(&adapted.command);
+            }
+            Err(skip) => assert!(!skip.to_string().is_empty()),
+        }
+    }
+    let stream = hints::score::Stream {
+        name: "stdout",
+        bytes,
+        whole: true,
+    };
+    let reports = ["r.xml", "r.json"].map(|name| hints::score::of_report(name, bytes));
+    for score in reports
+        .into_iter()
+        .chain([hints::score::of_output(&[stream], &[])])
+        .flatten()
+    {
+        assert!((0.0..=1.0).contains(&score.score), "{score:?}");
+    }
 }
 
 fn judge() -> &'static Judge {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     endpoint::{Answer, Endpoint},
-    program::{Bench, expect, holding, program},
+    program::{Bench, Forbidden, expect, holding, program},
     target::{KEY, SPLIT, call, dataset, evaluate, hens, pair, right, rollout, samples, says},
 };
 
@@ -112,7 +112,8 @@ fn a_target_without_a_data_set_is_asked_about_its_own_words() {
     bench
         .file(
             "README.md",
-            "# Hens\n\nThis project counts the hens of a farm.\n\nRun it with the name of a farm.\n",
+            "# Hens\n\nThis project counts the hens of a farm.\n\nRun it with the name of a farm.\n\n\
+             ```sh\npytest tests/evaluation\n```\n",
         )
         .file(
             "pipeline.yml",
@@ -188,4 +189,29 @@ fn a_contract_of_generic_stages_alone_scores_a_data_set() {
         (&json!(true), &json!(0.75)),
         "{metrics}"
     );
+}
+
+/// The reader is the guest's own program, whatever the walls are made of.
+#[test]
+fn without_namespaces_it_is_the_same() {
+    if std::env::var("OPENCODE_FSM_SANDBOX").is_ok_and(|name| name != "jail") {
+        eprintln!("SKIPPED: containers need namespaces");
+        return;
+    }
+    let endpoint = Endpoint::start(Box::new(|_, body| Answer::Raw(200, "application/json", right(body))));
+    let bench = dataset(3, "rollout:\n  generic: true\n");
+    let flags = ["--min-tier", "landlock", "--require-samples"];
+    let child = Forbidden::Own.spawn(&evaluate(&bench, &endpoint.base_url, &flags));
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        bench.summary()["metrics"],
+        json!({"ok": true, "score": 1.0, "samples": 3})
+    );
+    assert_eq!(bench.summary()["walls"]["tier"], "landlock", "the control");
 }

@@ -45,17 +45,38 @@ server.serve_forever()
 
 fn with_server(first: &str) -> crate::program::Bench {
     let deploy = format!("deploy:\n  setup_cmd: python3 serve.py\n  env: {{FIRST: '{first}'}}\n");
-    let offer = "mkdir -p .aider_fsm; echo '{\"inference\": {\"openai_base_url\": \"http://192.0.2.1/v1\"}}' > .aider_fsm/runtime_env.json";
+    let stage = "rollout:\n  generic: {concurrency: 1}\n  env: {OPENAI_API_KEY: inner}\n";
+    let bench = dataset(3, &format!("{deploy}{stage}"));
+    bench.file("serve.py", SERVER);
+    bench
+}
+
+#[test]
+fn what_a_deployment_serves_is_asked_over_a_socket_of_its_own() {
+    let bench = with_server("huge nonsense");
+    expect(evaluate(&bench, "", &["--require-samples"]), 0);
+    assert_eq!(rollout(&call(&bench))["model"], "inner");
+    let found = samples(&call(&bench));
+    assert_eq!(found.iter().filter(|sample| sample["reward"] == 1.0).count(), 3);
+    let tries = &found[0]["meta"]["tries"];
+    assert_eq!(tries, 3, "an answer without end, and one that is none");
+}
+
+#[test]
+fn a_deployment_whose_model_fails_is_infra_and_a_url_elsewhere_is_refused() {
+    let bench = with_server("refused");
+    expect(evaluate(&bench, "", &[]), 8);
+    assert_eq!(bench.summary()["blame"], "provider");
+    let offer = "mkdir -p .aider_fsm; \
+                 echo '{\"inference\": {\"openai_base_url\": \"http://192.0.2.1/v1\"}}' > .aider_fsm/runtime_env.json";
     let deploy = format!("deploy:\n  setup_cmd: {}\nrollout:\n  generic: true\n", json!(offer));
     let bench = dataset(3, &deploy);
     expect(evaluate(&bench, "", &[]), 1);
     let summary = bench.summary();
     assert_eq!(summary["blame"], json!("verifier"));
+    let detail = summary["detail"].as_str().expect("text");
     assert!(
-        summary["detail"]
-            .as_str()
-            .expect("text")
-            .contains("no http URL of the sandbox's own loopback"),
+        detail.contains("no http URL of the sandbox's own loopback"),
         "{summary}"
     );
 }

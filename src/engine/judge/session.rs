@@ -16,9 +16,9 @@ use crate::{
     fsm::Blame,
     names::RelPath,
     policy::{CommandPolicy, shell},
-    sandbox::{ExecSpec, OutputCaps, Sandbox},
+    sandbox::{ExecSpec, Sandbox},
     tree::TreeEdits,
-    wire::{Argv, Leftovers, Reach, Termination},
+    wire::{Argv, Termination},
 };
 
 /// Where stages leave files unless the contract says otherwise.
@@ -242,22 +242,10 @@ impl<'a> Session<'a> {
     /// Runs a small program of the host's `/usr` inside and gives what it prints; `None`
     /// when it fails.
     pub async fn ask(&self, argv: &[&str], env: Vec<(String, String)>) -> Result<Option<String>, EngineError> {
-        let caps = OutputCaps {
-            tail_bytes: 4096,
-            sink: None,
-        };
-        let spec = ExecSpec {
-            argv: Argv::Direct(argv.iter().map(|word| (*word).to_owned()).collect()),
-            env,
-            cwd: self.sandbox.inside().workspace.clone(),
-            wall: std::time::Duration::from_secs(10),
-            silence: None,
-            terminal: None,
-            leftovers: Leftovers::Kill,
-            reach: Reach::Own,
-            stdout: caps.clone(),
-            stderr: caps,
-        };
+        let argv = Argv::Direct(argv.iter().map(|word| (*word).to_owned()).collect());
+        let wall = std::time::Duration::from_secs(10);
+        let mut spec = ExecSpec::question(argv, &self.sandbox.inside().workspace, wall, 4096);
+        spec.env = env;
         let outcome = self.sandbox.exec(spec).await?.wait().await?;
         let passed = outcome.end == Termination::Code(0) && !outcome.timed_out;
         Ok(passed.then(|| String::from_utf8_lossy(&outcome.stdout.tail).into_owned()))
