@@ -328,8 +328,13 @@ pub(super) fn note_changes(
     for part in 0..parts {
         let from = part * CHANGES_A_RECORD;
         let changes = &judged[from..judged.len().min(from + CHANGES_A_RECORD)];
+        // The course of a run is its machine's: how often a contract was tried before is none of it.
+        let event = match phase {
+            Phase::Scaffold | Phase::Repair => "contract-changes",
+            Phase::PlanUpdate | Phase::ExecuteStep | Phase::FixOrReplan => "changes",
+        };
         run.note(
-            "changes",
+            event,
             &json!({
                 "at": at,
                 "phase": phase,

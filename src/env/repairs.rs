@@ -103,6 +103,9 @@ impl EnvSession {
         if matches!(blame, Some(Blame::Provider | Blame::Sandbox | Blame::User)) || repairs.most == 0 {
             return Ok(false);
         }
+        if !self.target().runs_scripts() {
+            return Ok(false);
+        }
         if failure.honest && !self.target().is_scaffolded() {
             // A person's contract measured, and says no: nothing of it is broken.
             return Ok(false);

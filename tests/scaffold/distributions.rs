@@ -84,12 +84,13 @@ fn the_score_of_a_contract_that_the_agent_wrote_is_that_of_their_own_tests() {
         return;
     }
     let mut bench = Bench::new();
-    // One course of the agent for all: it looks what there is, and writes what runs it.
+    // One course of the agent for all: it looks what there is, and writes what runs it. The tests
+    // print into a pipe, as they do by themselves: some ask whether their output is a file.
     let chosen = "if [ -f src/tests/test.py ]; then own='PYTHONPATH=src python3 src/tests/test.py'\n\
         elif [ -f tests/tests.py ]; then own='python3 tests/tests.py'\n\
         elif [ -d src ]; then own='PYTHONPATH=src python3 -m unittest discover -s tests'\n\
         else own='python3 -m unittest discover -s tests'; fi\n\
-        printf 'set -u\\nlog=\"$AIDER_FSM_ARTIFACTS_DIR/tests.txt\"\\n%s > \"$log\" 2>&1\\n\
+        printf 'set -u\\nlog=\"$AIDER_FSM_ARTIFACTS_DIR/tests.txt\"\\n%s 2>&1 | cat > \"$log\"\\n\
         python3 .aider_fsm/stages/score.py \"$log\"\\n' \"$own\" > .aider_fsm/stages/evaluation.sh\n";
     let files = [
         ("pipeline.yml", CONTRACT),

@@ -144,6 +144,11 @@ impl OpenTarget {
         self.authoring.repairer.is_some()
     }
 
+    /// Whether the contract runs anything that could be repaired: the generic one does not.
+    pub fn runs_scripts(&self) -> bool {
+        self.pipeline.stages().any(|stage| !stage.cmds.is_empty())
+    }
+
     /// Whether the contract was written in this run.
     pub fn is_scaffolded(&self) -> bool {
         !self.workspace.base().manifest.contains_key(&self.options.pipeline)
@@ -182,13 +187,14 @@ impl OpenTarget {
             held.end().await?;
         }
         let about = (&self.options, &self.site, &self.reporter);
-        let repairer = match self.repairer.take() {
-            Some(repairer) => repairer,
-            None => {
-                let (door, config) = engage(scribe, about, &mut self.workspace, REPAIRER)?;
-                let model = scribe.model.to_string();
-                Repairer { door, config, model }
-            }
+        if self.repairer.is_none() {
+            let (door, config) = engage(scribe, about, &mut self.workspace, REPAIRER)?;
+            let model = scribe.model.to_string();
+            self.repairer = Some(Repairer { door, config, model });
+        }
+        // It stays where it is: whoever gives the wait up finds its door open the next time.
+        let Some(repairer) = &self.repairer else {
+            return Ok(None);
         };
         self.repairs += 1;
         let last = self.last.as_ref().map(|last| last.evidence.text.as_str());
@@ -217,7 +223,6 @@ impl OpenTarget {
         let (door, config) = ((&repairer.door, REPAIRER.0), repairer.config.clone());
         let mut author = Author::new((&self.site.backend, witnesses), door, None, config, &mut self.ledgers);
         let repaired = repair.perform(asked, &mut author, &mut self.workspace).await?;
-        self.repairer = Some(repairer);
         if repaired.kept {
             let now = self
                 .workspace
