@@ -239,6 +239,7 @@ impl Session<'_> {
         let cwd = self.sandbox.inside().workspace.clone();
         let result = self.command(stage, command, &prefix, caps, &cwd, None).await?;
         summary.count(&result, command, result.reason(command), &prefix);
+        self.record()?;
         self.judge.alias(&prefix, &own)?;
         let name = prefix.rsplit('/').next().unwrap_or(&prefix);
         said["result"] = json!(format!("{name}_result.json"));

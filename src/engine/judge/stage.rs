@@ -71,7 +71,7 @@ impl Session<'_> {
     }
 
     /// Writes the record of the last command, where that was left for later.
-    fn record(&mut self) -> Result<(), EngineError> {
+    pub(super) fn record(&mut self) -> Result<(), EngineError> {
         self.unrecorded
             .take()
             .map_or(Ok(()), |ended| ended.record(self.judge.run))
