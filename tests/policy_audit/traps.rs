@@ -341,7 +341,7 @@ fn documented_commands_are_looked_into_where_they_would_run() {
     ] {
         let bench = Bench::new();
         bench.file("README.md", readme).file("pipeline.yml", contract);
-        let report = bench.audit(&["--json"]);
+        let report = crate::json(&bench.audit(&["--json"]));
         assert_eq!(
             at(&report, "README.md", 4).contains(&denied),
             found,
