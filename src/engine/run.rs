@@ -179,7 +179,7 @@ pub(super) async fn perform(
                 config: &agent_config,
                 deadline: options.target.caps.deadline(began),
             };
-            author::of_run(&of_run, &mut workspace, &mut ledgers, &mut stop).await?;
+            Box::pin(author::of_run(&of_run, &mut workspace, &mut ledgers, &mut stop)).await?;
             door = Some(opened);
         }
         _ => {}

@@ -128,7 +128,7 @@ impl EnvSession {
                 seen: &failure.seen,
                 findings: std::mem::take(&mut repairs.findings),
             };
-            let Some(repaired) = self.target_mut().repair(of).await? else {
+            let Some(repaired) = Box::pin(self.target_mut().repair(of)).await? else {
                 return Ok(false);
             };
             repairs.findings = repaired.findings;

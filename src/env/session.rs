@@ -68,7 +68,8 @@ impl EnvSession {
         } = options;
         let target = TargetOptions { audit, ..target };
         let authoring = agent.authoring(&target, endpoint.as_ref(), require_metrics)?;
-        let target = OpenTarget::open(target, authoring, &secrets, reporter, &mut stop).await?;
+        // On the heap, here and below: what is waited for is deep, and a worker's stack is not.
+        let target = Box::pin(OpenTarget::open(target, authoring, &secrets, reporter, &mut stop)).await?;
         Ok(Self {
             target,
             require_metrics,
@@ -307,7 +308,7 @@ impl EnvSession {
             return Err(EnvError::InvalidEnv("`mode` is blank".to_owned()));
         }
         let name = self.next(kind);
-        let ran = self.target.run(&name, stages, &self.variables, anew).await?;
+        let ran = Box::pin(self.target.run(&name, stages, &self.variables, anew)).await?;
         if ran.verification.blame == Some(Blame::Sandbox) {
             self.deployed = false;
             return Err(EnvError::SandboxFailed {

@@ -260,7 +260,7 @@ impl OpenTarget {
             fittings,
         };
         let unsettled = Unsettled(&self.site.run);
-        let mut verification = judge.part(&mut self.workspace, name, part).await?;
+        let mut verification = Box::pin(judge.part(&mut self.workspace, name, part)).await?;
         unsettled.settled();
         let model = self.door.as_ref().map(|door| {
             let (usage, _) = door.door.usage();
