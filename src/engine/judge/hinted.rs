@@ -230,7 +230,7 @@ impl Session<'_> {
             return Ok(None);
         }
         let own = self.files_of(stage.name);
-        let prefix = format!("{own}_cmd{:02}_try01", tried.attempts.len() + 1);
+        let prefix = format!("{own}_cmd{:02}_try01", summary.total_results + 1);
         self.judge.reporter.say(Happening::StageStarted {
             stage: stage.name.to_string(),
             command: escape(command.as_bytes(), 200),

@@ -67,7 +67,9 @@ impl Parser<'_> {
         let begin = self.at;
         let mut pipelines = vec![self.pipeline()?];
         loop {
-            let end = self.at;
+            // A comment belongs to none.
+            let last = pipelines.last().and_then(|pipeline| pipeline.commands.last());
+            let end = last.map_or(self.at, |command| command.span.end);
             self.blanks();
             let after_or = self.eat("||");
             if !(after_or || self.eat("&&")) {
