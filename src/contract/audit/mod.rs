@@ -26,6 +26,7 @@ use super::{Measurement, Pipeline};
 use crate::{
     names::RelPath,
     policy::shell::{Scripts, Seen, walk},
+    tree::Pristine,
 };
 
 /// Most findings.
@@ -83,6 +84,18 @@ pub trait AuditedTree {
     fn read(&self, path: &RelPath, most: usize) -> Option<String>;
     /// Every file's path.
     fn files(&self) -> Vec<RelPath>;
+}
+
+impl AuditedTree for Pristine {
+    fn read(&self, path: &RelPath, most: usize) -> Option<String> {
+        let bytes = Pristine::read(self, path, most as u64).ok().flatten()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    fn files(&self) -> Vec<RelPath> {
+        let files = self.manifest.iter().filter(|(_, entry)| !entry.is_dir());
+        files.map(|(path, _)| path.clone()).collect()
+    }
 }
 
 /// Looks into the measurements of a contract, as they stand in a tree. In order, each once.
