@@ -290,6 +290,77 @@ fn answers_that_were_had_are_not_asked_for_again_and_what_was_used_counts() {
 }
 
 #[test]
+fn a_targets_own_policy_holds_on_and_secrets_of_a_file_are_given_again() {
+    let _alone = alone();
+    if !opencode() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let contract = "version: 1\ntests:\n  cmd: test ${#TOKEN}/${#OTHER} = 14/12\nevaluation:\n  run_cmd: wc made\n";
+    let policy = "version: 1\ncommands:\n  rules:\n    - {id: no-wc, verdict: deny, when: {argv: [wc]}, because: nobody counts}\n";
+    bench
+        .file("pipeline.yml", contract)
+        .file("PLAN.md", PLAN)
+        .file(".aider_fsm/policy.yml", policy);
+    bench.say("plan_update_attempt_1", 1, 1, &[]);
+    bench.shell("execute_step", 1, "echo one > made");
+    let named = bench.path("some.env");
+    let shown = named.display().to_string();
+    fs::write(&named, "TOKEN=secret-of-mine\nOTHER=another-one!\n").expect("write");
+    let flags = ["--max-iters", "1", "--max-fix", "0", "--env-file", &shown];
+    let in_the_step = |run: &Path| stand(&records(run)).is_some_and(|(settled, _)| settled >= 6);
+    assert!(cut_off(quiet(begin(&bench, &flags)), &bench, &in_the_step));
+    let run = bench.the_run();
+    assert!(
+        records(&run).iter().any(|(event, _)| event == "narrowed"),
+        "the control"
+    );
+
+    // What the target says now is not what it said then.
+    fs::write(bench.path("repo/.aider_fsm/policy.yml"), "version: 1\n").expect("write");
+    let refused = |env_file: Option<&str>| {
+        let mut command = resume(&bench);
+        if let Some(text) = env_file {
+            fs::write(&named, text).expect("write");
+            command.args(["--env-file", &shown]);
+        }
+        String::from_utf8_lossy(&expect(command, 2).stdout).into_owned()
+    };
+    let before = fs::read(run.join("journal.jsonl")).expect("read");
+    let all = refused(None);
+    assert!(all.contains("TOKEN, OTHER") && all.contains("--env-file"), "{all}");
+    let one = refused(Some("TOKEN=secret-of-mine\n"));
+    assert!(
+        one.contains("never kept: OTHER;") && !one.contains("secret-of-mine"),
+        "{one}"
+    );
+    assert_eq!(fs::read(run.join("journal.jsonl")).expect("read"), before);
+
+    fs::write(&named, "TOKEN=secret-of-mine\nOTHER=another-one!\n").expect("write");
+    let mut again = resume(&bench);
+    again.args(["--env-file", &shown]);
+    expect(again, 1);
+    let journal = fs::read_to_string(run.join("journal.jsonl")).expect("read");
+    let ran: Vec<Value> = journal
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("json"))
+        .filter(|record| record["event"] == "exec")
+        .map(|record| record["fields"].clone())
+        .collect();
+    assert_eq!(
+        (&ran[0]["verdict"], &ran[0]["rc"]),
+        (&json!("allowed"), &json!(0)),
+        "{ran:?}"
+    );
+    let rule = ran[1]["rule"].as_str().expect("a rule");
+    assert!(ran[1]["verdict"] != "allowed" && rule.contains("no-wc"), "{ran:?}");
+    for secret in ["secret-of-mine", "another-one!"] {
+        assert_eq!(program::holding(&run, secret), Vec::<PathBuf>::new());
+    }
+    verdict(&bench);
+}
+
+#[test]
 fn a_run_is_left_alone_where_it_lives_is_finished_or_does_not_hold() {
     let _alone = alone();
     if !opencode() {
