@@ -88,15 +88,49 @@ pub(super) struct CommandResult {
     pub tails: [Vec<u8>; 2],
 }
 
+/// A command that has ended and of which the record does not tell yet. It is written while the
+/// next one runs.
+#[must_use]
+pub(super) struct Unrecorded {
+    prefix: String,
+    script: String,
+    result: CommandResult,
+}
+
+impl Unrecorded {
+    /// Keeps its `<prefix>_{stdout,stderr}.txt` and `<prefix>_result.json`.
+    pub fn record(self, run: &RunDir) -> Result<(), EngineError> {
+        for stream in ["stdout", "stderr"] {
+            run.adopt(&format!("{}_{stream}.txt", self.prefix))?;
+        }
+        self.result.record(run, &self.prefix, &self.script)
+    }
+}
+
 impl Command<'_> {
     /// Runs it to its end and keeps `<prefix>_{cmd,stdout,stderr}.txt` and `<prefix>_result.json`.
     pub async fn run(self, sandbox: &Sandbox, run: &RunDir) -> Result<CommandResult, EngineError> {
+        let mut ended = None;
+        let result = self.run_after(&mut ended, sandbox, run).await?;
+        ended.map_or(Ok(()), |ended: Unrecorded| ended.record(run))?;
+        Ok(result)
+    }
+
+    /// As [`Command::run`], and writes the record of the command `before` it while it runs. Its
+    /// own, where something is left to be recorded, takes that one's place.
+    pub async fn run_after(
+        self,
+        before: &mut Option<Unrecorded>,
+        sandbox: &Sandbox,
+        run: &RunDir,
+    ) -> Result<CommandResult, EngineError> {
         if self.cap.wall.is_zero() {
             let rule = self.cap.rule;
+            before.take().map_or(Ok(()), |before| before.record(run))?;
             return CommandResult::over(rule).keep(run, &self.prefix, self.script);
         }
         let prefix = self.prefix;
-        keep_command(run, &prefix, self.script)?;
+        run.make_parents(&prefix)?;
         let sink = |stream: &str| OutputCaps {
             tail_bytes: OUTPUT_TAIL_BYTES,
             sink: Some(OutputSink {
@@ -117,15 +151,19 @@ impl Command<'_> {
             stdout: sink("stdout"),
             stderr: sink("stderr"),
         };
-        let running = sandbox.exec(spec).await?;
-        sandbox.name_stage(running.stage(), &prefix);
-        let outcome = running.wait().await?;
+        let running = sandbox.exec(spec).await.inspect(|running| {
+            sandbox.name_stage(running.stage(), &prefix);
+        });
+        before.take().map_or(Ok(()), |before| before.record(run))?;
+        keep_command(run, &prefix, self.script)?;
+        let outcome = running?.wait().await?;
         let mut result = CommandResult::new(outcome, self.cap.rule, self.author);
         result.undecided = self.undecided;
-        for stream in ["stdout", "stderr"] {
-            run.adopt(&format!("{prefix}_{stream}.txt"))?;
-        }
-        result.record(run, &prefix, self.script)?;
+        *before = Some(Unrecorded {
+            prefix,
+            script: self.script.to_owned(),
+            result: result.clone(),
+        });
         Ok(result)
     }
 }

@@ -7,7 +7,7 @@
 //! | `plan` | [`SandboxPlan`]: walls and limits as one plain value that every back end builds |
 //! | `commands` | [`CommandPolicy`]: verdicts on shell commands |
 //! | `shell` | [`shell::Judge`]: rules over what a shell script would do |
-//! | `network` | [`NetworkRules`]: the mode, and rules about hosts |
+//! | `network`, `host_rule` | [`NetworkRules`]: the mode, and rules about hosts |
 //! | `hosts` | host names and patterns as checked newtypes |
 //! | `addresses` | blocks of IP addresses, the kinds that are refused, and every spelling of one |
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ mod addresses;
 mod choices;
 mod commands;
 mod file;
+mod host_rule;
 mod hosts;
 mod network;
 mod plan;
@@ -29,11 +30,9 @@ pub use file::{
     PolicyError, Problem, Protection, Said, SaidLine, SettingName, SettingValue, Source, WordPattern, Words, diff,
     host_names, load, load_file, load_host, parse_amount, parse_size, schema, shipped_file, shipped_text, show_size,
 };
+pub use host_rule::{ByteCaps, Destination, HeaderGrant, HostRule, Method, Rate};
 pub use hosts::{HostName, HostPattern, NotAName};
-pub use network::{
-    ByteCaps, Destination, HeaderGrant, HostDenial, HostRule, HostVerdict, Method, NetworkMode, NetworkRules, Rate,
-    RuleFault,
-};
+pub use network::{HostDenial, HostVerdict, NetworkMode, NetworkRules, RuleFault};
 pub use plan::{
     CERTIFICATES, CpuMillis, GUEST_GID, GUEST_HOME, GUEST_UID, GUEST_WORKSPACE, Inside, LEASE, Limits, MODEL_PORT,
     NAMES_PORT, PROXY_PORT, PROXY_USER, Proxy, ReadOnlyMount, Role, SERVER_PORT, SandboxPlan, Tier, WorkspacePlan,

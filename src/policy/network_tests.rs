@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::host_rule::Destination, *};
 
 fn rules(text: &str) -> Result<NetworkRules, String> {
     let rules: NetworkRules = serde_yaml::from_str(text).map_err(|why| why.to_string())?;

@@ -184,6 +184,17 @@ impl RunDir {
         Ok(path)
     }
 
+    /// Makes the directory of an artifact that somebody else is about to write.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_parents(&self, relative: &str) -> Result<(), RecordError> {
+        let path = self.path.join(relative);
+        make_parents(&path)
+            .map(|_| ())
+            .map_err(RecordError::io("make the directory of", &path))
+    }
+
     /// Writes an artifact whole, redacted, from which nothing follows yet: it becomes
     /// durable with what is written next. Parents are made.
     ///
@@ -245,10 +256,7 @@ impl RunDir {
         let mut bytes = serde_json::to_vec(&self.clean(value, relative)?).map_err(encode(relative))?;
         bytes.push(b'\n');
         let append = || -> io::Result<()> {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path.parent().unwrap_or(Path::new(".")))?;
+            make_parents(&path)?;
             let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
             file.write_all(&bytes)
         };
@@ -370,9 +378,15 @@ enum Synced {
     Later,
 }
 
-fn replace(path: &Path, bytes: &[u8], synced: Synced) -> io::Result<()> {
+/// Makes the directory of a file, where it is not there; gives it.
+fn make_parents(path: &Path) -> io::Result<&Path> {
     let dir = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    Ok(dir)
+}
+
+fn replace(path: &Path, bytes: &[u8], synced: Synced) -> io::Result<()> {
+    let dir = make_parents(path)?;
     let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(dir)?;
     file.write_all(bytes)?;
     if synced == Synced::Later {

@@ -1,7 +1,8 @@
 //! Files that are written and not yet safe from a power failure.
 //!
 //! One fsync(2) after the other costs a commit of the file system's journal each; many
-//! at once share one. So what nothing follows from yet is made durable together.
+//! at once share one. So what nothing follows from yet is made durable together, and while
+//! more of it comes.
 
 use std::{
     collections::BTreeSet,
@@ -12,31 +13,43 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::JoinHandle,
 };
 
 use super::RecordError;
 
-/// Files that may wait; with one more they are synced.
-const WAITING: usize = 512;
+/// Files that wait before a thread begins to sync them.
+const BATCH: usize = 128;
+/// Files that may wait while one is at it.
+const WAITING: usize = 4 * BATCH;
 /// Calls of fsync(2) under way at once.
 const AT_ONCE: usize = 16;
 
 /// Files that wait to be synced.
 #[derive(Default)]
-pub(super) struct Unsynced(Mutex<Vec<PathBuf>>);
+pub(super) struct Unsynced(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    files: Vec<PathBuf>,
+    /// A batch that is being synced meanwhile.
+    under_way: Option<JoinHandle<Result<(), RecordError>>>,
+}
 
 impl Unsynced {
     /// Takes in a file that was written.
     ///
     /// # Errors
-    /// When too many wait and cannot be synced.
+    /// When too many wait, or those before cannot be synced.
     pub fn add(&self, path: PathBuf) -> Result<(), RecordError> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(path);
-        if waiting.len() < WAITING {
+        waiting.files.push(path);
+        let busy = waiting.under_way.as_ref().is_some_and(|thread| !thread.is_finished());
+        if waiting.files.len() < if busy { WAITING } else { BATCH } {
             return Ok(());
         }
-        sync(std::mem::take(&mut waiting))
+        waiting.settle()?;
+        waiting.begin()
     }
 
     /// Syncs all of them, and the directories that name them.
@@ -45,7 +58,32 @@ impl Unsynced {
     /// The first that cannot be synced.
     pub fn sync(&self) -> Result<(), RecordError> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sync(std::mem::take(&mut waiting))
+        let settled = waiting.settle();
+        let synced = sync(std::mem::take(&mut waiting.files));
+        settled.and(synced)
+    }
+}
+
+impl Waiting {
+    /// Waits for the batch under way.
+    fn settle(&mut self) -> Result<(), RecordError> {
+        self.under_way.take().map_or(Ok(()), |thread| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Begins to sync what waits: whoever writes goes on meanwhile.
+    fn begin(&mut self) -> Result<(), RecordError> {
+        let files = std::mem::take(&mut self.files);
+        let batch = files.clone();
+        match std::thread::Builder::new().spawn(move || sync(batch)) {
+            Ok(thread) => {
+                self.under_way = Some(thread);
+                Ok(())
+            }
+            // A host without a thread to spare makes it slower, no more.
+            Err(_) => sync(files),
+        }
     }
 }
 
@@ -62,7 +100,7 @@ fn sync(files: Vec<PathBuf>) -> Result<(), RecordError> {
         }
     };
     let failed = std::thread::scope(|scope| {
-        // This thread works as well: a host that has none to spare makes it slower, no more.
+        // This thread works as well, and alone where the host has no other to spare.
         let threads: Vec<_> = (1..AT_ONCE.min(places.len()))
             .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, some).ok())
             .collect();
@@ -95,12 +133,18 @@ mod tests {
             std::fs::write(&path, "x").expect("write");
             unsynced.add(path).expect("add");
         }
-        assert_eq!(unsynced.0.lock().expect("lock").len(), 40);
         unsynced.sync().expect("sync");
-        assert!(unsynced.0.lock().expect("lock").is_empty());
+        assert!(unsynced.0.lock().expect("lock").files.is_empty());
         unsynced.add(dir.path().join("gone")).expect("add");
         let why = unsynced.sync().expect_err("it is not there").to_string();
         assert!(why.contains("gone"), "{why}");
         unsynced.sync().expect("told once");
+        // Of a batch that is synced meanwhile, too.
+        let told = (0..2 * WAITING).find_map(|at| unsynced.add(dir.path().join(format!("gone{at}"))).err());
+        let why = told
+            .or_else(|| unsynced.sync().err())
+            .expect("none is there")
+            .to_string();
+        assert!(why.contains("gone"), "{why}");
     }
 }

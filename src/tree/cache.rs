@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/trees/<digest>/tree      the copy
 //!                      /manifest  what it holds; its BLAKE3 hash is <digest>
+//!                      /size      the bytes that it takes, once somebody has measured them
 //!                      /lock      flock(2): shared by users, exclusive to prune; its mtime is the last use
 //!       /layers/<key>/          what was made over such a tree (see `layers`)
 //!       /sources/<hash of path>   fingerprint of a source -> digest, so that an unchanged source is not read again
@@ -181,8 +182,8 @@ impl Cache {
             let used = fs::metadata(dir.join("lock"))
                 .and_then(|m| m.modified())
                 .unwrap_or(SystemTime::UNIX_EPOCH);
-            match usage(&dir, u64::MAX) {
-                Ok((bytes, _)) => trees.push((used, bytes, dir)),
+            match size(&dir) {
+                Ok(bytes) => trees.push((used, bytes, dir)),
                 Err(error) if dir.exists() => return Err(error),
                 // Somebody else has just removed it.
                 Err(_) => {}
@@ -408,6 +409,21 @@ pub(super) fn shared_lock(home: &Path) -> Result<Option<Flock<File>>, TreeError>
         .map_err(|(_, error)| TreeError::io("lock", shown(&path))(io::Error::from(error)))?;
     // It may have been pruned while we waited for the lock.
     Ok(path.exists().then_some(lock))
+}
+
+/// Bytes that a tree or layer takes. It never changes, so it is measured once: a cache may
+/// hold millions of files, and every run asks.
+fn size(home: &Path) -> Result<u64, TreeError> {
+    let note = home.join("size");
+    let noted = fs::read_to_string(&note).ok();
+    // Without its newline it was cut short.
+    if let Some(bytes) = noted.and_then(|text| text.strip_suffix('\n')?.parse().ok()) {
+        return Ok(bytes);
+    }
+    let (bytes, _) = usage(home, u64::MAX)?;
+    // Where it cannot be noted it is measured again.
+    let _ = fs::write(&note, format!("{bytes}\n"));
+    Ok(bytes)
 }
 
 fn remembered(note: &Path) -> Option<Remembered> {

@@ -3,7 +3,7 @@
 use super::{Judge, StageSummary, Verification, held::Fitted, outputs::Declared, sealed::Handed};
 use crate::{
     contract::{Pipeline, Stage, StageName},
-    engine::{EngineError, environment::Environment},
+    engine::{EngineError, command::Unrecorded, environment::Environment},
     fsm::Blame,
     names::RelPath,
     policy::{CommandPolicy, shell},
@@ -34,6 +34,8 @@ pub(super) struct Session<'a> {
     pub fitted: Fitted,
     /// A command of the deployment was begun.
     pub deployed: bool,
+    /// The last command, while its record is left for later.
+    pub unrecorded: Option<Unrecorded>,
     /// Artifact prefixes of commands whose services may still write.
     pub kept: Vec<String>,
     /// The one measurement that this sandbox is for.
@@ -70,6 +72,7 @@ impl<'a> Session<'a> {
             bootstrap_env,
             fitted: Fitted::default(),
             deployed: false,
+            unrecorded: None,
             kept: Vec::new(),
             within: None,
             handed: Handed::default(),

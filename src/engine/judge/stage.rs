@@ -48,7 +48,13 @@ impl Session<'_> {
         let (options, security) = (self.judge.options, &self.judge.pipeline.security);
         let caps = StageCaps::new(stage.timeout, security, &options.caps, self.judge.deadline);
         match self.premises(stage).await? {
-            Premises::Ready { cwd, terminal } => self.commands(stage, &caps, &cwd, terminal, &mut summary).await?,
+            Premises::Ready { cwd, terminal } => {
+                let last = self.commands(stage, &caps, &cwd, terminal, &mut summary).await;
+                self.record()?;
+                if let Some(prefix) = last? {
+                    self.judge.alias(&prefix, &self.files_of(stage.name))?;
+                }
+            }
             Premises::Unusable { what, script, result } => {
                 let own = self.files_of(stage.name);
                 let prefix = format!("{own}_{what}_error");
@@ -64,6 +70,14 @@ impl Session<'_> {
         Ok(summary)
     }
 
+    /// Writes the record of the last command, where that was left for later.
+    fn record(&mut self) -> Result<(), EngineError> {
+        self.unrecorded
+            .take()
+            .map_or(Ok(()), |ended| ended.record(self.judge.run))
+    }
+
+    /// Runs a stage's commands; gives the prefix of the one that decided.
     async fn commands(
         &mut self,
         stage: &Stage,
@@ -71,7 +85,7 @@ impl Session<'_> {
         cwd: &str,
         terminal: Option<Terminal>,
         summary: &mut StageSummary,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<String>, EngineError> {
         let own = self.files_of(stage.name);
         let mut last = None;
         for (index, script) in stage.cmds.iter().enumerate() {
@@ -91,7 +105,7 @@ impl Session<'_> {
                     summary.ok = false;
                     summary.failed_index = Some(index);
                     self.show(stage, &result, script);
-                    return self.judge.alias(&prefix, &own);
+                    return Ok(Some(prefix));
                 }
                 last = Some(prefix);
                 if !failed {
@@ -99,7 +113,7 @@ impl Session<'_> {
                 }
             }
         }
-        last.map_or(Ok(()), |prefix| self.judge.alias(&prefix, &own))
+        Ok(last)
     }
 
     async fn command(
@@ -115,7 +129,10 @@ impl Session<'_> {
         let strict = judge.options.unattended == Unattended::Strict;
         let undecided = match lint::check(&self.policy, script, cwd, strict, &self.sandbox).await {
             Ok(undecided) => undecided,
-            Err(refusal) => return CommandResult::refused(&refusal).keep(judge.run, prefix, script),
+            Err(refusal) => {
+                self.record()?;
+                return CommandResult::refused(&refusal).keep(judge.run, prefix, script);
+            }
         };
         let deploys = matches!(stage.name, StageName::DeploySetup | StageName::DeployHealth);
         self.deployed |= deploys;
@@ -143,7 +160,7 @@ impl Session<'_> {
             author: Blame::Verifier,
             undecided,
         };
-        match command.run(&self.sandbox, judge.run).await {
+        match command.run_after(&mut self.unrecorded, &self.sandbox, judge.run).await {
             Ok(result) => {
                 if stage.name == StageName::DeploySetup {
                     self.kept.push(prefix.to_owned());

@@ -53,7 +53,7 @@ impl Walk<'_> {
                 self.split(&word, all);
             }
             if !whole {
-                self.unfollowed = true;
+                self.effort.fell_short = true;
             }
         } else {
             self.split(word, all);

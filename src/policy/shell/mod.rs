@@ -12,7 +12,8 @@
 //! | `verdict` | [`Verdict`]: what is said of a command line |
 //! | `judge` | [`Judge`]: rules over what was found |
 //! | `tree`, `parse` | the parse tree, and text to it |
-//! | `walk`, `compound`, `redirect` | the tree followed |
+//! | `walk`, `flow`, `compound`, `redirect` | the tree followed |
+//! | `effort` | how much of it is |
 //! | `seen`, `files` | what was found, and where; what files hold and what becomes of them |
 //! | `scene` | what the shell knows meanwhile: variables, functions, its directory |
 //! | `value` | text of which some is not known |
@@ -29,8 +30,10 @@ mod braces;
 mod builtin;
 mod compound;
 mod effect;
+mod effort;
 mod expand;
 mod files;
+mod flow;
 mod judge;
 mod known_places;
 mod output;

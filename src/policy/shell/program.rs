@@ -68,6 +68,9 @@ impl Walk<'_> {
     /// Runs a command; gives what it prints, where that is wanted and known.
     pub(super) fn run(&mut self, argv: Vec<String>, io: &Io) -> Option<String> {
         let program = argv.first()?;
+        if !self.effort.take(&argv) {
+            return None;
+        }
         self.begin(&argv);
         let name = name_of(program);
         if is_open(name) {
@@ -117,7 +120,7 @@ impl Walk<'_> {
 
     /// The command that another one runs.
     pub(super) fn again(&mut self, argv: Vec<String>, io: &Io) -> Option<String> {
-        if argv.is_empty() || !self.step() {
+        if argv.is_empty() || !self.effort.step() {
             return None;
         }
         self.nested(|walk| walk.run(argv, io)).flatten()

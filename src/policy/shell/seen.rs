@@ -2,11 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use super::{
-    effect::Effect,
-    value::shown,
-    walk::{STEPS_MAX, Walk},
-};
+use super::{effect::Effect, value::shown, walk::Walk};
 
 /// Scripts of the workspace, for commands that run them.
 pub trait Scripts {
@@ -125,12 +121,5 @@ impl Walk<'_> {
         if let Some(seen) = self.seen.get_mut(self.current) {
             seen.wraps = true;
         }
-    }
-
-    /// A wrapper's command counts as one more step.
-    pub(super) fn step(&mut self) -> bool {
-        self.steps += 1;
-        self.unfollowed |= self.steps > STEPS_MAX;
-        self.steps <= STEPS_MAX
     }
 }

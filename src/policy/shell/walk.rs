@@ -7,21 +7,18 @@ use std::{rc::Rc, sync::Arc};
 
 use super::{
     effect::Effect,
+    effort::Effort,
     parse::{ParseError, parse},
     scene::{Function, Scene},
     seen::{Ground, Scripts, Seen},
-    tree::{Command, Item, Kind, Pipeline, Script, Sub, Value, Word},
-    value::{OUTPUT, UNKNOWN, bounded, clean},
+    tree::{Command, Sub, Value, Word},
+    value::{OUTPUT, bounded, clean},
 };
 
-/// Most simple commands that are followed.
-pub(super) const STEPS_MAX: u32 = 20_000;
 /// Deepest nesting of scripts, functions and wrappers in each other.
 const DEPTH_MAX: u32 = 20;
 /// Most values of one variable that a command is tried with.
 const WORLDS_MAX: usize = 16;
-/// Most bytes of output that are put together.
-const OUTPUT_MAX: usize = 64 << 10;
 
 /// What a shell gives a command besides its arguments.
 #[derive(Clone, Default)]
@@ -38,7 +35,7 @@ pub(super) struct Io {
 
 impl Io {
     /// For what runs inside: where the output goes is the matter of what is outside.
-    fn inner(&self) -> Self {
+    pub(super) fn inner(&self) -> Self {
         Self {
             to: None,
             ..self.clone()
@@ -61,21 +58,19 @@ pub(super) struct Walk<'w> {
     pub(super) world: usize,
     /// How many there are.
     pub(super) worlds: usize,
-    pub(super) steps: u32,
+    pub(super) effort: Effort,
     pub(super) depth: u32,
     /// Bodies of functions under way, each with [`Walk::spawning`] at its beginning: a
     /// function may define its own name anew, and call that.
-    calls: Vec<(Rc<Command>, u32)>,
+    pub(super) calls: Vec<(Rc<Command>, u32)>,
     /// Functions that were called.
-    called: Vec<String>,
+    pub(super) called: Vec<String>,
     /// Every function that was defined, by its name.
     pub(super) defined: Vec<(String, Function)>,
     /// How many pipelines and background lists surround what runs now.
     pub(super) spawning: u32,
     /// How many files surround what runs now.
     pub(super) files: u32,
-    /// Something was left out because a bound was met.
-    pub(super) unfollowed: bool,
     /// The text that spans are in.
     pub(super) text: Rc<str>,
     pipes: u32,
@@ -114,14 +109,13 @@ impl<'w> Walk<'w> {
             line: 1,
             world: 0,
             worlds: 1,
-            steps: 0,
+            effort: Effort::default(),
             depth: 0,
             calls: Vec::new(),
             called: Vec::new(),
             defined: Vec::new(),
             spawning: 0,
             files: 0,
-            unfollowed: false,
             text,
             pipes: 0,
             scripts,
@@ -132,7 +126,7 @@ impl<'w> Walk<'w> {
 
     fn ended(mut self) -> Vec<Seen> {
         self.never_called();
-        if self.unfollowed {
+        if self.effort.fell_short {
             self.alone(Effect::CannotBeFollowed, "too long, or too deeply nested".to_owned());
         }
         self.seen
@@ -142,6 +136,9 @@ impl<'w> Walk<'w> {
 impl Walk<'_> {
     /// Follows the text of a script in the present shell; gives what it prints.
     pub(super) fn source(&mut self, text: &str, io: &Io) -> Option<String> {
+        if !self.effort.read(text) {
+            return None;
+        }
         match parse(text) {
             Ok(script) => {
                 let text: Rc<str> = Rc::from(text);
@@ -177,7 +174,7 @@ impl Walk<'_> {
     /// One level deeper; `None` where that is too deep.
     pub(super) fn nested<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.depth >= DEPTH_MAX {
-            self.unfollowed = true;
+            self.effort.fell_short = true;
             return None;
         }
         self.depth += 1;
@@ -220,138 +217,14 @@ impl Walk<'_> {
         done
     }
 
-    pub(super) fn script(&mut self, script: &Script, io: &Io) -> Option<String> {
-        let mut output = io.wanted.then(String::new);
-        for item in &script.items {
-            let more = self.item(item, io);
-            match (&mut output, more) {
-                (Some(whole), Some(more)) if whole.len() + more.len() <= OUTPUT_MAX => {
-                    whole.push_str(&more);
-                }
-                (Some(whole), _) => whole.push(OUTPUT),
-                (None, _) => {}
-            }
-        }
-        output
-    }
-
-    fn item(&mut self, item: &Item, io: &Io) -> Option<String> {
-        if item.background {
-            self.spawning += 1;
-        }
-        let mut output = io.wanted.then(String::new);
-        for (index, pipeline) in item.pipelines.iter().enumerate() {
-            let more = match index {
-                0 => self.pipeline(pipeline, io),
-                _ => {
-                    let cwd = self.scene.cwd.clone();
-                    let more = self.maybe(|walk| walk.pipeline(pipeline, io));
-                    if pipeline.after_or {
-                        // What went on without it went on where it was.
-                        self.scene.cwd = cwd;
-                    }
-                    more
-                }
-            };
-            if let (Some(whole), Some(more)) = (&mut output, more) {
-                // After `||` it is one or the other; the first that is known.
-                if !(pipeline.after_or && !whole.is_empty() && !whole.chars().all(is_mark)) {
-                    if pipeline.after_or {
-                        whole.clear();
-                    }
-                    whole.push_str(&more);
-                }
-            }
-        }
-        if item.background {
-            self.spawning -= 1;
-        }
-        output
-    }
-
-    fn pipeline(&mut self, pipeline: &Pipeline, io: &Io) -> Option<String> {
-        let [commands @ .., last] = pipeline.commands.as_slice() else {
-            return None;
-        };
-        if commands.is_empty() {
-            return self.command(last, io);
-        }
-        self.spawning += 1;
-        let first = self.seen.len();
-        let mut input = io.input.clone();
-        for command in commands {
-            let between = Io {
-                input,
-                wanted: true,
-                ..Io::default()
-            };
-            let output = self.apart(|walk| walk.command(command, &between));
-            input = Some(output.map_or_else(|| Rc::from(OUTPUT.to_string()), Rc::from));
-        }
-        let end = Io { input, ..io.clone() };
-        let output = self.apart(|walk| walk.command(last, &end));
-        self.spawning -= 1;
-        self.sockets_and_shells(first);
-        output
-    }
-
-    pub(super) fn command(&mut self, command: &Command, io: &Io) -> Option<String> {
-        if let Kind::Simple { assigns, words } = &command.kind {
-            return self.simple(command, assigns, words, io);
-        }
-        let io = &self.redirected(&command.redirects, io);
-        let output = self.nested(|walk| walk.compound(command, &io.inner())).flatten();
-        self.keep_output(io, output)
-    }
-
-    /// Functions that nothing called are looked into all the same: whoever reads them may.
-    fn never_called(&mut self) {
-        for (name, function) in std::mem::take(&mut self.defined) {
-            if !self.called.contains(&name) {
-                self.scene.define(&name, function.clone());
-                self.scene.certain = false;
-                self.call(&name, function, None, &Io::default());
-            }
-        }
-    }
-
-    /// Calls a function.
-    pub(super) fn call(
-        &mut self,
-        name: &str,
-        (body, text): Function,
-        arguments: Option<Rc<[String]>>,
-        io: &Io,
-    ) -> Option<String> {
-        if let Some((_, spawning)) = self.calls.iter().find(|(under_way, _)| Rc::ptr_eq(under_way, &body)) {
-            if self.spawning > *spawning {
-                self.note(Effect::ExhaustsHost, format!("`{name}` starts itself over and over"));
-            }
-            return None;
-        }
-        if self.called.len() < 500 {
-            self.called.push(name.to_owned());
-        }
-        self.calls.push((body.clone(), self.spawning));
-        let positional = std::mem::replace(&mut self.scene.positional, arguments);
-        let before = std::mem::replace(&mut self.text, text);
-        let output = self.nested(|walk| walk.command(&body, io)).flatten();
-        self.text = before;
-        self.scene.positional = positional;
-        self.calls.pop();
-        output
-    }
-
-    fn simple(
+    pub(super) fn simple(
         &mut self,
         command: &Command,
         assigns: &[super::tree::Assign],
         words: &[Word],
         io: &Io,
     ) -> Option<String> {
-        self.steps += 1;
-        if self.steps > STEPS_MAX {
-            self.unfollowed = true;
+        if !self.effort.step() {
             return None;
         }
         let (world, worlds) = (self.world, self.worlds);
@@ -453,8 +326,4 @@ impl Walk<'_> {
         self.scene.wrote(&path, &text, false);
         path
     }
-}
-
-fn is_mark(c: char) -> bool {
-    c == OUTPUT || c == UNKNOWN
 }

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::{
+    episode::StepView,
     fields::{Fields, word},
     folder::Folder,
     text::line,
-    view::{Span, SpanKind, StepView},
+    view::{Span, SpanKind},
 };
 
 /// Bytes of a journal that are read: a million short lines.

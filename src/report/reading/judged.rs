@@ -4,11 +4,11 @@ use nix::dir::Type;
 use serde_json::Value;
 
 use super::{
+    allowance::Allowance,
+    episode::{AuditView, CommandView, Evidence, GuardView, Refused, StageView, VerificationView},
     fields::Fields,
     folder::Folder,
-    load::Allowance,
     text::line,
-    view::{AuditView, CommandView, Evidence, GuardView, Refused, StageView, VerificationView},
 };
 
 /// Commands of one verification.

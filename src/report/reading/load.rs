@@ -7,25 +7,22 @@ use nix::dir::Type;
 use serde_json::Value;
 
 use super::{
+    allowance::Allowance,
     course::{Course, since},
+    episode::{ChangeView, CommandView, StepView, VerificationView},
     fields::Fields,
     folder::Folder,
     judged,
     ledgers::{self, Calls},
-    text::{Preview, line},
+    outcome::{goal, host, outcome, steps},
+    text::line,
     turns,
-    view::{
-        ChangeView, CommandView, Ending, Iteration, Outcome, RunView, Series, Share, Span, SpanKind, StepView, Totals,
-        VERSION, VerificationView, WallView,
-    },
+    view::{Iteration, RunView, Series, Share, Span, SpanKind, Totals, VERSION, WallView},
 };
-use crate::contract::Plan;
 
-/// Bytes of previews of one view; what comes after is left out, and said so.
-const PREVIEWS: usize = 1_500_000;
 /// Iterations whose details are read when nobody says which.
 const DETAILED: usize = 40;
-/// Changes and steps that are listed.
+/// Changes, layers of the policy and walls that are listed.
 const LISTED: usize = 500;
 /// Numbers of the metrics that are followed.
 const SERIES: usize = 24;
@@ -42,42 +39,6 @@ pub enum Detail {
     Only(RangeInclusive<u64>),
     /// None.
     Nothing,
-}
-
-/// How much text may still be taken into a view.
-pub(super) struct Allowance {
-    left: usize,
-    refused: u64,
-}
-
-impl Allowance {
-    /// A preview of a text.
-    pub fn text(&mut self, text: &str, head: usize, tail: usize) -> Preview {
-        self.bytes(text.as_bytes(), head, tail)
-    }
-
-    /// A preview of bytes.
-    pub fn bytes(&mut self, bytes: &[u8], head: usize, tail: usize) -> Preview {
-        let (head, tail) = self.take(bytes.len() as u64, head, tail);
-        Preview::of(bytes, head, tail)
-    }
-
-    /// A preview of a file, where there is one.
-    pub fn file(&mut self, folder: &Folder, name: &str, head: usize, tail: usize) -> Option<Preview> {
-        let (_, length) = folder.file(name).ok()?;
-        let (head, tail) = self.take(length, head, tail);
-        folder.preview(name, head, tail)
-    }
-
-    fn take(&mut self, length: u64, head: usize, tail: usize) -> (usize, usize) {
-        let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(head + tail);
-        if wanted > self.left {
-            self.refused += 1;
-            return (0, 0);
-        }
-        self.left -= wanted;
-        (head, tail)
-    }
 }
 
 /// Reads a run's directory.
@@ -104,10 +65,7 @@ pub fn read_run(path: &Path, detail: &Detail) -> io::Result<RunView> {
     let metrics = verifications(&folder, &mut iterations);
     add_up(&mut totals, &iterations, &spans, &summary, &course, guard.len());
     let heaviest = heaviest(&iterations);
-    let mut allowance = Allowance {
-        left: PREVIEWS,
-        refused: 0,
-    };
+    let mut allowance = Allowance::default();
     let patch = allowance
         .file(&folder, "changes.patch", 120_000, 0)
         .filter(|patch| !patch.is_empty());
@@ -211,7 +169,7 @@ pub fn read_run(path: &Path, detail: &Detail) -> io::Result<RunView> {
 }
 
 /// The spans by iterations, with the turns that belong there.
-fn iterations(spans: &[Span], course: &Course, turns: Vec<(u64, super::view::TurnView)>) -> Vec<Iteration> {
+fn iterations(spans: &[Span], course: &Course, turns: Vec<(u64, super::episode::TurnView)>) -> Vec<Iteration> {
     let mut all: Vec<Iteration> = Vec::new();
     for (at, span) in spans.iter().enumerate() {
         match all.last_mut() {
@@ -432,71 +390,4 @@ fn heaviest(iterations: &[Iteration]) -> Vec<CommandView> {
         .collect();
     all.sort_by_key(|command| std::cmp::Reverse(command.ms));
     all.into_iter().take(HEAVIEST).cloned().collect()
-}
-
-fn outcome(summary: &Value, course: &Course) -> Outcome {
-    let between = course.last.map(|last| since(course.began, last));
-    let Some(exit_code) = summary.count("exit_code") else {
-        let (reason, exit) = course
-            .ended
-            .clone()
-            .map_or((String::new(), None), |(reason, exit)| (reason, Some(exit)));
-        return Outcome {
-            ending: exit.map_or(Ending::Open, Ending::of),
-            detail: match exit {
-                Some(_) => "its summary is missing",
-                None => "it has not ended, or its record was cut off",
-            }
-            .to_owned(),
-            reason,
-            exit_code: exit,
-            ms: between,
-            ..Outcome::default()
-        };
-    };
-    Outcome {
-        ending: Ending::of(exit_code),
-        reason: summary.line("exit_reason", 60).unwrap_or_default(),
-        detail: summary.line("detail", 1_000).unwrap_or_default(),
-        exit_code: Some(exit_code),
-        blame: summary.line("blame", 40),
-        evidence: summary.line("evidence", 300),
-        verified: summary.at("verified").as_bool().unwrap_or(false),
-        applied: summary.at("applied").as_bool().unwrap_or(false),
-        ms: summary.count("wall_ms").or(between),
-    }
-}
-
-fn steps(summary: &Value, name: &str) -> Vec<String> {
-    let steps = summary.at("plan").list(name).iter().filter_map(Value::as_str);
-    steps.take(LISTED).map(|step| line(step, 300)).collect()
-}
-
-/// The plan's goal: the lines of its section of that name.
-fn goal(folder: &Folder, state: &Value) -> Vec<String> {
-    let plan = state.at("plan_path").as_str().unwrap_or("PLAN.md");
-    let Some(bytes) = folder.bytes(&format!("files/{plan}"), 1 << 20) else {
-        return Vec::new();
-    };
-    if Plan::parse(&bytes).is_err() {
-        return Vec::new();
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines()
-        .skip_while(|line| !line.trim().eq_ignore_ascii_case("## goal"))
-        .skip(1)
-        .take_while(|line| !line.starts_with("## "))
-        .map(|text| line(text.trim().trim_start_matches("- "), 300))
-        .filter(|line| !line.is_empty())
-        .take(10)
-        .collect()
-}
-
-fn host(versions: &Value) -> Option<String> {
-    let os = versions.at("os");
-    let parts: Vec<String> = ["name", "kernel", "arch"]
-        .iter()
-        .filter_map(|name| os.line(name, 80))
-        .collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
 }

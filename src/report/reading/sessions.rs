@@ -1,9 +1,10 @@
 //! Turns with all that was said in them, one at a time: what trajectories are made of.
 
 use super::{
+    episode::{TurnView, VerificationView},
     folder::Folder,
     talk::Talk,
-    view::{Episode, RunView, SpanKind, TurnView, VerificationView},
+    view::{Episode, RunView, SpanKind},
 };
 
 /// Largest prompt that is read.

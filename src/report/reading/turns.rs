@@ -6,14 +6,14 @@ use nix::dir::Type;
 use serde_json::Value;
 
 use super::{
+    allowance::Allowance,
     course::Course,
+    episode::{Accepted, Act, ActKind, TurnView},
     fields::Fields,
     folder::Folder,
     ledgers::Calls,
-    load::Allowance,
     talk::{Call, Part, Role, Talk},
     text::{Preview, line},
-    view::{Accepted, Act, ActKind, TurnView},
 };
 use crate::tree::Steps;
 

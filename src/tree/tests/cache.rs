@@ -130,6 +130,23 @@ fn pruning_takes_the_oldest_and_spares_what_is_used() {
 }
 
 #[test]
+fn a_tree_is_measured_once_and_a_note_that_was_cut_short_is_none() {
+    let bench = Bench::new();
+    bench.write("a", &[7; 100_000]);
+    let pristine = bench.cache().pristine(&bench.source(), &LIMITS, &|_, _| {}).unwrap();
+    let note = pristine.roots[0].with_file_name("size");
+    drop(pristine);
+    let cache = bench.cache();
+    let measured = cache.prune(u64::MAX).unwrap();
+    assert!(measured >= 100_000, "{measured}");
+    assert_eq!(fs::read_to_string(&note).unwrap(), format!("{measured}\n"));
+    fs::write(&note, "123\n").unwrap();
+    assert_eq!(cache.prune(u64::MAX).unwrap(), 123, "not measured again");
+    fs::write(&note, "12").unwrap();
+    assert!(cache.prune(u64::MAX).unwrap() >= measured, "measured again");
+}
+
+#[test]
 fn a_damaged_tree_is_copied_anew_and_debris_of_the_dead_goes() {
     let bench = Bench::new();
     bench.write("a", b"hello");
