@@ -100,7 +100,8 @@ const CASES: [Case; 11] = [
     },
     Case {
         name: "repaired",
-        steps: &["touch other"],
+        // What the actions made is there when the step is taken up again.
+        steps: &["touch other", "true"],
         fixes: &[ACTIONS],
         walls: ("docker", "jail"),
         ..PASSES
@@ -128,6 +129,7 @@ const CASES: [Case; 11] = [
             ("plan_update_attempt_1", "touch made"),
             ("plan_update_attempt_2", "echo nonsense > PLAN.md"),
         ],
+        code: 1,
         ..PASSES
     },
     Case {
@@ -322,7 +324,7 @@ fn what_is_recorded_is_what_the_cases_say() {
         &["\"ruling\":\"violation\"", "plan_update_attempt_3"],
     );
     says("repaired", &["\"event\":\"actions_executed\"", "fix_or_replan"]);
-    says("too slow", &["\"cap\":\"wall\""]);
+    says("too slow", &["\"cap\":\"timeout_seconds\""]);
     says("bootstrapped", &["\"event\":\"bootstrapped\""]);
     says("narrowed", &["\"event\":\"narrowed\"", "no-wc"]);
     says("refused", &["\"verdict\":\"refused\""]);
