@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http_body_util::{BodyExt, Limited};
@@ -82,6 +82,42 @@ impl ModelDoor {
         self.shared.meter().begin_turn(label);
     }
 
+    /// A call of this program's own: it is counted, bounded, recorded and answered as those of
+    /// the inside are. `subject` says what it asks, for the ledger and for cassettes: with the
+    /// turn's label and a number it names the call, whatever goes on beside it. What comes is
+    /// the answer's status and bytes; a provider that takes longer than `within` has failed.
+    ///
+    /// # Errors
+    /// The answer has more than `most` bytes, or broke off.
+    pub async fn ask(
+        &self,
+        subject: &str,
+        body: &serde_json::Value,
+        most: usize,
+        within: Duration,
+    ) -> Result<(u16, Vec<u8>), String> {
+        let body = body.to_string().into_bytes();
+        let admitted = self.shared.meter().admit_as(subject);
+        let response = match admitted {
+            Ok(id) => {
+                let call = Call::new(id, &body);
+                let answer = self.shared.clone().respond(call.clone(), &body);
+                match tokio::time::timeout(within, answer).await {
+                    Ok(response) => response,
+                    Err(_) => self.shared.unanswered(&call, within),
+                }
+            }
+            Err(cap) => exhausted(cap),
+        };
+        let status = response.status().as_u16();
+        if matches!(status, 401..=404 | 429 | 500..) {
+            self.shared.meter().fail_own();
+        }
+        let read = Limited::new(response.into_body(), most).collect().await;
+        let read = read.map_err(|why| why.to_string())?;
+        Ok((status, read.to_bytes().to_vec()))
+    }
+
     /// Usage of the turn and of the run.
     pub fn usage(&self) -> (Usage, Usage) {
         self.shared.meter().usage()
@@ -91,6 +127,11 @@ impl ModelDoor {
     /// broken, or refused the key.
     pub fn failed(&self) -> u64 {
         self.shared.meter().failed()
+    }
+
+    /// The same of the inside's calls alone: whoever made the others knows what they came to.
+    pub fn failed_inside(&self) -> u64 {
+        self.shared.meter().failed_inside()
     }
 
     /// Answers that were not recorded, because they were too many or too large.
@@ -177,27 +218,25 @@ impl Shared {
             Ok(body) => body.to_bytes(),
             Err(_) => return error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the request is too large"),
         };
-        let id = match self.meter().admit() {
-            Ok(id) => id,
-            Err(cap) => return exhausted(cap),
-        };
-        let call = Call {
-            id,
-            began: Instant::now(),
-            request: blake3::hash(&body).to_hex().to_string(),
-            request_bytes: body.len() as u64,
-            replayed: false,
-        };
-        if let Some(Ok(recorded)) = self.recorded.as_ref().map(|recorded| recorded.play(&call.id, &body)) {
+        let admitted = self.meter().admit();
+        match admitted {
+            Ok(id) => self.respond(Call::new(id, &body), &body).await,
+            Err(cap) => exhausted(cap),
+        }
+    }
+
+    /// What a call comes to that was let through.
+    async fn respond(self: Arc<Self>, call: Call, body: &[u8]) -> Response<Body> {
+        if let Some(Ok(recorded)) = self.recorded.as_ref().map(|recorded| recorded.play(&call.id, body)) {
             let replayed = true;
             return self.play(Call { replayed, ..call }, Ok(recorded));
         }
         match &self.source {
             Source::Cassette(player) => {
-                let played = player.play(&call.id, &body);
+                let played = player.play(&call.id, body);
                 self.play(call, played)
             }
-            Source::Endpoint(_) => self.forward(call, &body).await,
+            Source::Endpoint(_) => self.forward(call, body).await,
         }
     }
 }
@@ -208,6 +247,61 @@ mod tests {
 
     use super::*;
     use crate::{broker::Budget, record::Secret};
+
+    #[tokio::test]
+    async fn calls_of_our_own_are_counted_bounded_and_played_by_what_they_ask() {
+        const SOON: Duration = Duration::from_secs(10);
+        let dir = tempfile::tempdir().expect("tempdir");
+        let played = |subject: &str, occurrence: u32, text: &str| {
+            format!(
+                "{{\"turn\": \"t/{subject}\", \"occurrence\": {occurrence}, \"reply\": {{\"text\": \"{text}\"}}}}\n"
+            )
+        };
+        let cassette = format!(
+            "{{\"cassette\": 1}}\n{}{}{}",
+            played("a", 1, "one"),
+            played("b", 1, "two"),
+            played("a", 2, "three")
+        );
+        let path = dir.path().join("cassette.jsonl");
+        std::fs::write(&path, cassette).expect("write");
+        let ledger = dir.path().join("model.jsonl");
+        let door = ModelDoor::open(DoorConfig {
+            upstream: Upstream::Cassette(path),
+            model: "m".to_owned(),
+            inside_key: Secret::new("d00r-key"),
+            per_run: Budget::default(),
+            per_turn: Budget {
+                calls: Some(3),
+                ..Budget::default()
+            },
+            patience: 10,
+            ledger: ledger.clone(),
+            record_to: None,
+            past: None,
+        })
+        .expect("opens");
+        door.begin_turn("t");
+        let body = serde_json::json!({});
+        for (subject, text) in [("b", "two"), ("a", "one"), ("a", "three")] {
+            let (status, bytes) = door.ask(subject, &body, 1 << 16, SOON).await.expect("an answer");
+            let said = String::from_utf8_lossy(&bytes).into_owned();
+            assert!(status == 200 && said.contains(text), "{subject}: {said}");
+        }
+        let (status, bytes) = door.ask("a", &body, 1 << 16, SOON).await.expect("an answer");
+        assert!(
+            status == 400 && String::from_utf8_lossy(&bytes).contains("budget_exhausted"),
+            "the fourth is one too many"
+        );
+        assert_eq!(door.usage().1.calls, 3);
+        door.close().expect("closes");
+        let lines = std::fs::read_to_string(ledger).expect("a ledger");
+        assert_eq!(
+            lines.lines().filter(|line| line.contains("\"turn\":\"t/a\"")).count(),
+            2,
+            "{lines}"
+        );
+    }
 
     #[tokio::test]
     async fn it_opens_to_whoever_shows_the_key_of_the_run() {

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -48,12 +48,26 @@ pub(super) enum Source {
 }
 
 /// What the ledger needs of a call under way.
+#[derive(Clone)]
 pub(super) struct Call {
     pub id: CallId,
     pub began: Instant,
     pub request: String,
     pub request_bytes: u64,
     pub replayed: bool,
+}
+
+impl Call {
+    /// A call that begins now.
+    pub fn new(id: CallId, body: &[u8]) -> Self {
+        Self {
+            id,
+            began: Instant::now(),
+            request: blake3::hash(body).to_hex().to_string(),
+            request_bytes: body.len() as u64,
+            replayed: false,
+        }
+    }
 }
 
 /// How a call went.
@@ -320,6 +334,11 @@ impl Shared {
         } else {
             exhausted(Exhausted::ProviderErrors)
         }
+    }
+
+    /// The provider took longer than whoever asked waits.
+    pub fn unanswered(&self, call: &Call, within: Duration) -> Response<Body> {
+        self.transient(call, 504, format!("no answer in {} s", within.as_secs()))
     }
 
     /// Counts a call and keeps what it came to; `recorded` is its answer.

@@ -88,6 +88,8 @@ pub(super) struct Meter {
     patience: u32,
     /// Calls of the turn that the provider failed.
     failed: u64,
+    /// Those among them that were this program's own.
+    failed_own: u64,
     exhausted: Option<Exhausted>,
 }
 
@@ -108,6 +110,7 @@ impl Meter {
             transient: 0,
             patience,
             failed: 0,
+            failed_own: 0,
             exhausted: None,
         }
     }
@@ -127,22 +130,41 @@ impl Meter {
         self.turn_began = Instant::now();
         self.transient = 0;
         self.failed = 0;
+        self.failed_own = 0;
         self.exhausted = None;
     }
 
     /// Lets one call through and numbers it, or says which cap forbids it.
     pub fn admit(&mut self) -> Result<CallId, Exhausted> {
-        if let Some(cap) = self.over(true) {
-            return Err(self.exhaust(cap));
-        }
+        self.let_through()?;
         self.numbered += 1;
-        self.run.calls += 1;
-        self.turn.calls += 1;
         Ok(CallId {
             turn: self.label.clone(),
             occurrence: self.occurrences.get(&self.label).copied().unwrap_or(0),
             call: self.numbered,
         })
+    }
+
+    /// The same for a call that is known by what it asks, whatever calls go on beside it.
+    pub fn admit_as(&mut self, subject: &str) -> Result<CallId, Exhausted> {
+        self.let_through()?;
+        let turn = format!("{}/{subject}", self.label);
+        let occurrence = self.occurrences.entry(turn.clone()).or_default();
+        *occurrence += 1;
+        Ok(CallId {
+            occurrence: *occurrence,
+            turn,
+            call: 1,
+        })
+    }
+
+    fn let_through(&mut self) -> Result<(), Exhausted> {
+        if let Some(cap) = self.over(true) {
+            return Err(self.exhaust(cap));
+        }
+        self.run.calls += 1;
+        self.turn.calls += 1;
+        Ok(())
     }
 
     /// Whether a call under way must be cut off.
@@ -174,6 +196,16 @@ impl Meter {
 
     pub fn failed(&self) -> u64 {
         self.failed
+    }
+
+    /// One that failed was this program's own.
+    pub fn fail_own(&mut self) {
+        self.failed_own += 1;
+    }
+
+    /// Failed calls of the inside.
+    pub fn failed_inside(&self) -> u64 {
+        self.failed.saturating_sub(self.failed_own)
     }
 
     pub fn exhaust(&mut self, cap: Exhausted) -> Exhausted {

@@ -9,6 +9,8 @@
 //! | `error` | [`ContractError`] |
 //! | `stage` | [`Stage`], [`StageName`] and the fields that all stages share |
 //! | `pipeline`, `sections` | [`Pipeline`]: `pipeline.yml` version 1, and its sections |
+//! | `generic` | [`GenericRollout`]: a rollout without code of the repository |
+//! | `hinted` | [`GenericEvaluation`]: an evaluation without code of the repository |
 //! | `bootstrap`, `expand` | [`Bootstrap`]: `bootstrap.yml` version 1, and variables in its values |
 //! | `actions` | [`Action`]: `actions.yml` version 1 |
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
@@ -29,6 +31,8 @@ mod config;
 mod dotenv;
 mod error;
 mod expand;
+mod generic;
+mod hinted;
 mod metrics;
 mod outputs;
 mod pipeline;
@@ -42,11 +46,13 @@ mod shape;
 mod stage;
 
 pub use actions::{Action, ActionKind, parse_actions};
-pub use audit::{AuditFinding, AuditRule, AuditedTree, audit};
+pub use audit::{AuditFinding, AuditRule, AuditedTree, audit, executes};
 pub use bootstrap::Bootstrap;
 pub use config::{ConfigEntry, ConfigError, parse_config};
 pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
 pub use error::ContractError;
+pub use generic::{GenericRollout, PromptSource};
+pub use hinted::{GenericEvaluation, HintUse};
 pub use metrics::{Metrics, validate_metrics};
 pub use outputs::{hint_proof, truthy, validate_hints_run, validate_runtime_env};
 pub use pipeline::{Pipeline, default_path, policy_path};

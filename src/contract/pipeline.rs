@@ -1,7 +1,7 @@
 //! `pipeline.yml`, version 1.
 
 use super::{
-    ContractError,
+    ContractError, GenericRollout,
     sections::{self, Auth, Deploy, Measurement, Security, Verify},
     stage::{Stage, StageName},
 };
@@ -22,6 +22,8 @@ pub struct Pipeline {
     pub deploy: Option<Deploy>,
     /// Produces material to judge.
     pub rollout: Option<Stage>,
+    /// The rollout is ours to perform, and its stage has no commands.
+    pub generic_rollout: Option<GenericRollout>,
     /// Measures, and says what its metrics must hold.
     pub evaluation: Option<Measurement>,
     /// Measures further; runs after the evaluation's metrics were judged.
@@ -76,6 +78,7 @@ impl Pipeline {
             tests: None,
             deploy: None,
             rollout: None,
+            generic_rollout: None,
             evaluation: None,
             benchmark: None,
             security: Security::default(),
@@ -105,11 +108,21 @@ impl Pipeline {
         let path = measures
             .metrics_path
             .as_ref()
-            .filter(|_| measures.stage.cmds.is_empty())?;
+            .filter(|_| measures.stage.cmds.is_empty() && measures.generic.is_none())?;
         Some(format!(
             "`verify.isolation: sealed` measures in a sandbox where no other stage ran, and `evaluation` has no commands: \
              `{path}` of an earlier stage would not be there. Give it `run_cmds`, or leave the isolation `shared`"
         ))
+    }
+
+    /// Whether a stage without commands is one that this program performs itself.
+    pub fn performs(&self, stage: StageName) -> bool {
+        let evaluation = || self.evaluation.as_ref().is_some_and(|it| it.generic.is_some());
+        match stage {
+            StageName::Rollout => self.generic_rollout.is_some(),
+            StageName::Evaluation => evaluation(),
+            _ => false,
+        }
     }
 
     /// The declared stages in the order they run, some perhaps without commands;
@@ -158,8 +171,9 @@ fn read(path: &RelPath, text: &[u8], warnings: &mut Vec<Fault>) -> Result<Pipeli
         pipeline.deploy = Some(sections::deploy(fields, warnings)?);
     }
     if let Some(fields) = root.section("rollout")? {
-        let keys = ["run_cmds", "run_cmd"];
-        pipeline.rollout = Some(sections::commands(StageName::Rollout, fields, keys, warnings)?);
+        let (stage, generic) = sections::rollout(fields, warnings)?;
+        pipeline.rollout = Some(stage);
+        pipeline.generic_rollout = generic;
     }
     if let Some(fields) = root.section("evaluation")? {
         pipeline.evaluation = Some(sections::measurement(StageName::Evaluation, fields, warnings)?);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    contract::TeardownPolicy,
+    contract::{GenericEvaluation, HintUse, TeardownPolicy},
     policy::{Isolation, SecurityMode},
 };
 
@@ -50,6 +50,48 @@ fn a_whole_contract_is_read() {
     );
     let order: Vec<_> = pipeline.stages().map(|stage| stage.name.to_string()).collect();
     assert_eq!(order, ["tests", "rollout", "evaluation"]);
+}
+
+#[test]
+fn a_generic_evaluation_has_no_commands() {
+    let read = |text: &str| parse(text).unwrap().evaluation.unwrap();
+    let plain = read("evaluation: {generic: yes, required_keys: [score], timeout_seconds: 5}");
+    assert_eq!(plain.generic, Some(GenericEvaluation::default()));
+    assert_eq!(
+        plain.metrics_path,
+        Some(RelPath::new(".aider_fsm/metrics.json").unwrap())
+    );
+    let said = read("evaluation: {generic: {hints: require, max_attempts: 7}, metrics_path: m.json}");
+    let (hints, max_attempts) = (HintUse::Require, 7);
+    assert_eq!(said.generic, Some(GenericEvaluation { hints, max_attempts }));
+    assert_eq!(said.metrics_path, Some(RelPath::new("m.json").unwrap()));
+    assert_eq!(read("evaluation: {generic: no, run_cmd: a}").generic, None);
+    for (text, why) in [
+        (
+            "{generic: yes, run_cmd: a}",
+            "`evaluation.generic` excludes `evaluation.run_cmd`",
+        ),
+        (
+            "{generic: {}, run_cmds: [a]}",
+            "`evaluation.generic` excludes `evaluation.run_cmds`",
+        ),
+        ("{generic: yes, retries: 1}", "`evaluation.retries` is for commands"),
+        (
+            "{generic: {hint: off}}",
+            "unknown key `evaluation.generic.hint`, did you mean `hints`?",
+        ),
+        ("{generic: {hints: maybe}}", "`evaluation.generic.hints`"),
+        ("{generic: {max_attempts: 0}}", "must be at least 1"),
+        ("{generic: {max_attempts: 21}}", "`evaluation.generic.max_attempts`"),
+        ("{generic: no}", "`evaluation.run_cmds` must list at least one command"),
+        ("{generic: 5}", "`evaluation.generic`"),
+    ] {
+        let refused = refusal(&format!("evaluation: {text}"));
+        assert!(refused.contains(why), "{text}: {refused}");
+    }
+    assert!(refusal("benchmark: {generic: yes}").contains("unknown key `benchmark.generic`"));
+    let sealed = parse("evaluation: {generic: yes}\nverify: {isolation: sealed}").unwrap();
+    assert_eq!(sealed.unsealable(), None);
 }
 
 #[test]

@@ -8,10 +8,12 @@ use super::metrics::parse_json;
 const LISTED: usize = 3;
 
 /// What a file of samples holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Samples {
     /// How many.
     pub count: u64,
+    /// The prompt of each.
+    pub prompts: Vec<String>,
     /// The mean of their rewards.
     pub mean_reward: f64,
 }
@@ -25,14 +27,15 @@ pub struct Samples {
 /// `samples_jsonl_invalid_line: NUMBER: WHY` (the first three, and how many more) and
 /// `samples_jsonl_all_empty_completions`.
 pub fn validate_samples(bytes: &[u8]) -> Result<Samples, Vec<String>> {
-    let (mut count, mut sum, mut spoken) = (0_u64, 0.0, false);
+    let (mut count, mut sum, mut spoken, mut prompts) = (0_u64, 0.0, false, Vec::new());
     let (mut findings, mut more) = (Vec::new(), 0_u64);
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
         }
         match sample(line) {
-            Ok((reward, speaks)) => {
+            Ok((prompt, reward, speaks)) => {
+                prompts.push(prompt);
                 count += 1;
                 sum += reward;
                 spoken |= speaks;
@@ -55,14 +58,15 @@ pub fn validate_samples(bytes: &[u8]) -> Result<Samples, Vec<String>> {
     match findings.is_empty() {
         true => Ok(Samples {
             count,
+            prompts,
             mean_reward: sum / count as f64,
         }),
         false => Err(findings),
     }
 }
 
-/// The reward of one sample, and whether its completion says anything.
-fn sample(line: &[u8]) -> Result<(f64, bool), String> {
+/// The prompt and the reward of one sample, and whether its completion says anything.
+fn sample(line: &[u8]) -> Result<(String, f64, bool), String> {
     let Value::Object(sample) = parse_json(line).map_err(|why| format!("no JSON: {why}"))? else {
         return Err("no object".to_owned());
     };
@@ -70,12 +74,11 @@ fn sample(line: &[u8]) -> Result<(f64, bool), String> {
         let value = sample.get(name).and_then(Value::as_str);
         value.ok_or_else(|| format!("`{name}` must be a string"))
     };
-    text("prompt")?;
-    let completion = text("completion")?;
+    let (prompt, completion) = (text("prompt")?, text("completion")?);
     let reward = sample.get("reward").and_then(Value::as_f64);
     let reward = reward.filter(|reward| reward.is_finite());
     let reward = reward.ok_or_else(|| "`reward` must be a finite number".to_owned())?;
-    Ok((reward, !completion.trim().is_empty()))
+    Ok((prompt.to_owned(), reward, !completion.trim().is_empty()))
 }
 
 #[cfg(test)]
@@ -96,6 +99,7 @@ mod tests {
         let text = format!("{GOOD}\n\n{other}\r\n");
         let found = validate_samples(text.as_bytes()).expect("valid");
         assert_eq!((found.count, found.mean_reward), (2, 0.25));
+        assert_eq!(found.prompts, ["p", ""]);
     }
 
     #[test]

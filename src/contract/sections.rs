@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::stage::{Stage, StageName, read_commands};
+use super::{
+    generic::{self, GenericRollout},
+    hinted::{self, GenericEvaluation},
+    stage::{Stage, StageName, read_commands},
+};
 use crate::{
     document::{Fault, Fields, Located, Position, shown},
     names::RelPath,
@@ -13,6 +17,8 @@ use crate::{
     },
 };
 
+/// Where a generic evaluation leaves its metrics unless the contract says otherwise.
+const METRICS: &str = ".aider_fsm/metrics.json";
 /// Most patterns in one list; each may take a quarter of a megabyte once compiled.
 const PATTERNS_MAX: usize = 100;
 
@@ -87,6 +93,8 @@ pub struct Measurement {
     pub metrics_path: Option<RelPath>,
     /// Keys that the metrics must hold; dotted names descend.
     pub required_keys: Vec<String>,
+    /// An evaluation that is ours to perform; its stage has no commands.
+    pub generic: Option<GenericEvaluation>,
 }
 
 /// The `verify` section. It can only narrow what the host allows.
@@ -221,14 +229,49 @@ pub(super) fn commands(
     Ok(stage)
 }
 
+/// The `rollout` section: commands, or a generic rollout in their place.
+pub(super) fn rollout(mut fields: Fields, warnings: &mut Vec<Fault>) -> Result<(Stage, Option<GenericRollout>), Fault> {
+    let Some(section) = fields.switched("generic")? else {
+        let stage = commands(StageName::Rollout, fields, ["run_cmds", "run_cmd"], warnings)?;
+        return Ok((stage, None));
+    };
+    let generic = generic::rollout(section)?;
+    for name in ["run_cmds", "run_cmd", "retries", "workdir"] {
+        if let Some(at) = fields.place_of(name) {
+            let place = fields.place(name);
+            return Err(at.fault(match name {
+                "retries" => {
+                    format!("`{place}` repeats commands, of which there are none; `generic.retries` repeats calls")
+                }
+                "workdir" => format!("`{place}` is for commands, and a generic rollout has none; remove it"),
+                _ => format!(
+                    "`rollout.generic` excludes `{place}`; remove one of them (line {})",
+                    at.line
+                ),
+            }));
+        }
+    }
+    let stage = Stage::read(StageName::Rollout, &mut fields, "run_cmds", "run_cmd")?;
+    fields.finish()?;
+    Ok((stage, Some(generic)))
+}
+
 pub(super) fn measurement(
     name: StageName,
     mut fields: Fields,
     warnings: &mut Vec<Fault>,
 ) -> Result<Measurement, Fault> {
+    let generic = match name {
+        StageName::Evaluation => generic_evaluation(&mut fields)?,
+        _ => None,
+    };
     let declared = fields.has(&["run_cmds", "run_cmd"]);
     let stage = Stage::read(name, &mut fields, "run_cmds", "run_cmd")?;
-    let metrics_path = fields.path("metrics_path")?;
+    let mut metrics_path = fields.path("metrics_path")?;
+    if generic.is_some() {
+        // A constant of two plain names always passes the check.
+        metrics_path = metrics_path.or_else(|| RelPath::new(METRICS).ok());
+    }
     let required_keys = fields.strings("required_keys")?.unwrap_or_default();
     let place = fields.place("required_keys");
     if metrics_path.is_some() && name == StageName::Evaluation {
@@ -244,7 +287,28 @@ pub(super) fn measurement(
         stage,
         metrics_path,
         required_keys: required_keys.into_iter().map(|(key, _)| key).collect(),
+        generic,
     })
+}
+
+/// `generic`, and nothing beside it that is for commands.
+fn generic_evaluation(fields: &mut Fields) -> Result<Option<GenericEvaluation>, Fault> {
+    let Some(section) = fields.switched("generic")? else {
+        return Ok(None);
+    };
+    let generic = hinted::evaluation(section)?;
+    for name in ["run_cmds", "run_cmd", "retries", "workdir"] {
+        if let Some(at) = fields.place_of(name) {
+            let place = fields.place(name);
+            return Err(at.fault(match name {
+                "retries" | "workdir" => {
+                    format!("`{place}` is for commands, and a generic evaluation has none; remove it")
+                }
+                _ => format!("`evaluation.generic` excludes `{place}`; remove one of them"),
+            }));
+        }
+    }
+    Ok(Some(generic))
 }
 
 pub(super) fn deploy(mut fields: Fields, warnings: &mut Vec<Fault>) -> Result<Deploy, Fault> {

@@ -62,6 +62,26 @@ impl Fields {
         }
     }
 
+    /// The mapping under `name`, where `true` stands for an empty one and `false` for none.
+    pub fn switched(&mut self, name: &'static str) -> Result<Option<Self>, Fault> {
+        let plain = |node: &Node| matches!(&node.value, Value::Scalar { plain: true, .. });
+        let said = self
+            .left
+            .iter()
+            .any(|(key, node)| key.text == name && plain(node) && !node.is_null());
+        if !said {
+            return self.section(name);
+        }
+        let (place, at) = (self.place(name), self.place_of(name).unwrap_or(self.at));
+        let on = self.boolean(name)?.unwrap_or_default();
+        Ok(on.then(|| Self {
+            prefix: format!("{place}."),
+            at,
+            left: Vec::new(),
+            known: Vec::new(),
+        }))
+    }
+
     /// The mappings in the list under `name`; `None` when absent or null.
     pub fn sections(&mut self, name: &'static str, most: usize) -> Result<Option<Vec<Self>>, Fault> {
         let Some(node) = self.value(name) else { return Ok(None) };

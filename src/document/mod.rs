@@ -8,6 +8,7 @@
 //! | `error` | [`Position`], [`Fault`], and how hostile text is shown |
 //! | `yaml` | YAML text to a tree of located nodes |
 //! | `json` | JSON with comments, as editors read it, to the same tree |
+//! | `foreign` | going over documents of other programs |
 //! | `fields` | typed reading of one mapping; unknown keys and near misses |
 //! | `typed`, `refusal` | the tree read as any type of serde's, with the place of what does not fit |
 //! | `located` | a value that remembers its place |
@@ -15,6 +16,7 @@
 
 mod error;
 mod fields;
+mod foreign;
 mod json;
 mod located;
 mod refusal;
@@ -23,6 +25,7 @@ mod yaml;
 
 pub use error::{Fault, Position, shown};
 pub use fields::Fields;
+pub use foreign::{Foreign, Spot, get, scalars, text};
 pub use json::parse_json;
 pub use located::Located;
 pub use typed::read;

@@ -6,6 +6,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    dataset::RowsAsk,
     engine::{EngineError, caps::WallCap, evidence::Executed},
     fsm::Blame,
     policy::{Refusal, shell::Verdict},
@@ -116,10 +117,34 @@ impl Command<'_> {
         Ok(result)
     }
 
+    /// Has rows of a data file read in its place, by this program itself; what they are is all
+    /// of stdout's tail. The script is what the record calls it.
+    pub async fn read(self, ask: RowsAsk, sandbox: &Sandbox, run: &RunDir) -> Result<CommandResult, EngineError> {
+        let most = usize::try_from(ask.most_bytes).unwrap_or(usize::MAX);
+        let mut ended = None;
+        let result = self
+            .run_as(Argv::Rows(Box::new(ask)), most, &mut ended, sandbox, run)
+            .await?;
+        ended.map_or(Ok(()), |ended: Unrecorded| ended.record(run))?;
+        Ok(result)
+    }
+
     /// As [`Command::run`], and writes the record of the command `before` it while it runs. Its
     /// own, where something is left to be recorded, takes that one's place.
     pub async fn run_after(
         self,
+        before: &mut Option<Unrecorded>,
+        sandbox: &Sandbox,
+        run: &RunDir,
+    ) -> Result<CommandResult, EngineError> {
+        let argv = Argv::Shell(self.script.to_owned());
+        self.run_as(argv, OUTPUT_TAIL_BYTES, before, sandbox, run).await
+    }
+
+    async fn run_as(
+        self,
+        argv: Argv,
+        stdout_tail: usize,
         before: &mut Option<Unrecorded>,
         sandbox: &Sandbox,
         run: &RunDir,
@@ -131,15 +156,15 @@ impl Command<'_> {
         }
         let prefix = self.prefix;
         run.make_parents(&prefix)?;
-        let sink = |stream: &str| OutputCaps {
-            tail_bytes: OUTPUT_TAIL_BYTES,
+        let sink = |stream: &str, tail_bytes| OutputCaps {
+            tail_bytes,
             sink: Some(OutputSink {
                 path: run.path().join(format!("{prefix}_{stream}.txt")),
                 max_bytes: OUTPUT_FILE_BYTES,
             }),
         };
         let spec = ExecSpec {
-            argv: Argv::Shell(self.script.to_owned()),
+            argv,
             env: self.env,
             cwd: self.cwd,
             wall: self.cap.wall,
@@ -148,8 +173,8 @@ impl Command<'_> {
             terminal: self.terminal,
             leftovers: self.leftovers,
             reach: self.reach,
-            stdout: sink("stdout"),
-            stderr: sink("stderr"),
+            stdout: sink("stdout", stdout_tail),
+            stderr: sink("stderr", OUTPUT_TAIL_BYTES),
         };
         let running = sandbox.exec(spec).await.inspect(|running| {
             sandbox.name_stage(running.stage(), &prefix);

@@ -16,7 +16,7 @@ use crate::{
         EngineError, Outcome, Stop, Summary, TargetOptions,
         bootstrap::Bootstrap,
         evidence::Evidence,
-        judge::{Fittings, Held, Judge, Overrides, Part, Verification},
+        judge::{self, Fittings, Held, Judge, Overrides, Part, Verification},
         permit,
         site::{self, Site},
         workspace::Workspace,
@@ -334,7 +334,8 @@ impl OpenTarget {
             }
         });
         // A command that fails for want of its model did not fail by itself.
-        if verification.blame == Some(Blame::Verifier) && model.is_some_and(|model| model.failed > 0) {
+        let failed_inside = self.door.as_ref().map_or(0, |door| door.door.failed_inside());
+        if verification.blame == Some(Blame::Verifier) && failed_inside > 0 {
             verification.blame = Some(Blame::Provider);
             self.site
                 .run
@@ -351,6 +352,54 @@ impl OpenTarget {
             artifacts: self.site.run.path().join(name),
             model,
         })
+    }
+
+    /// The questions of the target's test split, all of them, where it is a data set and they
+    /// can be had; else the inner value says why not. They are read in a sandbox of their own;
+    /// `name` is the directory of the record of that.
+    ///
+    /// # Errors
+    /// When no sandbox can be built, or the record cannot be kept.
+    pub async fn test_questions(&mut self, name: &str) -> Result<Option<Result<Vec<String>, String>>, EngineError> {
+        let overrides = Overrides::default();
+        let judge = Judge {
+            backend: &self.site.backend,
+            run: &self.site.run,
+            reporter: &self.reporter,
+            pipeline: &self.pipeline,
+            bootstrap: self.bootstrap.as_ref(),
+            cache: &self.site.cache,
+            options: &self.options,
+            deadline: self.options.caps.deadline(Instant::now()),
+            overrides: &overrides,
+        };
+        let prefix = format!("{name}/samples_questions");
+        judge.test_questions(&mut self.workspace, &prefix).await
+    }
+
+    /// How many samples a rollout is to have: `AIDER_EVAL_LIMIT` of a call, the contract or the
+    /// user's grants, a generic rollout's own limit, or what the mode means.
+    ///
+    /// # Errors
+    /// Where the variable is no number from 1.
+    pub fn rollout_limit(&self, overrides: &Overrides) -> Result<u64, String> {
+        let value = |name: &str| {
+            let stage = self.pipeline.rollout.as_ref().map_or(&[][..], |stage| &stage.env);
+            let secret = |(known, value): &(String, Secret)| (known == name).then(|| value.expose().to_owned());
+            let by_call = overrides.set.iter().rev().find_map(secret);
+            let by_stage = || {
+                stage
+                    .iter()
+                    .rev()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, value)| value.clone())
+            };
+            by_call
+                .or_else(by_stage)
+                .or_else(|| self.options.grants.iter().rev().find_map(secret))
+        };
+        let (said, mode) = (value("AIDER_EVAL_LIMIT"), value("AIDER_EVAL_MODE"));
+        judge::rollout_limit(said.as_deref(), mode.as_deref(), self.pipeline.generic_rollout.as_ref())
     }
 
     /// Ends the sandbox that is held, if there is one: diagnostics and the contract's

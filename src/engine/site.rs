@@ -350,7 +350,10 @@ pub(super) fn contract_of(
     }
     if let Some(command) = &options.test_cmd {
         pipeline.tests = Pipeline::with_tests(command).tests;
-    } else if pipeline.stages().all(|stage| stage.cmds.is_empty()) {
+    } else if pipeline
+        .stages()
+        .all(|stage| stage.cmds.is_empty() && !pipeline.performs(stage.name))
+    {
         pipeline.tests = Pipeline::with_tests(DEFAULT_TESTS).tests;
     }
     Ok(pipeline)

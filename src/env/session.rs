@@ -327,10 +327,13 @@ impl EnvSession {
         }
     }
 
-    async fn bring_rollout(&self, called: &Called, call: &CallOptions) -> Result<Brought, EnvError> {
+    async fn bring_rollout(&mut self, called: &Called, call: &CallOptions) -> Result<Brought, EnvError> {
         let passed = called.ran.verification.failed_stage.as_deref() != Some("rollout");
         match passed && self.target.is_held() {
-            true => brought::rollout(&self.target, &called.name, call.require_samples).await,
+            true => {
+                let demanded = call.require_samples.then_some(&self.variables);
+                brought::rollout(&mut self.target, &called.name, demanded).await
+            }
             false => Ok(Brought::default()),
         }
     }

@@ -18,9 +18,9 @@ use super::{
 use crate::{
     policy::{LEASE, Limits, NetworkMode, ReadOnlyMount, Role as SandboxRole, SandboxPlan, Tier, WorkspacePlan},
     probe::{Answer, Ground, Layer, Marks, Role},
-    sandbox::{Attribution, Backend, ExecOutcome, ExecSpec, OutputCaps, Running, Sandbox, SandboxError, owner},
+    sandbox::{Attribution, Backend, ExecOutcome, ExecSpec, Running, Sandbox, SandboxError, owner},
     tree::{Cache, Checkpoint, CopyLimits, Pristine},
-    wire::{Argv, Leftovers, Reach, Termination},
+    wire::{Argv, Termination},
 };
 
 /// Where the probe and the read-only piece show inside.
@@ -239,26 +239,14 @@ impl Field {
             ground: Ground::Here,
             marks,
         };
-        let caps = OutputCaps {
-            tail_bytes: OUTPUT,
-            sink: None,
-        };
-        ExecSpec {
-            argv: Argv::Direct(vec![
-                inside.piece(PROBE),
-                "escape-probe".to_owned(),
-                serde_json::to_string(&role).unwrap_or_default(),
-            ]),
-            env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
-            cwd: inside.workspace.clone(),
-            wall: LONGEST,
-            silence: None,
-            terminal: None,
-            leftovers: Leftovers::Kill,
-            reach: Reach::Own,
-            stdout: caps.clone(),
-            stderr: caps,
-        }
+        let argv = Argv::Direct(vec![
+            inside.piece(PROBE),
+            "escape-probe".to_owned(),
+            serde_json::to_string(&role).unwrap_or_default(),
+        ]);
+        let mut spec = ExecSpec::question(argv, &inside.workspace, LONGEST, OUTPUT);
+        spec.env = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+        spec
     }
 
     /// Starts an act.

@@ -13,7 +13,7 @@
 //! 10. seccomp(2)
 //! 11. the command arrives: all of the above is done before it is known
 //! 12. stdio in place, `oom_score_adj`, `chdir(2)`, `execve(2)`; or, for a witness, what is
-//!     forbidden tried in this process
+//!     forbidden tried in this process, or rows of a data file read in it
 #![allow(unsafe_code)]
 
 use std::{
@@ -37,13 +37,19 @@ use nix::{
 
 use super::Failure;
 use crate::{
-    probe::{self, Layer, Marks},
+    dataset::{self, RowsAsk},
+    probe::{self, Layer},
     wire::{self, Argv, Confinement, ExecRequest, Identity, LandlockRules, PathAccess, Reach},
 };
 
 /// How far a command's nice value is behind that of its supervisors, who would else
 /// have to share the processor evenly with every process that they are to end.
 pub(crate) const BEHIND: i32 = 10;
+
+/// What a reader of data files may take of memory, in bytes.
+const READER_MEMORY: u64 = 1 << 30;
+/// The exit code of a process that panicked.
+const PANICKED: i32 = 101;
 
 /// The landlock ABI from which signals have a scope (landlock(7)).
 pub(super) const SCOPES_ABI: u32 = 6;
@@ -65,22 +71,47 @@ pub(super) fn become_next(
     place(&stdio)?;
     offer.make();
     match &request.argv {
-        Argv::Witness(marks) => testify(marks, &request.cwd),
+        Argv::Witness(marks) => in_place(&request.cwd, |out| {
+            let text = serde_json::to_vec(&probe::testify(marks)).unwrap_or_default();
+            i32::from(out.write_all(&text).and_then(|()| out.flush()).is_err())
+        }),
+        Argv::Rows(ask) => in_place(&request.cwd, |out| print_rows(ask, out)),
         _ => Command::new(&request)?.run(),
     }
 }
 
-/// Tries what is forbidden, in this very process.
-fn testify(marks: &Marks, cwd: &str) -> Result<Infallible, Failure> {
+/// Does something in this very process, and ends it with the exit code that comes of it.
+fn in_place(cwd: &str, act: impl FnOnce(&mut std::io::Stdout) -> i32) -> Result<Infallible, Failure> {
     chdir(cwd).map_err(|e| Failure::new(&format!("chdir {cwd:?}"), e))?;
     // SAFETY: plain numbers (close_range(2)). As an execution would; the end of the pipe for
     // failures says that the walls were passed.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
-    let text = serde_json::to_vec(&probe::testify(marks)).unwrap_or_default();
-    let mut out = std::io::stdout();
-    let said = out.write_all(&text).and_then(|()| out.flush());
+    // A panic must not go on as the supervisor that this process is a copy of.
+    let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&mut std::io::stdout())));
     // SAFETY: leaves without running anything of the supervisor's, or closing what is closed (_exit(2)).
-    unsafe { libc::_exit(i32::from(said.is_err())) }
+    unsafe { libc::_exit(code.unwrap_or(PANICKED)) }
+}
+
+/// Rows of a data file, which may be made to break their reader: what it takes of memory is
+/// bounded apart, so that a deployment beside it does not pay for it.
+fn print_rows(ask: &RowsAsk, out: &mut std::io::Stdout) -> i32 {
+    let limit = libc::rlimit {
+        rlim_cur: READER_MEMORY,
+        rlim_max: READER_MEMORY,
+    };
+    // SAFETY: `limit` outlives the call (setrlimit(2)).
+    let bounded = Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_DATA, &limit) });
+    let printed = match bounded {
+        Ok(_) => dataset::print_rows(ask, out.lock()),
+        Err(why) => Err(format!("setrlimit: {why}")),
+    };
+    match printed {
+        Ok(()) => 0,
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "{}", why.escape_debug());
+            1
+        }
+    }
 }
 
 /// Steps 1 to 10.
@@ -142,8 +173,8 @@ impl Command {
         let words: Vec<&str> = match argv {
             Argv::Shell(script) => vec!["/bin/sh", "-c", script],
             Argv::Direct(words) => words.iter().map(String::as_str).collect(),
-            // It is no command.
-            Argv::Witness(_) => Vec::new(),
+            // They are no commands.
+            Argv::Witness(_) | Argv::Rows(_) => Vec::new(),
         };
         let program = *words
             .first()

@@ -52,6 +52,26 @@ pub struct ExecSpec {
     pub stderr: OutputCaps,
 }
 
+impl ExecSpec {
+    /// A command that is ours to ask something by: it leaves nothing behind, and the last
+    /// `tail_bytes` of each of its streams are kept in memory alone.
+    pub fn question(argv: Argv, cwd: &str, wall: Duration, tail_bytes: usize) -> Self {
+        let caps = OutputCaps { tail_bytes, sink: None };
+        Self {
+            argv,
+            env: Vec::new(),
+            cwd: cwd.to_owned(),
+            wall,
+            silence: None,
+            terminal: None,
+            leftovers: Leftovers::Kill,
+            reach: Reach::Own,
+            stdout: caps.clone(),
+            stderr: caps,
+        }
+    }
+}
+
 /// A finished command.
 #[derive(Clone, Debug)]
 pub struct ExecOutcome {

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     probe::{Answer, Marks, Testimony, WITNESS},
-    sandbox::{Attribution, ExecSpec, OutputCaps, Sandbox, SandboxError},
-    wire::{Argv, Leftovers, Reach, Termination},
+    sandbox::{Attribution, ExecSpec, Sandbox, SandboxError},
+    wire::{Argv, Termination},
 };
 
 /// Longest time that it may take; it is done after a few milliseconds.
@@ -127,22 +127,8 @@ impl Sandbox {
             token,
             ..Marks::default()
         };
-        let caps = OutputCaps {
-            tail_bytes: REPORT,
-            sink: None,
-        };
-        let spec = ExecSpec {
-            argv: Argv::Witness(Box::new(marks)),
-            env: Vec::new(),
-            cwd: inside.workspace.clone(),
-            wall: LONGEST,
-            silence: None,
-            terminal: None,
-            leftovers: Leftovers::Kill,
-            reach: Reach::Own,
-            stdout: caps.clone(),
-            stderr: caps,
-        };
+        let argv = Argv::Witness(Box::new(marks));
+        let spec = ExecSpec::question(argv, &inside.workspace, LONGEST, REPORT);
         let outcome = self.exec(spec).await?.wait().await?;
         let told = match outcome.end {
             Termination::Code(0) if !outcome.timed_out => serde_json::from_slice(&outcome.stdout.tail).ok(),

@@ -4,8 +4,9 @@ use super::{
     editors::{self, placeholders},
     finding::Kind,
     look::{Named, Scan},
-    nodes::{Document, Spot, get, quoted, scalars, text},
 };
+use crate::document::{Foreign, Spot, get, scalars, text};
+use crate::policy::shell::quoted;
 use crate::{
     document::{Key, Node, Value},
     policy::shell::Effect,
@@ -114,7 +115,7 @@ fn agent(scan: &mut Scan<'_>, file: &Named<'_>) {
         return;
     }
     let Some(content) = scan.text(file.path) else { return };
-    let Some(document) = scan.document(file.path, &content, Document::json) else {
+    let Some(document) = scan.document(file.path, &content, Foreign::json) else {
         return;
     };
     let mut said = Vec::new();
@@ -221,7 +222,7 @@ fn told(scan: &mut Scan<'_>, path: &str, command: Option<(usize, Vec<String>)>) 
 }
 
 /// The command of a mapping: a program with `args`, a list, or a line for a shell.
-pub(super) fn commands(document: &Document<'_>, pairs: &[(Key, Node)], kind: Kind, when: &str) -> Option<Said> {
+pub(super) fn commands(document: &Foreign<'_>, pairs: &[(Key, Node)], kind: Kind, when: &str) -> Option<Said> {
     let node = get(pairs, "command").or_else(|| get(pairs, "cmd"))?;
     let args: Vec<&str> = get(pairs, "args")
         .map(scalars)

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use super::{
     finding::Kind,
     look::{Named, Scan},
-    nodes::{Document, Spot, get, scalars, text},
 };
+use crate::document::{Foreign, Spot, get, scalars, text};
 use crate::{
     document::{Key, Node},
     policy::SecurityMode,
@@ -130,7 +130,7 @@ pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
     }
     let Some(service) = service(file) else { return };
     let Some(content) = scan.text(file.path) else { return };
-    let Some(document) = scan.document(file.path, &content, Document::yaml) else {
+    let Some(document) = scan.document(file.path, &content, Foreign::yaml) else {
         return;
     };
     let mut steps = Vec::new();
@@ -151,7 +151,7 @@ pub(super) fn file(scan: &mut Scan<'_>, file: &Named<'_>) {
     }
 }
 
-fn look(service: &Service, document: &Document<'_>, path: &[&str], pairs: &[(Key, Node)], steps: &mut Vec<Step>) {
+fn look(service: &Service, document: &Foreign<'_>, path: &[&str], pairs: &[(Key, Node)], steps: &mut Vec<Step>) {
     let job = match path {
         ["jobs", job, ..] | [job, ..] => format!("job `{job}` of {}", service.name),
         [] => service.name.to_owned(),

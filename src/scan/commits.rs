@@ -3,8 +3,8 @@
 use super::{
     finding::Kind,
     look::{Named, Scan},
-    nodes::{Document, Spot, get, text},
 };
+use crate::document::{Foreign, Spot, get, text};
 
 /// Whether a file is one of a directory of hooks.
 pub(super) fn is_hook(file: &Named<'_>) -> bool {
@@ -25,7 +25,7 @@ pub(super) fn hook(scan: &mut Scan<'_>, file: &Named<'_>) {
 /// Hooks for commits: local ones with their commands, others by where they are kept.
 pub(super) fn configuration(scan: &mut Scan<'_>, path: &str) {
     let Some(content) = scan.text(path) else { return };
-    let Some(document) = scan.document(path, &content, Document::yaml) else {
+    let Some(document) = scan.document(path, &content, Foreign::yaml) else {
         return;
     };
     let mut commands = Vec::new();

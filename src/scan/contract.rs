@@ -3,12 +3,14 @@
 use super::{
     finding::Kind,
     look::{Named, Scan},
-    nodes::{Document, Spot, get, quoted, scalars, text},
     source,
 };
+use crate::document::{Foreign, Spot, get, scalars, text};
+use crate::policy::shell::quoted;
 use crate::{
-    contract::{Bootstrap, ContractError, Pipeline, default_path, parse_actions, policy_path},
+    contract::{Bootstrap, ContractError, Pipeline, StageName, default_path, parse_actions, policy_path},
     engine::widened,
+    hints::{self, HintKind},
     names::RelPath,
     policy::{
         PolicyError,
@@ -150,15 +152,41 @@ pub(super) fn pipeline(scan: &mut Scan<'_>) {
             widens(scan, &name, line, &attempt.asked, allowed, attempt.because.as_deref());
         }
     }
-    let Some(document) = scan.document(&name, &content, Document::yaml) else {
+    let Some(document) = scan.document(&name, &content, Foreign::yaml) else {
         return;
     };
+    if let Some(generic) = pipeline.as_ref().and_then(|pipeline| pipeline.generic_rollout.as_ref()) {
+        let line = content
+            .lines()
+            .position(|line| line.trim_start().starts_with("generic"));
+        let limit = generic.limit.map_or("8 or 64".to_owned(), |limit| limit.to_string());
+        let what = format!(
+            "generic rollout: no command; at most {limit} prompts to a model, read from the data set or the README"
+        );
+        let line = line.map_or(1, |line| line + 1);
+        scan.note(Kind::ContractCommand, &name, line, "stage `rollout`", &what, Vec::new());
+    }
     for (section, command, spot) in commands(&document) {
         let when = format!("stage `{section}`");
         scan.script(Kind::ContractCommand, &name, spot, &when, &command);
         if let Some(pipeline) = &pipeline {
             by_its_own_patterns(scan, pipeline, (&name, spot), &when, &command);
         }
+    }
+    if let Some(pipeline) = pipeline.filter(|it| it.performs(StageName::Evaluation)) {
+        documented(scan, &pipeline);
+    }
+}
+
+/// A generic evaluation runs what the repository documents.
+fn documented(scan: &mut Scan<'_>, pipeline: &Pipeline) {
+    let when = "stage `evaluation`, as a documented command";
+    let kinds = [HintKind::Tests, HintKind::Evaluate, HintKind::Benchmark];
+    let hints = hints::rank(hints::extract(scan.copy.0));
+    for hint in hints.into_iter().filter(|hint| kinds.contains(&hint.kind)) {
+        let (file, spot) = (hint.file.to_string(), Spot::line(hint.line));
+        scan.script(Kind::ContractCommand, &file, spot, when, &hint.command);
+        by_its_own_patterns(scan, pipeline, (&file, spot), when, &hint.command);
     }
 }
 
@@ -201,7 +229,7 @@ fn malformed(scan: &mut Scan<'_>, file: &str, why: &ContractError, at: &str) {
 }
 
 /// The commands of a document of contracts: the section, the text, its place.
-fn commands(document: &Document<'_>) -> Vec<(String, String, Spot)> {
+fn commands(document: &Foreign<'_>) -> Vec<(String, String, Spot)> {
     let mut all = Vec::new();
     document.mappings(&mut |path, pairs| {
         for (key, value) in pairs {
@@ -237,7 +265,7 @@ fn bootstrap(scan: &mut Scan<'_>) {
     if let Err(why) = Bootstrap::parse(&path, content.as_bytes()) {
         malformed(scan, BOOTSTRAP, &why, "docs/bootstrap_spec.md");
     }
-    let Some(document) = scan.document(BOOTSTRAP, &content, Document::yaml) else {
+    let Some(document) = scan.document(BOOTSTRAP, &content, Foreign::yaml) else {
         return;
     };
     for (_, command, spot) in commands(&document) {
@@ -274,7 +302,7 @@ fn actions(scan: &mut Scan<'_>) {
     if let Err(why) = parse_actions(&path, content.as_bytes()) {
         malformed(scan, ACTIONS, &why, "docs/pipeline_spec.md");
     }
-    let Some(document) = scan.document(ACTIONS, &content, Document::yaml) else {
+    let Some(document) = scan.document(ACTIONS, &content, Foreign::yaml) else {
         return;
     };
     for (_, command, spot) in commands(&document) {

@@ -4,8 +4,9 @@ use super::{
     agents::{Said, commands, tell},
     finding::Kind,
     look::{Named, Scan},
-    nodes::{Document, Spot, get, quoted, scalars, text},
 };
+use crate::document::{Foreign, Spot, get, scalars, text};
+use crate::policy::shell::quoted;
 use crate::{
     document::{Key, Node, Value},
     policy::shell::Effect,
@@ -74,7 +75,7 @@ pub(super) fn placeholders(line: &str) -> String {
 
 fn editor(scan: &mut Scan<'_>, file: &Named<'_>) {
     let Some(content) = scan.text(file.path) else { return };
-    let Some(document) = scan.document(file.path, &content, Document::json) else {
+    let Some(document) = scan.document(file.path, &content, Foreign::json) else {
         return;
     };
     let mut said = Vec::new();
@@ -136,7 +137,7 @@ fn editor(scan: &mut Scan<'_>, file: &Named<'_>) {
     tell(scan, file.path, said);
 }
 
-fn containers(document: &Document<'_>, path: &[&str], pairs: &[(Key, Node)], said: &mut Vec<Said>) {
+fn containers(document: &Foreign<'_>, path: &[&str], pairs: &[(Key, Node)], said: &mut Vec<Said>) {
     if !path.is_empty() {
         return;
     }

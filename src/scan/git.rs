@@ -4,8 +4,8 @@ use super::{
     finding::Kind,
     git_config::{Act, read},
     look::{Named, Scan},
-    nodes::Spot,
 };
+use crate::document::Spot;
 use crate::{names::RelPath, policy::shell::Effect};
 
 /// Names of hooks (githooks(5)).

@@ -7,8 +7,8 @@ use super::{
     lines::{Syntax, statements},
     look::{Named, Scan},
     makefile,
-    nodes::{Document, Spot, scalars, text},
 };
+use crate::document::{Foreign, Spot, scalars, text};
 use crate::policy::shell::Effect;
 
 /// Scripts of a package that its manager runs by itself.
@@ -97,7 +97,7 @@ fn unknown(what: &str) -> Vec<(Effect, String)> {
 
 fn package(scan: &mut Scan<'_>, path: &str, lifecycle: &[&str], by_itself: &str) {
     let Some(content) = scan.text(path) else { return };
-    let Some(document) = scan.document(path, &content, Document::json) else {
+    let Some(document) = scan.document(path, &content, Foreign::json) else {
         return;
     };
     let mut found = Vec::new();
@@ -297,7 +297,7 @@ fn npmrc(scan: &mut Scan<'_>, path: &str) {
 
 fn yarnrc(scan: &mut Scan<'_>, path: &str) {
     let Some(content) = scan.text(path) else { return };
-    let Some(document) = scan.document(path, &content, Document::yaml) else {
+    let Some(document) = scan.document(path, &content, Foreign::yaml) else {
         return;
     };
     let mut found = Vec::new();

@@ -1,6 +1,7 @@
 //! Recipes of container images.
 
-use super::{finding::Kind, look::Scan, nodes::Spot};
+use super::{finding::Kind, look::Scan};
+use crate::document::Spot;
 use crate::policy::SecurityMode;
 
 /// `RUN`, `CMD` and `ENTRYPOINT`: whoever builds an image is root in it.

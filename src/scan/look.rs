@@ -7,10 +7,9 @@ use super::{
     copy::{Copy, Text},
     editors,
     finding::{Finding, Kind},
-    git, hooks,
-    nodes::{Document, Spot},
-    source,
+    git, hooks, source,
 };
+use crate::document::{Foreign, Spot};
 use crate::{
     document::Fault,
     names::RelPath,
@@ -170,7 +169,7 @@ impl Scan<'_> {
         }
         // As if somebody read it by its name.
         let read = self.judge.commands(
-            &format!("cat -- {}", super::nodes::quoted([target.as_str()])),
+            &format!("cat -- {}", crate::policy::shell::quoted([target.as_str()])),
             &Setting::default(),
         );
         let effects = read.into_iter().flat_map(|ruled| ruled.seen.effects).collect();
@@ -201,8 +200,8 @@ impl Scan<'_> {
         &mut self,
         path: &str,
         text: &'t str,
-        read: fn(&'t str) -> Result<Document<'t>, Fault>,
-    ) -> Option<Document<'t>> {
+        read: fn(&'t str) -> Result<Foreign<'t>, Fault>,
+    ) -> Option<Foreign<'t>> {
         match read(text) {
             Ok(document) => Some(document),
             Err(fault) => {

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{finding::Kind, look::Scan, nodes::Spot};
+use super::{finding::Kind, look::Scan};
+use crate::document::Spot;
 
 /// Most targets that are followed.
 const TARGETS_MAX: usize = 500;

@@ -9,7 +9,6 @@
 //! | `finding` | [`Finding`], [`Kind`]: one thing that would be done, and what is said of it |
 //! | `look` | [`scan`]: which file is read by whom, and what becomes of what they find |
 //! | `copy` | the copied tree: bounded reading, scripts for the judge |
-//! | `nodes` | going over YAML and JSON of other programs |
 //! | `contract` | contract, bootstrap, actions, stage scripts |
 //! | `ci` | pipelines of CI services |
 //! | `agents`, `editors` | what agents and editors load and run |
@@ -34,7 +33,6 @@ mod images;
 mod lines;
 mod look;
 mod makefile;
-mod nodes;
 mod source;
 
 pub use finding::{Counts, Finding, Kind};

@@ -8,8 +8,8 @@ use super::{
     finding::Kind,
     lines::{Statement, Syntax, statements},
     look::{Named, Scan},
-    nodes::Spot,
 };
+use crate::document::Spot;
 use crate::policy::shell::Effect;
 
 /// Names under which rewards and metrics are left.
@@ -231,7 +231,7 @@ fn rust(scan: &mut Scan<'_>, path: &str, when: &str, all: &[Statement]) {
                 path,
                 Spot::line(*line),
                 when,
-                &super::nodes::quoted([program.as_str()]),
+                &crate::policy::shell::quoted([program.as_str()]),
             );
         }
     }

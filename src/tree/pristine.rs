@@ -76,3 +76,15 @@ impl Pristine {
         Err(TreeError::io("read", path)(io::Error::from(io::ErrorKind::NotFound)))
     }
 }
+
+impl crate::contract::AuditedTree for Pristine {
+    fn read(&self, path: &RelPath, most: usize) -> Option<String> {
+        let bytes = Pristine::read(self, path, most as u64).ok().flatten()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    fn files(&self) -> Vec<RelPath> {
+        let files = self.manifest.iter().filter(|(_, entry)| !entry.is_dir());
+        files.map(|(path, _)| path.clone()).collect()
+    }
+}

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use crate::probe;
 use crate::{
+    dataset::RowsAsk,
     names::RelPath,
     probe::{Layer, Marks},
 };
@@ -167,6 +168,10 @@ pub enum Argv {
     /// No program: past its walls the process itself tries what is forbidden ([`probe::testify`])
     /// and prints what became of it, a JSON list of [`probe::Testimony`].
     Witness(Box<Marks>),
+    /// No program: past its walls the process itself reads rows of a data file
+    /// ([`crate::dataset::print_rows`]) and prints them; it exits 1 where it cannot, and says
+    /// why on stderr.
+    Rows(Box<RowsAsk>),
 }
 
 /// One command to run.

@@ -221,6 +221,7 @@ async fn exec(sandbox: &Sandbox, spec: ExecSpec, verdict: &Verdict) -> String {
             Argv::Shell(script) => Argv::Shell(at(script)),
             Argv::Direct(words) => Argv::Direct(words.iter().map(at).collect()),
             Argv::Witness(marks) => Argv::Witness(marks.clone()),
+            Argv::Rows(ask) => Argv::Rows(ask.clone()),
         },
         env: spec.env.iter().map(|(name, value)| (name.clone(), at(value))).collect(),
         cwd: at(&spec.cwd),

@@ -9,10 +9,12 @@ use std::{
 
 use opencode_fsm::{
     broker::{Stranger, read_stranger},
-    contract::{self, Pipeline, Plan},
+    contract::{self, AuditedTree, Pipeline, Plan},
+    dataset, hints,
     names::RelPath,
     policy::{HostPlaces, Policy, load_file, shell::Judge},
     report::escape,
+    rollout,
     tree::{ArchiveLimits, tar_reader},
     wire::{self, Control, ExecRequest, FrameError, Progress, Reply, Request},
 };
@@ -59,6 +61,26 @@ pub const TARGETS: &[Target] = &[
         ],
         seeds: tar_seeds,
         read: archive,
+    },
+    Target {
+        name: "rollout",
+        words: &[
+            b"{\"columns\":null}\n",
+            b"{\"row\":{\"question\":\"1+1?\",\"answer\":\"#### 2\"}}\n",
+            b"{\"end\":{\"rows\":1,\"more\":false}}\n",
+            b"{\"choices\":[{\"message\":{\"content\":\"x\"}}]}",
+            b"data: ",
+            b"FINAL: ",
+            b"\\boxed{",
+            b"\\frac{1}{2}",
+            b"####",
+            b"1,234.5e6",
+            b"1/3",
+            b"%",
+            b"(B)",
+        ],
+        seeds: rollout_seeds,
+        read: asked_and_said,
     },
     Target {
         name: "plan",
@@ -176,6 +198,44 @@ pub const TARGETS: &[Target] = &[
             .to_vec()
         },
         read: shell,
+    },
+    Target {
+        name: "hints",
+        words: &[
+            b"```sh\n",
+            b"\n```\n",
+            b"~~~\n",
+            b"    ",
+            b"> ",
+            b"$ ",
+            b"cd sub\n",
+            b"pytest ",
+            b"make test",
+            b"<model>",
+            b"[a|b]",
+            b"${{ matrix.x }}",
+            b"jobs:\n  a:\n    steps:\n      - run: |\n          ",
+            b"[testenv]\ncommands =\n    ",
+            b"{\"scripts\": {\"test\": \"jest\"}}",
+            b"1 passed, 2 failed in 0.1s\n",
+            b"1..3\nok 1\nnot ok 2\n",
+            b"<testsuite><testcase></testcase>",
+            b"<![CDATA[",
+            b"\x1b[31m",
+        ],
+        seeds: || {
+            [
+                "# A\n\n```console\n$ pip install .[dev]\n$ pytest -q <in >out\n5 passed in 1s\n```\n\n    make test\n",
+                "on: push\njobs:\n  a:\n    steps:\n      - run: |\n          cd sub\n          python -m pytest ${{ matrix.x }}\n",
+                "[testenv]\ncommands =\n    pytest {posargs:tests}\n",
+                "test: all\n\tpytest\nall:\n\t@echo ok\n",
+                "<testsuites><testsuite><testcase name='a'><failure/></testcase></testsuite></testsuites>",
+                "=== 1 failed, 2 passed in 0.12s ===\nRan 3 tests in 0.1s\n\nFAILED (failures=1)\n",
+            ]
+            .map(|text| text.as_bytes().to_vec())
+            .to_vec()
+        },
+        read: documented,
     },
     Target {
         name: "client-hello",
@@ -382,6 +442,106 @@ fn policy(bytes: &[u8]) {
         one_line(&why.to_string());
     }
     fs::remove_file(&file).expect("removed");
+}
+
+fn rollout_seeds() -> Vec<Vec<u8>> {
+    let rows = "{\"columns\":[\"question\"]}\n{\"row\":{\"question\":\"1+1?\",\"answer\":\"#### 2\"}}\n{\"end\":{\"rows\":1,\"more\":true}}\n";
+    let reply =
+        r#"{"choices":[{"message":{"content":"so \\boxed{\\frac{1}{2}}\nFINAL: 1,234"},"finish_reason":"stop"}]}"#;
+    [rows, reply, "data: {\"choices\":[]}\n\ndata: [DONE]\n"]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec()
+}
+
+/// What a reader of rows and a model may say: read or refused in one line, and judged the same
+/// each time.
+fn asked_and_said(bytes: &[u8]) {
+    match dataset::read_rows(bytes, 100) {
+        Ok(rows) => {
+            assert!(rows.rows.len() <= 100);
+            for question in rows.rows.iter().filter_map(rollout::question) {
+                assert!(question.prompt().contains(question.text.trim()));
+            }
+        }
+        Err(why) => one_line(&why),
+    }
+    for status in [200, 429] {
+        if let Err(failed) = rollout::read_reply(status, bytes) {
+            one_line(&failed.why);
+        }
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let (completion, expected) = text.split_once('\n').unwrap_or((&text, "18"));
+    let reference = rollout::Reference {
+        accepted: vec![expected.to_owned()],
+        choices: Vec::new(),
+    };
+    assert_eq!(
+        rollout::judge(completion, &reference),
+        rollout::judge(completion, &reference)
+    );
+}
+
+/// A tree in which every file that hints are read from holds the same.
+struct Everywhere<'t>(&'t str);
+
+impl AuditedTree for Everywhere<'_> {
+    fn read(&self, _: &RelPath, most: usize) -> Option<String> {
+        (self.0.len() <= most).then(|| self.0.to_owned())
+    }
+
+    fn files(&self) -> Vec<RelPath> {
+        let names = [
+            "README.md",
+            ".github/workflows/a.yml",
+            "Makefile",
+            "tox.ini",
+            "package.json",
+            "sub/test_a.py",
+        ];
+        names.map(|name| RelPath::new(name).expect("a path")).to_vec()
+    }
+}
+
+/// Whatever is documented, each hint is a command that parses, can be fitted or is passed over
+/// with a reason; whatever is printed, a score is one.
+fn documented(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let tree = Everywhere(&text);
+    let all = hints::extract(&tree);
+    assert!(all.len() <= hints::HINTS_MAX);
+    let wanted = hints::wanted(&all);
+    let around = hints::Surroundings {
+        programs: wanted.programs,
+        modules: wanted.modules,
+        python: Some("python3".to_owned()),
+        python_version: Some("3.12".to_owned()),
+        model: Some("a model".to_owned()),
+        base_url: None,
+    };
+    for hint in hints::rank(all) {
+        assert!(hint.line >= 1 && hint.command.len() <= hints::COMMAND_MAX);
+        let _ = (hints::measures(&hint.command, &tree), hints::anchors(&hint.command));
+        match hints::adapt(&hint, &around) {
+            Ok(adapted) => {
+                let _ = hints::score::reports(&adapted.command);
+            }
+            Err(skip) => assert!(!skip.to_string().is_empty()),
+        }
+    }
+    let stream = hints::score::Stream {
+        name: "stdout",
+        bytes,
+        whole: true,
+    };
+    let reports = ["r.xml", "r.json"].map(|name| hints::score::of_report(name, bytes));
+    for score in reports
+        .into_iter()
+        .chain([hints::score::of_output(&[stream], &[])])
+        .flatten()
+    {
+        assert!((0.0..=1.0).contains(&score.score), "{score:?}");
+    }
 }
 
 fn judge() -> &'static Judge {

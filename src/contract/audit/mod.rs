@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::{Measurement, Pipeline};
 use crate::{
     names::RelPath,
-    policy::shell::{Scripts, walk},
+    policy::shell::{Scripts, Seen, walk},
 };
 
 /// Most findings.
@@ -106,7 +106,38 @@ struct Ran<'t> {
     files: RefCell<BTreeMap<RelPath, String>>,
 }
 
-impl Ran<'_> {
+/// Whether a command that runs in the directory `dir` (empty for the root) executes anything that
+/// could measure, itself or in a script of the tree that it runs; what prints, copies and sets
+/// does not.
+pub fn executes(command: &str, dir: &str, tree: &dyn AuditedTree) -> bool {
+    Ran::over(tree).executes(command, dir)
+}
+
+impl<'t> Ran<'t> {
+    fn over(tree: &'t dyn AuditedTree) -> Self {
+        Self {
+            tree,
+            files: RefCell::default(),
+        }
+    }
+
+    fn executes(&self, command: &str, dir: &str) -> bool {
+        let executes = |seen: &Seen| {
+            let script = execution::python_script(&seen.argv).and_then(|named| {
+                let joined = match dir {
+                    "" => named,
+                    dir => format!("{dir}/{named}"),
+                };
+                RelPath::new(joined.trim_start_matches("./")).ok()
+            });
+            let text = script.and_then(|path| self.open(path));
+            execution::executes(seen, text.as_deref())
+        };
+        // Every one is looked into, so that all files are known that run.
+        let all = walk(command, dir, Some(self));
+        all.iter().filter(|seen| executes(seen)).count() > 0
+    }
+
     fn open(&self, path: RelPath) -> Option<String> {
         let mut files = self.files.borrow_mut();
         if let Some(text) = files.get(&path) {
@@ -137,10 +168,7 @@ fn measured(
     }
     let dir = measurement.stage.workdir.as_ref();
     let below = dir.map(ToString::to_string).unwrap_or_default();
-    let ran = Ran {
-        tree,
-        files: RefCell::default(),
-    };
+    let ran = Ran::over(tree);
     let mut executes = false;
     for command in &measurement.stage.cmds {
         // A contract says its commands on lines of its own; where they are is near enough.
@@ -149,17 +177,7 @@ fn measured(
             let at = line + number - 1;
             findings.push(finding(AuditRule::HardCodedScore, &pipeline.source, at, &text));
         }
-        for seen in walk(command, &below, Some(&ran)) {
-            let script = execution::python_script(&seen.argv).and_then(|named| {
-                let joined = match dir {
-                    Some(dir) => format!("{dir}/{named}"),
-                    None => named,
-                };
-                RelPath::new(joined.trim_start_matches("./")).ok()
-            });
-            let text = script.and_then(|path| ran.open(path));
-            executes |= execution::executes(&seen, text.as_deref());
-        }
+        executes |= ran.executes(command, &below);
     }
     let files = ran.files.into_inner();
     for (path, text) in &files {

@@ -132,7 +132,8 @@ impl<'t> Lexer<'t> {
     fn string(&mut self, prefix: usize) {
         self.skip(prefix);
         let quote = &self.rest()[..1];
-        let triple = self.rest().len() >= 3 && self.rest()[..3].bytes().all(|byte| byte == quote.as_bytes()[0]);
+        let three = self.rest().as_bytes().get(..3);
+        let triple = three.is_some_and(|three| three.iter().all(|byte| *byte == quote.as_bytes()[0]));
         let width = if triple { 3 } else { 1 };
         self.skip(width);
         let (mut length, mut escaped) = (0, false);
@@ -197,6 +198,10 @@ mod tests {
             "0x_",
             ".",
             "f\"",
+            "'é'",
+            "'你",
+            "''é'''",
+            "\"\"\"é\"",
             "\u{0}\u{feff}'\\",
         ] {
             tokens(text);

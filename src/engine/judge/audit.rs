@@ -15,7 +15,7 @@ use crate::{
 const TOLD: usize = 10;
 
 /// The accepted state.
-struct Accepted<'w>(&'w Workspace);
+pub(super) struct Accepted<'w>(pub &'w Workspace);
 
 impl AuditedTree for Accepted<'_> {
     fn read(&self, path: &RelPath, most: usize) -> Option<String> {

@@ -159,11 +159,14 @@ impl Judge<'_> {
             None => (self.hold(workspace, part.fittings).await?, Declared::all(self.pipeline)),
         };
         let (mut session, place) = self.resume(held, name, out)?;
+        session.fittings = part.fittings;
         if session.python.is_none() {
             session.python = session.find_python().await?;
         }
         if session.prepare(removals).await? {
             let wanted = |stage| part.stages.contains(&stage);
+            self.prepare_rollout(workspace, &mut session, &wanted).await?;
+            self.prepare_evaluation(workspace, &mut session, &wanted)?;
             session.in_order(&|stage| wanted(stage) && !self.seals(stage)).await?;
             let fittings = Some(part.fittings);
             self.measure_sealed(workspace, &mut session, fittings, &wanted).await?;

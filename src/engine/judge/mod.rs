@@ -8,6 +8,8 @@
 //! | `sealed` | a measurement in a sandbox of its own |
 //! | `held` | some stages in a sandbox that is kept for the next ones |
 //! | `stage` | one stage: its commands, repetitions, artifacts |
+//! | `generic` | a rollout without code of the repository |
+//! | `hinted` | an evaluation without code of the repository |
 //! | `outputs` | what stages leave behind: removed before, read and judged after |
 //! | `ending` | diagnostics and teardown |
 //! | `terminal` | the user's terminal for an interactive `auth` |
@@ -15,7 +17,9 @@
 
 mod audit;
 mod ending;
+mod generic;
 mod held;
+mod hinted;
 mod layer;
 mod outputs;
 mod record;
@@ -38,6 +42,7 @@ use crate::{
     tree::Cache,
 };
 
+pub(super) use generic::limit as rollout_limit;
 pub(super) use held::{Fittings, Held, Part};
 use outputs::Declared;
 pub use record::{CommandLine, ExitCodes, SandboxFailure, StageSummary, Verification};
@@ -162,6 +167,8 @@ impl Judge<'_> {
     async fn stages(&self, workspace: &mut Workspace, session: &mut Session<'_>) -> Result<(), EngineError> {
         session.python = session.find_python().await?;
         if session.prepare(Declared::all(self.pipeline)).await? {
+            self.prepare_rollout(workspace, session, &|_| true).await?;
+            self.prepare_evaluation(workspace, session, &|_| true)?;
             session.in_order(&|stage| !self.seals(stage)).await?;
             self.measure_sealed(workspace, session, None, &|_| true).await?;
             self.audit(workspace, session, &|_| true)?;

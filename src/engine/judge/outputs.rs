@@ -7,7 +7,7 @@
 //! file is read once, through the guest, as its owner and through no link, and the
 //! bytes that are judged are the bytes that are kept.
 
-use super::{Judge, Verification, session::Session};
+use super::{Judge, Verification, hinted::Evidence, session::Session};
 use crate::{
     contract::{self, MAX_DOCUMENT, Measurement, Pipeline, StageName},
     engine::{EngineError, workspace::Workspace},
@@ -17,12 +17,12 @@ use crate::{
     tree::{self, EntryKind, Place},
 };
 
-/// Most bytes of samples that a sealed evaluation is handed.
+/// Most bytes of samples that a sealed or a generic evaluation is handed.
 const SAMPLES_MAX: u64 = 64 << 20;
-const ROLLOUT: &str = ".aider_fsm/rollout.json";
+pub(super) const ROLLOUT: &str = ".aider_fsm/rollout.json";
 pub(super) const RUNTIME_ENV: &str = ".aider_fsm/runtime_env.json";
-const HINTS_USED: &str = ".aider_fsm/hints_used.json";
-const HINTS_RUN: &str = ".aider_fsm/hints_run.json";
+pub(super) const HINTS_USED: &str = ".aider_fsm/hints_used.json";
+pub(super) const HINTS_RUN: &str = ".aider_fsm/hints_run.json";
 
 /// What one stage is to leave behind.
 pub(super) enum Declared<'a> {
@@ -97,7 +97,9 @@ impl<'a> Declared<'a> {
 impl Session<'_> {
     /// Reads and judges what a stage left.
     pub async fn judge_outputs(&mut self, declared: Declared<'_>) -> Result<(), EngineError> {
-        if matches!(declared, Declared::RuntimeEnv { after: false, .. }) {
+        // What we wrote ourselves is as we wrote it, whatever lies there now.
+        let ours = matches!(declared, Declared::Rollout) && self.judge.pipeline.performs(StageName::Rollout);
+        if ours || matches!(declared, Declared::RuntimeEnv { after: false, .. }) {
             return Ok(());
         }
         let offers = matches!(declared, Declared::RuntimeEnv { .. });
@@ -124,12 +126,29 @@ impl Session<'_> {
                 self.handed.runtime_env = self.typed(RUNTIME_ENV, stage, contract::validate_runtime_env).await?;
             }
             Declared::Evaluation(evaluation) => {
-                self.typed(HINTS_RUN, "evaluation", contract::validate_hints_run)
-                    .await?;
-                self.hints(evaluation).await?;
-                self.metrics(StageName::Evaluation, evaluation).await?;
+                // What we measured ourselves is not read from where anybody could have written it.
+                match self.measured.take() {
+                    Some(own) => self.own(evaluation, own)?,
+                    None => {
+                        self.typed(HINTS_RUN, "evaluation", contract::validate_hints_run)
+                            .await?;
+                        let used = self.read(&path(HINTS_USED)).await?;
+                        self.hints(evaluation, used)?;
+                        let metrics = match &evaluation.metrics_path {
+                            Some(path) if self.out.ok => Some(self.read(path).await?),
+                            _ => None,
+                        };
+                        self.metrics(StageName::Evaluation, evaluation, metrics)?;
+                    }
+                }
             }
-            Declared::Benchmark(benchmark) => self.metrics(StageName::Benchmark, benchmark).await?,
+            Declared::Benchmark(benchmark) => {
+                let metrics = match &benchmark.metrics_path {
+                    Some(path) if self.out.ok => Some(self.read(path).await?),
+                    _ => None,
+                };
+                self.metrics(StageName::Benchmark, benchmark, metrics)?;
+            }
         }
         self.sandbox.thaw().await?;
         if offers && self.out.ok {
@@ -168,9 +187,8 @@ impl Session<'_> {
     }
 
     /// The proof that hints were used, where the evaluation's environment demands it.
-    async fn hints(&mut self, evaluation: &Measurement) -> Result<(), EngineError> {
+    fn hints(&mut self, evaluation: &Measurement, found: Found) -> Result<(), EngineError> {
         let env = self.environment(&evaluation.stage);
-        let found = self.read(&path(HINTS_USED)).await?;
         let mut kept = None;
         if let Found::File(bytes) = &found {
             let name = format!("{}/hints_used.json", self.name);
@@ -196,13 +214,27 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Judges what a generic evaluation came to.
+    fn own(&mut self, evaluation: &Measurement, own: Evidence) -> Result<(), EngineError> {
+        self.judge
+            .run
+            .write(&format!("{}/hints_run.json", self.name), &own.run)?;
+        self.hints(evaluation, Found::File(own.used))?;
+        self.metrics(StageName::Evaluation, evaluation, Some(Found::File(own.metrics)))
+    }
+
     /// The metrics of an evaluation or a benchmark.
-    async fn metrics(&mut self, stage: StageName, measurement: &Measurement) -> Result<(), EngineError> {
-        let Some(path) = measurement.metrics_path.as_ref().filter(|_| self.out.ok) else {
+    fn metrics(
+        &mut self,
+        stage: StageName,
+        measurement: &Measurement,
+        found: Option<Found>,
+    ) -> Result<(), EngineError> {
+        let (Some(path), Some(found)) = (&measurement.metrics_path, found.filter(|_| self.out.ok)) else {
             return Ok(());
         };
         let mut kept = None;
-        let judged = match self.read(path).await? {
+        let judged = match found {
             Found::File(bytes) => {
                 let name = format!("{}/metrics_{stage}.json", self.name);
                 self.judge.run.write(&name, &bytes)?;
@@ -236,7 +268,9 @@ impl Session<'_> {
     /// Keeps a rollout for a sealed evaluation, with the samples that it names.
     async fn hand_rollout(&mut self, rollout: Option<Vec<u8>>) -> Result<(), EngineError> {
         self.handed.rollout.clear();
-        let Some(bytes) = rollout.filter(|_| self.judge.seals(StageName::Evaluation)) else {
+        let evaluation = StageName::Evaluation;
+        let wanted = self.judge.seals(evaluation) || self.judge.pipeline.performs(evaluation);
+        let Some(bytes) = rollout.filter(|_| wanted) else {
             return Ok(());
         };
         let samples = serde_json::from_slice::<serde_json::Value>(&bytes)

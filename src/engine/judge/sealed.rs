@@ -67,7 +67,7 @@ impl Handed {
 }
 
 /// The port of a URL whose host is the loopback, however it is spelled.
-fn port_of(url: &str) -> Option<u16> {
+pub(super) fn port_of(url: &str) -> Option<u16> {
     let url = reqwest::Url::parse(url).ok()?;
     let host = url.host_str()?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -114,7 +114,8 @@ impl Judge<'_> {
         wanted: &(dyn Fn(StageName) -> bool + Sync),
     ) -> Result<(), EngineError> {
         let stages = self.pipeline.stages().filter(|stage| self.seals(stage.name));
-        for stage in stages.filter(|stage| wanted(stage.name) && !stage.cmds.is_empty()) {
+        let runs = |stage: &&Stage| !stage.cmds.is_empty() || self.pipeline.performs(stage.name);
+        for stage in stages.filter(|stage| wanted(stage.name)).filter(runs) {
             if session.out.ok {
                 self.measure(workspace, session, fittings, stage).await?;
             }
@@ -147,6 +148,8 @@ impl Judge<'_> {
         let mut sealed = Session::new(self, sandbox, session.name, std::mem::take(&mut session.out))?;
         sealed.within = Some(stage.name);
         sealed.fitted = fitted;
+        sealed.hinted.clone_from(&session.hinted);
+        sealed.handed.rollout.clone_from(&session.handed.rollout);
         if let Err(why) = led {
             sealed.out.fail(stage.name.as_str(), why, Blame::Verifier, None);
         }

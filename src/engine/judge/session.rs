@@ -1,15 +1,24 @@
 //! One attempt at a verification: the order of the stages in one sandbox.
 
-use super::{Judge, StageSummary, Verification, held::Fitted, outputs::Declared, sealed::Handed};
+use std::sync::Arc;
+
+use super::{
+    Judge, StageSummary, Verification,
+    generic::Prepared,
+    held::{Fitted, Fittings},
+    hinted::{Evidence, Hinted},
+    outputs::Declared,
+    sealed::Handed,
+};
 use crate::{
     contract::{Pipeline, Stage, StageName},
     engine::{EngineError, command::Unrecorded, environment::Environment},
     fsm::Blame,
     names::RelPath,
     policy::{CommandPolicy, shell},
-    sandbox::{ExecSpec, OutputCaps, Sandbox},
+    sandbox::{ExecSpec, Sandbox},
     tree::TreeEdits,
-    wire::{Argv, Leftovers, Reach, Termination},
+    wire::{Argv, Termination},
 };
 
 /// Where stages leave files unless the contract says otherwise.
@@ -32,6 +41,10 @@ pub(super) struct Session<'a> {
     bootstrap_env: Vec<(String, String)>,
     /// What a kept sandbox gives them besides; it comes before all else.
     pub fitted: Fitted,
+    /// What it was fitted with.
+    pub fittings: Fittings<'a>,
+    /// What a generic rollout is to ask.
+    pub prepared: Option<Prepared>,
     /// A command of the deployment was begun.
     pub deployed: bool,
     /// The last command, while its record is left for later.
@@ -40,8 +53,12 @@ pub(super) struct Session<'a> {
     pub kept: Vec<String>,
     /// The one measurement that this sandbox is for.
     pub within: Option<StageName>,
-    /// What a sealed measurement gets of the stages before it.
+    /// What a sealed measurement gets of the stages before it, and a generic evaluation.
     pub handed: Handed,
+    /// What a generic evaluation is to run.
+    pub hinted: Option<Arc<Hinted>>,
+    /// What a generic evaluation measured.
+    pub measured: Option<Evidence>,
     pub out: Verification,
 }
 
@@ -71,11 +88,15 @@ impl<'a> Session<'a> {
             python: None,
             bootstrap_env,
             fitted: Fitted::default(),
+            fittings: Fittings::default(),
+            prepared: None,
             deployed: false,
             unrecorded: None,
             kept: Vec::new(),
             within: None,
             handed: Handed::default(),
+            hinted: None,
+            measured: None,
             out,
         })
     }
@@ -103,7 +124,8 @@ impl<'a> Session<'a> {
         let pipeline = self.judge.pipeline;
         for stage in pipeline.stages().filter(|stage| wanted(stage.name)) {
             let declared = Declared::of(pipeline, stage.name);
-            let runs = !stage.cmds.is_empty();
+            let performed = pipeline.performs(stage.name);
+            let runs = !stage.cmds.is_empty() || performed;
             if runs {
                 let removals = declared.as_ref().map(Declared::paths).unwrap_or_default();
                 let edits = TreeEdits {
@@ -113,7 +135,11 @@ impl<'a> Session<'a> {
                 if !edits.is_empty() && !self.edit(&edits, stage.name.as_str()).await? {
                     break;
                 }
-                let summary = self.stage(stage).await?;
+                let summary = match performed {
+                    true if stage.name == StageName::Rollout => self.generic_rollout(stage).await?,
+                    true => self.generic_evaluation(stage).await?,
+                    false => self.stage(stage).await?,
+                };
                 self.ended(summary)?;
             }
             if let Some(declared) = declared.filter(|declared| self.out.ok && (runs || declared.without_commands())) {
@@ -216,22 +242,10 @@ impl<'a> Session<'a> {
     /// Runs a small program of the host's `/usr` inside and gives what it prints; `None`
     /// when it fails.
     pub async fn ask(&self, argv: &[&str], env: Vec<(String, String)>) -> Result<Option<String>, EngineError> {
-        let caps = OutputCaps {
-            tail_bytes: 4096,
-            sink: None,
-        };
-        let spec = ExecSpec {
-            argv: Argv::Direct(argv.iter().map(|word| (*word).to_owned()).collect()),
-            env,
-            cwd: self.sandbox.inside().workspace.clone(),
-            wall: std::time::Duration::from_secs(10),
-            silence: None,
-            terminal: None,
-            leftovers: Leftovers::Kill,
-            reach: Reach::Own,
-            stdout: caps.clone(),
-            stderr: caps,
-        };
+        let argv = Argv::Direct(argv.iter().map(|word| (*word).to_owned()).collect());
+        let wall = std::time::Duration::from_secs(10);
+        let mut spec = ExecSpec::question(argv, &self.sandbox.inside().workspace, wall, 4096);
+        spec.env = env;
         let outcome = self.sandbox.exec(spec).await?.wait().await?;
         let passed = outcome.end == Termination::Code(0) && !outcome.timed_out;
         Ok(passed.then(|| String::from_utf8_lossy(&outcome.stdout.tail).into_owned()))

@@ -116,7 +116,8 @@ impl Session<'_> {
         Ok(last)
     }
 
-    async fn command(
+    /// One command of a stage, by the policy and under its caps.
+    pub async fn command(
         &mut self,
         stage: &Stage,
         script: &str,

@@ -128,5 +128,5 @@ fn rebuilt(atoms: Vec<Atom>) -> Word {
             },
         }
     }
-    Word { parts }
+    Word { parts, span: 0..0 }
 }

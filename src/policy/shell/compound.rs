@@ -15,23 +15,12 @@ impl Walk<'_> {
             Kind::Subshell(script) => self.apart(|walk| walk.script(script, io)),
             Kind::Group(script) => self.script(script, io),
             Kind::If(branches, otherwise) => {
-                let mut output = io.wanted.then(String::new);
-                let begin = self.scene.cwd.clone();
-                let mut end = None;
                 let bodies = branches.iter().map(|(condition, body)| (Some(condition), body));
-                for (condition, body) in bodies.chain([(None, otherwise)]) {
-                    self.scene.cwd.clone_from(&begin);
+                self.branches(bodies.chain([(None, otherwise)]), None, io, |walk, condition| {
                     if let Some(condition) = condition {
-                        self.script(condition, io);
+                        walk.script(condition, io);
                     }
-                    let more = self.maybe(|walk| walk.script(body, io));
-                    if let (Some(whole), Some(more)) = (&mut output, more) {
-                        whole.push_str(&more);
-                    }
-                    end = Some(worse(end, self.scene.cwd.clone()));
-                }
-                self.scene.cwd = end.flatten();
-                output
+                })
             }
             Kind::While(condition, body) => {
                 self.script(condition, io);
@@ -60,22 +49,14 @@ impl Walk<'_> {
             }
             Kind::Case(word, arms) => {
                 self.text(word);
-                let mut output = io.wanted.then(String::new);
-                let begin = self.scene.cwd.clone();
-                let mut end = Some(begin.clone());
-                for (patterns, body) in arms {
+                // None of them may be the one.
+                let none = Some(self.scene.cwd.clone());
+                let arms = arms.iter().map(|(patterns, body)| (patterns, body));
+                self.branches(arms, none, io, |walk, patterns| {
                     for pattern in patterns {
-                        self.text(pattern);
+                        walk.text(pattern);
                     }
-                    self.scene.cwd.clone_from(&begin);
-                    let more = self.maybe(|walk| walk.script(body, io));
-                    if let (Some(whole), Some(more)) = (&mut output, more) {
-                        whole.push_str(&more);
-                    }
-                    end = Some(worse(end, self.scene.cwd.clone()));
-                }
-                self.scene.cwd = end.flatten();
-                output
+                })
             }
             Kind::Function(name, body) => {
                 let function = (body.clone(), self.text.clone());
@@ -102,6 +83,30 @@ impl Walk<'_> {
                 output
             }
         }
+    }
+
+    /// Takes one branch after the other, each from where all of them begin, with what decides
+    /// about it before. The directory afterwards is the worst of their ends, and of `end`.
+    fn branches<'t, T>(
+        &mut self,
+        branches: impl Iterator<Item = (T, &'t Script)>,
+        mut end: Option<Option<String>>,
+        io: &Io,
+        decide: impl Fn(&mut Self, T),
+    ) -> Option<String> {
+        let mut output = io.wanted.then(String::new);
+        let begin = self.scene.cwd.clone();
+        for (decider, body) in branches {
+            self.scene.cwd.clone_from(&begin);
+            decide(self, decider);
+            let more = self.maybe(|walk| walk.script(body, io));
+            if let (Some(whole), Some(more)) = (&mut output, more) {
+                whole.push_str(&more);
+            }
+            end = Some(worse(end, self.scene.cwd.clone()));
+        }
+        self.scene.cwd = end.flatten();
+        output
     }
 }
 

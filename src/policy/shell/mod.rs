@@ -24,6 +24,7 @@
 //! | `place`, `known_places` | where a path leads, and what becomes of what is there |
 //! | `acts` | what programs do |
 //! | `texts` | what stands in a script as text |
+//! | `words` | commands and words as they are written, with their places |
 
 mod acts;
 mod braces;
@@ -53,6 +54,7 @@ mod tree;
 mod value;
 mod verdict;
 mod walk;
+mod words;
 mod wrapper;
 
 pub use effect::Effect;
@@ -64,3 +66,4 @@ pub use texts::{Text, texts};
 pub use value::is_made;
 pub use verdict::Verdict;
 pub use walk::walk;
+pub use words::{Listed, Written, WrittenWord, listed, quoted};

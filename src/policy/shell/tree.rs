@@ -16,6 +16,8 @@ pub struct Item {
     pub pipelines: Vec<Pipeline>,
     /// Ended by `&`.
     pub background: bool,
+    /// Its bytes in the text that it was parsed from; bodies of here-documents come after them.
+    pub span: Range<usize>,
 }
 
 /// Commands joined by `|`.
@@ -152,6 +154,8 @@ pub enum RedirectOp {
 pub struct Word {
     /// In their order.
     pub parts: Vec<Part>,
+    /// Its bytes in the text that it was parsed from, quotes included; empty where it was made.
+    pub span: Range<usize>,
 }
 
 /// A piece of a word.

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     guest::landlock_abi,
     policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{ExecSpec, OutputCaps, Sandbox, SandboxError, Wall, WallReport, WallState, bare::Bare},
-    wire::{Argv, Leftovers, Reach, Termination},
+    sandbox::{ExecSpec, Sandbox, SandboxError, Wall, WallReport, WallState, bare::Bare},
+    wire::{Argv, Termination},
 };
 
 /// One primitive.
@@ -233,18 +233,9 @@ fn plan(scratch: &Path) -> SandboxPlan {
 async fn tried(sandbox: Result<Sandbox, SandboxError>) -> Result<WallReport, SandboxError> {
     let sandbox = sandbox?;
     let report = sandbox.walls().clone();
-    let spec = ExecSpec {
-        argv: Argv::Direct(vec!["/bin/true".to_owned()]),
-        env: Vec::new(),
-        cwd: sandbox.inside().workspace.clone(),
-        wall: std::time::Duration::from_secs(10),
-        silence: None,
-        terminal: None,
-        leftovers: Leftovers::Kill,
-        reach: Reach::Own,
-        stdout: OutputCaps::default(),
-        stderr: OutputCaps::default(),
-    };
+    let argv = Argv::Direct(vec!["/bin/true".to_owned()]);
+    let wall = std::time::Duration::from_secs(10);
+    let spec = ExecSpec::question(argv, &sandbox.inside().workspace, wall, 0);
     let outcome = sandbox.exec(spec).await?.wait().await;
     sandbox.destroy().await?;
     match outcome?.end {

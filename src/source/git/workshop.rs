@@ -12,10 +12,10 @@ use super::relay::Relay;
 use crate::{
     policy::{Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, WorkspacePlan},
     report::escape,
-    sandbox::{ExecSpec, OutputCaps, Sandbox, SandboxError, owner},
+    sandbox::{ExecSpec, Sandbox, SandboxError, owner},
     source::{SourceError, github, means::Fetching},
     tree::Place,
-    wire::{Argv, Leftovers, Reach, Termination},
+    wire::{Argv, Termination},
 };
 
 /// The tree in the workspace.
@@ -225,24 +225,10 @@ impl<'a> Workshop<'a> {
     }
 
     async fn run(&self, argv: Argv) -> Result<Said, SourceError> {
-        let spec = ExecSpec {
-            argv,
-            env: self.env.clone(),
-            cwd: self.sandbox.inside().workspace.clone(),
-            wall: self.fetching.means.options.limits.wall,
-            silence: None,
-            terminal: None,
-            leftovers: Leftovers::Kill,
-            reach: Reach::Own,
-            stdout: OutputCaps {
-                tail_bytes: MAX_OUTPUT,
-                sink: None,
-            },
-            stderr: OutputCaps {
-                tail_bytes: 4096,
-                sink: None,
-            },
-        };
+        let wall = self.fetching.means.options.limits.wall;
+        let mut spec = ExecSpec::question(argv, &self.sandbox.inside().workspace, wall, MAX_OUTPUT);
+        spec.env.clone_from(&self.env);
+        spec.stderr.tail_bytes = 4096;
         let running = self.sandbox.exec(spec).await?;
         let done = running.wait();
         tokio::pin!(done);

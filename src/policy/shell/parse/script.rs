@@ -64,14 +64,17 @@ impl Parser<'_> {
     }
 
     fn and_or(&mut self) -> Parsed<Item> {
+        let begin = self.at;
         let mut pipelines = vec![self.pipeline()?];
         loop {
+            let end = self.at;
             self.blanks();
             let after_or = self.eat("||");
             if !(after_or || self.eat("&&")) {
                 return Ok(Item {
                     pipelines,
                     background: false,
+                    span: begin..end,
                 });
             }
             self.newlines()?;

@@ -82,6 +82,7 @@ impl Parser<'_> {
                 }
                 word.parts.append(&mut element.parts);
             }
+            word.span = begin..self.at;
         }
         Ok(Some(word))
     }
@@ -259,6 +260,7 @@ impl Parser<'_> {
                         text: body,
                         quoted: true,
                     }],
+                    span: 0..0,
                 },
                 false => self.body_word(body)?,
             };

@@ -39,7 +39,10 @@ impl Parts {
     }
 
     pub(super) fn word(self) -> Word {
-        Word { parts: self.parts }
+        Word {
+            parts: self.parts,
+            span: 0..0,
+        }
     }
 }
 
@@ -49,9 +52,13 @@ impl Parser<'_> {
         if !self.at_word() {
             return Ok(None);
         }
+        let begin = self.at;
         let mut parts = Parts::default();
         self.pieces(Mode::Plain, &mut parts)?;
-        Ok(Some(parts.word()))
+        Ok(Some(Word {
+            span: begin..self.at,
+            ..parts.word()
+        }))
     }
 
     /// The body of a here-document, whose expansions take place.

@@ -1,10 +1,10 @@
 //! Going over documents of other programs.
 
-use crate::document::{Fault, Key, Node, Position, Value, parse_foreign, parse_json};
+use super::{Fault, Key, Node, Position, Value, parse_foreign, parse_json};
 
 /// Where a text stands in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spot {
+pub struct Spot {
     /// Its first line.
     pub line: usize,
     /// Whether its lines are the file's.
@@ -32,17 +32,20 @@ impl Spot {
 }
 
 /// A document and its text.
-pub(super) struct Document<'t> {
+pub struct Foreign<'t> {
     lines: Vec<&'t str>,
     /// Its trees.
     pub roots: Vec<Node>,
 }
 
 /// The mapping that something stands in: the keys above it, and its own pairs.
-pub(super) type Visit<'v> = &'v mut dyn FnMut(&[&str], &[(Key, Node)]);
+type Visit<'v> = &'v mut dyn FnMut(&[&str], &[(Key, Node)]);
 
-impl<'t> Document<'t> {
+impl<'t> Foreign<'t> {
     /// Reads YAML.
+    ///
+    /// # Errors
+    /// As [`parse_foreign`].
     pub fn yaml(text: &'t str) -> Result<Self, Fault> {
         Ok(Self {
             roots: parse_foreign(text.as_bytes())?,
@@ -51,6 +54,9 @@ impl<'t> Document<'t> {
     }
 
     /// Reads JSON, with comments or without.
+    ///
+    /// # Errors
+    /// As [`parse_json`].
     pub fn json(text: &'t str) -> Result<Self, Fault> {
         Ok(Self {
             roots: vec![parse_json(text.as_bytes())?],
@@ -107,12 +113,12 @@ fn mappings<'n>(node: &'n Node, path: &mut Vec<&'n str>, visit: Visit<'_>) {
 }
 
 /// The value of a key.
-pub(super) fn get<'n>(pairs: &'n [(Key, Node)], name: &str) -> Option<&'n Node> {
+pub fn get<'n>(pairs: &'n [(Key, Node)], name: &str) -> Option<&'n Node> {
     pairs.iter().find(|(key, _)| key.text == name).map(|(_, value)| value)
 }
 
 /// A scalar's text.
-pub(super) fn text(node: &Node) -> Option<&str> {
+pub fn text(node: &Node) -> Option<&str> {
     match &node.value {
         Value::Scalar { text, .. } => Some(text),
         _ => None,
@@ -120,7 +126,7 @@ pub(super) fn text(node: &Node) -> Option<&str> {
 }
 
 /// Every scalar in a node, itself included, however deep.
-pub(super) fn scalars(node: &Node) -> Vec<(&str, Position)> {
+pub fn scalars(node: &Node) -> Vec<(&str, Position)> {
     let mut all = Vec::new();
     let mut open = vec![node];
     while let Some(node) = open.pop() {
@@ -131,14 +137,4 @@ pub(super) fn scalars(node: &Node) -> Vec<(&str, Position)> {
         }
     }
     all
-}
-
-/// A program and its arguments as a line for the shell.
-pub(super) fn quoted<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    let one = |word: &str| match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    };
-    words.into_iter().map(one).collect::<Vec<_>>().join(" ")
 }
