@@ -307,7 +307,7 @@ impl Kept {
         missing.dedup();
         if !missing.is_empty() {
             return Err(EngineError::Usage(format!(
-                "the run needs again what is never kept: {}; set the variables, or give them with --env NAME=VALUE",
+                "the run needs again what is never kept: {}; set the variables, or give them with --env NAME=VALUE or --env-file",
                 missing.join(", ")
             )));
         }
