@@ -186,7 +186,10 @@ fn what_cannot_be_meant_is_refused_in_one_line() {
         ),
         (&["verify", "--clone-dir", "d"], "in the cache"),
         (&["run", "--kind-config", "k.yml"], "bootstrap.yml"),
-        (&["run", "--scaffold-contract", "opencode"], "later version"),
+        (
+            &["run", "--preflight-only", "--scaffold-contract", "opencode"],
+            "--preflight-only",
+        ),
         (&["run"], "AIDER_FSM_MODEL"),
         (&["run", "--model", "other/x"], "--base-url"),
     ] {

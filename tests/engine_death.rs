@@ -1,5 +1,10 @@
-//! An engine that is killed in the middle of a run, and comes back.
+//! An engine that is killed in the middle of a run, and comes back: in the middle of a stage, and
+//! at any moment (`RESUME_KILLS=50` for fifty of them, see `cut_off`).
 
+#[path = "support/cut_off.rs"]
+mod cut_off;
+#[path = "support/endpoint.rs"]
+mod endpoint;
 #[path = "support/private_engine.rs"]
 mod private_engine;
 #[path = "support/program.rs"]
@@ -14,6 +19,7 @@ use std::{
 };
 
 use bollard::query_parameters::{ListContainersOptions, ListVolumesOptions};
+use cut_off::{Moments, asked_once, begin_with, came_to, resume, same_end, steady, three_steps};
 use opencode_fsm::sandbox::docker::PREFIX;
 use private_engine::{PrivateEngine, wait_for};
 use program::{Bench, expect, json_file, opencode, program};
@@ -31,6 +37,11 @@ async fn a_run_whose_engine_dies_says_so_and_leaves_nothing_once_it_is_back() {
         return;
     };
     let image = engine.import().await;
+    in_the_middle_of_a_stage(&mut engine, &image).await;
+    at_any_moment(&mut engine, &image).await;
+}
+
+async fn in_the_middle_of_a_stage(engine: &mut PrivateEngine, image: &str) {
     let mut bench = Bench::new();
     bench
         .file("pipeline.yml", "version: 1\ntests:\n  cmd: sh check.sh\n")
@@ -44,7 +55,7 @@ async fn a_run_whose_engine_dies_says_so_and_leaves_nothing_once_it_is_back() {
     bench.say("plan_update_attempt_1", 1, 1, &[]);
     bench.shell("execute_step", 1, "echo done > result");
     bench.say("plan_update_attempt_1", 2, 1, &[]);
-    let command = bench.run(&["--sandbox", "docker", "--image", &image]);
+    let command = bench.run(&["--sandbox", "docker", "--image", image]);
     let mut child = engine
         .inside(&command)
         .stdin(Stdio::null())
@@ -59,10 +70,10 @@ async fn a_run_whose_engine_dies_says_so_and_leaves_nothing_once_it_is_back() {
         panic!("it ended too early: {:?}", child.wait_with_output());
     }
     assert!(
-        of_ours(&engine).await.len() >= 4,
+        of_ours(engine).await.len() >= 4,
         "control: containers and volumes are seen"
     );
-    assert!(guests(&engine).len() >= 2, "control: guests are seen");
+    assert!(guests(engine).len() >= 2, "control: guests are seen");
     assert!(engine.shims().len() >= 2, "control: what holds a container is seen");
     engine.kill();
     let output = child.wait_with_output().expect("wait");
@@ -102,7 +113,7 @@ async fn a_run_whose_engine_dies_says_so_and_leaves_nothing_once_it_is_back() {
         "{journal}"
     );
     assert_eq!(
-        guests(&engine),
+        guests(engine),
         Vec::<String>::new(),
         "whoever ran inside is gone at once"
     );
@@ -127,15 +138,73 @@ async fn a_run_whose_engine_dies_says_so_and_leaves_nothing_once_it_is_back() {
     expect(audit, 0);
     // The next run finds the engine, works, and leaves nothing of either.
     fs::remove_file(bench.path("repo/slow")).expect("remove");
-    let verify = bench.command(&["verify", "--json", "--sandbox", "docker", "--image", &image], "repo");
+    let verify = bench.command(&["verify", "--json", "--sandbox", "docker", "--image", image], "repo");
     expect(engine.inside(&verify), 0);
+    nothing_left(engine, "at the end").await;
+}
+
+/// A run of three steps whose engine dies: it ends as one whose engine lives.
+async fn at_any_moment(engine: &mut PrivateEngine, image: &str) {
+    let model = steady();
+    let docker = ["--sandbox", "docker", "--image", image];
+    let whole = three_steps();
+    let began = Instant::now();
+    expect(engine.inside(&begin_with(&model, &whole, &docker)), 0);
+    let (took, (expected, tree)) = (began.elapsed(), came_to(&whole));
+    for moment in Moments::sample("engines", 1).all() {
+        let what = format!("engine {}, killed after {:?}", moment.number, moment.of(took));
+        let bench = three_steps();
+        let mut command = engine.inside(&begin_with(&model, &bench, &docker));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("starts");
+        let due = Instant::now() + moment.of(took);
+        // A run that has no record yet is none that could be gone on with.
+        let begun = || begun(&bench.path("runs"));
+        // The moment is the point of it, not a wait for something.
+        wait_for("the moment", || {
+            child.try_wait().expect("wait").is_some() || (Instant::now() >= due && begun())
+        });
+        engine.kill();
+        let code = child.wait().expect("wait").code();
+        assert_eq!(
+            guests(engine),
+            Vec::<String>::new(),
+            "{what}: whoever ran inside is gone at once"
+        );
+        engine.come_back().await;
+        println!("{what}: exit {code:?}");
+        if code == Some(7) {
+            expect(engine.inside(&resume(&bench)), 0);
+        } else {
+            assert_eq!(code, Some(0), "{what}");
+        }
+        let (came, files) = came_to(&bench);
+        same_end(&came, &expected, &what);
+        assert!(files == tree, "{what}: {:?}\n{:?}", files.keys(), tree.keys());
+        asked_once(&bench.the_run());
+        nothing_left(engine, &what).await;
+    }
+}
+
+/// Whether the first record of a run is written.
+fn begun(runs: &Path) -> bool {
+    let run = fs::read_dir(runs).ok().and_then(|mut runs| runs.next()).transpose();
+    let journal = run.ok().flatten().map(|run| run.path().join("journal.jsonl"));
+    journal.is_some_and(|journal| fs::read(journal).is_ok_and(|text| text.contains(&b'\n')))
+}
+
+/// Waits until an engine has nothing of ours; what it lost track of goes with the next look.
+async fn nothing_left(engine: &PrivateEngine, what: &str) {
     let give_up = Instant::now() + Duration::from_secs(20);
     loop {
-        let (left, running, shims) = (of_ours(&engine).await, guests(&engine), engine.shims());
+        let (left, running, shims) = (of_ours(engine).await, guests(engine), engine.shims());
         if left.is_empty() && running.is_empty() && shims.is_empty() {
-            break;
+            return;
         }
-        assert!(Instant::now() < give_up, "{left:#?} {running:#?} shims {shims:?}");
+        assert!(
+            Instant::now() < give_up,
+            "{what}: {left:#?} {running:#?} shims {shims:?}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -20,6 +20,8 @@ mod live;
 mod made;
 #[path = "report/page.rs"]
 mod page;
+#[path = "report/spans.rs"]
+mod spans;
 #[path = "report/suites.rs"]
 mod suites;
 #[path = "report/view.rs"]

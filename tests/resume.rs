@@ -1,9 +1,13 @@
 //! Runs that are cut off, and gone on with: `kill -9` of the host after every record of the
-//! journal, of the guest at any moment, in the middle of a turn.
+//! journal, of guests and launcher at any moment, in the middle of a turn. Of the Docker
+//! engine: `engine_death`.
 //!
 //! By default some of the records are taken; `RESUME_EVERY=1` takes all of them, and
-//! `RESUME_EVERY=N` with `RESUME_FROM` from 0 to N-1 takes them in parts.
+//! `RESUME_EVERY=N` with `RESUME_FROM` from 0 to N-1 takes them in parts. Of the moments two
+//! are taken; `RESUME_KILLS=50` takes fifty, and `RESUME_FIRST=N` begins with the Nth.
 
+#[path = "support/cut_off.rs"]
+mod cut_off;
 #[path = "support/endpoint.rs"]
 mod endpoint;
 #[path = "support/left.rs"]
@@ -12,18 +16,21 @@ mod left;
 mod program;
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use cut_off::{
+    Moment, Moments, PLAN, asked_once, at_home, begin, begin_with, cache, came_to, quiet, resume, same_end, steady,
+    three_steps, verdict,
+};
 use endpoint::{Answer, Endpoint};
 use left::{Scene, cgroups, nothing_left};
-use program::{Bench, expect, init_with, json_file, opencode, program};
+use program::{Bench, expect, inits_with, launcher_of, opencode, program};
 use serde_json::{Value, json};
 
 /// Records after which a run is cut off where not all of them are taken: every so many.
@@ -36,32 +43,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-const PLAN: &str = "# PLAN\n\n## Goal\n- test\n\n## Next (exactly ONE item)\n- [ ] (STEP_ID=001) one\n\n## Backlog\n\
-    - [ ] (STEP_ID=002) two\n- [ ] (STEP_ID=003) three\n\n## Done\n\n## Notes\n-\n";
-
-const CONTRACT: &str = "version: 1\ntests:\n  cmd: \"test ! -f broken\"\nevaluation:\n  run_cmd: \"mkdir -p .aider_fsm; printf '{\\\"ok\\\": true, \\\"score\\\": %d}' $(ls steps | wc -l) > .aider_fsm/metrics.json\"\n  metrics_path: .aider_fsm/metrics.json\n";
-
-/// Three steps: one that is done, one that is taken back first, and one that has to be
-/// repaired, with an action.
-fn three_steps() -> Bench {
-    let mut bench = Bench::new();
-    bench
-        .file("pipeline.yml", CONTRACT)
-        .file("steps/0", "0\n")
-        .file("PLAN.md", PLAN);
-    for occurrence in 1..=5 {
-        bench.say("plan_update_attempt_1", occurrence, 1, &[]);
-    }
-    bench.shell("execute_step", 1, "echo one > steps/1");
-    bench.shell("execute_step", 2, "echo lost > steps/2; echo x >> pipeline.yml");
-    bench.shell("execute_step", 3, "echo two > steps/2");
-    bench.shell("execute_step", 4, "echo three > steps/3; touch broken");
-    let actions = "mkdir -p .aider_fsm; printf 'version: 1\\nactions:\\n  - id: look\\n    kind: run_cmd\\n    cmd: echo acted > steps/acted\\n' > .aider_fsm/actions.yml; rm broken";
-    bench.shell("fix_or_replan_attempt_1", 1, actions);
-    bench.shell("execute_step", 5, "echo again >> steps/3");
-    bench
 }
 
 /// The run's directory, once it is there.
@@ -132,103 +113,6 @@ fn cut_off(mut child: Child, bench: &Bench, reached: &dyn Fn(&Path) -> bool) -> 
     }
     let _ = child.kill();
     child.wait().expect("wait").signal() == Some(9)
-}
-
-fn quiet(mut command: Command) -> Child {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("starts")
-}
-
-fn resume(bench: &Bench) -> Command {
-    let mut command = program();
-    command
-        .args(["resume", "--json", "--artifacts-dir"])
-        .arg(bench.path("runs"));
-    at_home(&mut command, bench);
-    command.stdin(Stdio::null());
-    command
-}
-
-fn cache(bench: &Bench) -> PathBuf {
-    bench.cache()
-}
-
-/// With a cache of its own, and the agent that this host has.
-fn at_home(command: &mut Command, bench: &Bench) {
-    command.env("XDG_CACHE_HOME", cache(bench));
-    command.env(
-        "OPENCODE_BIN",
-        opencode_fsm::agent::find_binary(None).expect("found before"),
-    );
-}
-
-fn begin(bench: &Bench, more: &[&str]) -> Command {
-    let mut command = bench.run(more);
-    at_home(&mut command, bench);
-    command
-}
-
-fn verdict(bench: &Bench) -> Value {
-    let mut command = program();
-    command
-        .args(["audit", "verify", "--json", "--artifacts-dir"])
-        .arg(bench.path("runs"));
-    let output = expect(command, 0);
-    serde_json::from_slice(&output.stdout).expect("json")
-}
-
-/// What came out of a run, and may not depend on how often it was cut off.
-fn came_to(bench: &Bench) -> (Value, BTreeMap<PathBuf, (u32, Vec<u8>)>) {
-    let run = bench.the_run();
-    let files = run.join("files");
-    let tree = program::fingerprint(&files)
-        .into_iter()
-        .map(|(path, (mode, .., bytes))| {
-            let path = path.strip_prefix(&files).expect("below").to_path_buf();
-            (path, (mode, bytes))
-        });
-    let summary = bench.summary();
-    let course = &verdict(bench)["verdict"]["course"];
-    let names = [
-        "exit_reason",
-        "iterations",
-        "turns",
-        "guard_events",
-        "plan",
-        "changes",
-        "verified",
-        "metrics",
-        "usage",
-    ];
-    let said: BTreeMap<&str, &Value> = names.iter().map(|name| (*name, &summary[*name])).collect();
-    let last = run.join("checkpoints");
-    let steps = fs::read_dir(&last).expect("steps").count();
-    let last = json_file(&last.join(format!("{:04}.json", steps - 1)));
-    let came = json!({"summary": said, "course": course, "steps": steps, "state": last["state"]});
-    (came, tree.collect())
-}
-
-/// Every answer was recorded once, and nobody was asked twice for one.
-fn asked_once(run: &Path) -> usize {
-    let lines = |name: &str| -> Vec<Value> {
-        let text = fs::read_to_string(run.join(name)).expect("read");
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("json"))
-            .collect()
-    };
-    let id = |line: &Value| format!("{} {} {}", line["turn"], line["occurrence"], line["call"]);
-    let mut seen = BTreeMap::new();
-    for line in lines("model.jsonl").iter().filter(|line| line["replayed"] != true) {
-        assert_eq!(seen.insert(id(line), ()), None, "asked twice: {line}");
-    }
-    let mut recorded = BTreeMap::new();
-    for line in lines("cassette.jsonl").iter().skip(1) {
-        assert_eq!(recorded.insert(id(line), ()), None, "recorded twice: {line}");
-    }
-    lines("model.jsonl")
-        .iter()
-        .filter(|line| line["replayed"] == true)
-        .count()
 }
 
 fn nothing_in_the_cache(bench: &Bench) {
@@ -406,6 +290,77 @@ fn answers_that_were_had_are_not_asked_for_again_and_what_was_used_counts() {
 }
 
 #[test]
+fn a_targets_own_policy_holds_on_and_secrets_of_a_file_are_given_again() {
+    let _alone = alone();
+    if !opencode() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let contract = "version: 1\ntests:\n  cmd: test ${#TOKEN}/${#OTHER} = 14/12\nevaluation:\n  run_cmd: wc made\n";
+    let policy = "version: 1\ncommands:\n  rules:\n    - {id: no-wc, verdict: deny, when: {argv: [wc]}, because: nobody counts}\n";
+    bench
+        .file("pipeline.yml", contract)
+        .file("PLAN.md", PLAN)
+        .file(".aider_fsm/policy.yml", policy);
+    bench.say("plan_update_attempt_1", 1, 1, &[]);
+    bench.shell("execute_step", 1, "echo one > made");
+    let named = bench.path("some.env");
+    let shown = named.display().to_string();
+    fs::write(&named, "TOKEN=secret-of-mine\nOTHER=another-one!\n").expect("write");
+    let flags = ["--max-iters", "1", "--max-fix", "0", "--env-file", &shown];
+    let in_the_step = |run: &Path| stand(&records(run)).is_some_and(|(settled, _)| settled >= 6);
+    assert!(cut_off(quiet(begin(&bench, &flags)), &bench, &in_the_step));
+    let run = bench.the_run();
+    assert!(
+        records(&run).iter().any(|(event, _)| event == "narrowed"),
+        "the control"
+    );
+
+    // What the target says now is not what it said then.
+    fs::write(bench.path("repo/.aider_fsm/policy.yml"), "version: 1\n").expect("write");
+    let refused = |env_file: Option<&str>| {
+        let mut command = resume(&bench);
+        if let Some(text) = env_file {
+            fs::write(&named, text).expect("write");
+            command.args(["--env-file", &shown]);
+        }
+        String::from_utf8_lossy(&expect(command, 2).stdout).into_owned()
+    };
+    let before = fs::read(run.join("journal.jsonl")).expect("read");
+    let all = refused(None);
+    assert!(all.contains("TOKEN, OTHER") && all.contains("--env-file"), "{all}");
+    let one = refused(Some("TOKEN=secret-of-mine\n"));
+    assert!(
+        one.contains("never kept: OTHER;") && !one.contains("secret-of-mine"),
+        "{one}"
+    );
+    assert_eq!(fs::read(run.join("journal.jsonl")).expect("read"), before);
+
+    fs::write(&named, "TOKEN=secret-of-mine\nOTHER=another-one!\n").expect("write");
+    let mut again = resume(&bench);
+    again.args(["--env-file", &shown]);
+    expect(again, 1);
+    let journal = fs::read_to_string(run.join("journal.jsonl")).expect("read");
+    let ran: Vec<Value> = journal
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("json"))
+        .filter(|record| record["event"] == "exec")
+        .map(|record| record["fields"].clone())
+        .collect();
+    assert_eq!(
+        (&ran[0]["verdict"], &ran[0]["rc"]),
+        (&json!("allowed"), &json!(0)),
+        "{ran:?}"
+    );
+    let rule = ran[1]["rule"].as_str().expect("a rule");
+    assert!(ran[1]["verdict"] != "allowed" && rule.contains("no-wc"), "{ran:?}");
+    for secret in ["secret-of-mine", "another-one!"] {
+        assert_eq!(program::holding(&run, secret), Vec::<PathBuf>::new());
+    }
+    verdict(&bench);
+}
+
+#[test]
 fn a_run_is_left_alone_where_it_lives_is_finished_or_does_not_hold() {
     let _alone = alone();
     if !opencode() {
@@ -498,81 +453,74 @@ fn a_stranger_finds_that_it_holds(bench: &Bench, run: &Path) {
     }
 }
 
+/// What of the sandboxes is killed.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    /// PID 1 of any sandbox that lives then.
+    Guest,
+    /// The process that makes the sandboxes, and with it all of them.
+    Launcher,
+}
+
+/// Kills one, at its moment or as soon after as there is one; the exit code of the run.
+fn bereaved(mut child: Child, victim: Victim, moment: &Moment, whole: Duration) -> Option<i32> {
+    // The moment is the point of it, not a wait for something.
+    let due = Instant::now() + moment.of(whole);
+    let mut killed = None;
+    while child.try_wait().expect("wait").is_none() {
+        if killed.is_none() && Instant::now() >= due {
+            let found = match victim {
+                Victim::Guest => {
+                    let guests = inits_with(child.id(), &|_| true);
+                    (!guests.is_empty()).then(|| guests[moment.choose(guests.len())])
+                }
+                Victim::Launcher => launcher_of(child.id()),
+            };
+            killed = found.filter(|pid| nix::sys::signal::kill(*pid, nix::sys::signal::Signal::SIGKILL).is_ok());
+        }
+        // What runs is not kept from running.
+        std::thread::sleep(Duration::from_millis(if killed.is_some() { 20 } else { 2 }));
+    }
+    let code = child.wait().expect("wait").code();
+    println!(
+        "{}: {victim:?} {killed:?} killed after {:?}, exit {code:?}",
+        moment.number,
+        moment.of(whole)
+    );
+    code
+}
+
 #[test]
-fn a_guest_that_is_killed_at_any_moment_costs_a_turn_at_most() {
+fn a_sandbox_that_is_killed_at_any_moment_costs_a_turn_at_most() {
     let _alone = alone();
     if !opencode() {
         return;
     }
-    let kills: u64 = std::env::var("RESUME_GUEST_KILLS")
-        .ok()
-        .and_then(|kills| kills.parse().ok())
-        .unwrap_or(2);
-    println!("the guest is killed {kills} times (RESUME_GUEST_KILLS=50 for more)");
-    // Its answers depend on what it is asked, however often.
-    let endpoint = Endpoint::start(Box::new(|_, body| {
-        let told = body.contains("\"role\":\"tool\"");
-        let tool = |command: &str| Some(("bash", json!({"command": command, "description": "as told"})));
-        let step = |id: &str| body.contains("Carry out one step") && !told && body.contains(&format!("STEP_ID={id}: "));
-        match (step("001"), step("002"), step("003")) {
-            (true, ..) => Answer::Say("one", tool("echo one > steps/1")),
-            (_, true, _) => Answer::Say("two", tool("echo two > steps/2")),
-            (.., true) => Answer::Say("three", tool("echo three > steps/3")),
-            _ => Answer::Say("done", None),
-        }
-    }));
-    let begin = |bench: &Bench| {
-        let model = ["--model", "test/model", "--base-url", &endpoint.base_url];
-        let mut command = bench.command(
-            &[&["run", "--json", "--opencode-bash", "full"], &model[..]].concat(),
-            "repo",
-        );
-        at_home(&mut command, bench);
-        command
-    };
+    let model = steady();
     let whole = three_steps();
     let began = Instant::now();
-    expect(begin(&whole), 0);
+    expect(begin_with(&model, &whole, &[]), 0);
     let (took, (expected, tree)) = (began.elapsed(), came_to(&whole));
-    let mut random = 7_u64;
-    for kill in 0..kills {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+    for moment in Moments::sample("guests and launchers", 2).all() {
         let scene = Scene {
             bench: three_steps(),
             cgroups_before: cgroups(),
         };
         let bench = &scene.bench;
-        let mut child = quiet(begin(bench));
-        // The moment is the point of it, not a wait for something.
-        let moment = took.mul_f64(f64::from(u32::try_from(random >> 40).expect("24 bits")) / f64::from(1 << 24) * 0.9);
-        let due = Instant::now() + moment;
-        let mut killed = false;
-        while child.try_wait().expect("wait").is_none() {
-            if !killed
-                && Instant::now() >= due
-                && let Some(guest) = init_with(child.id(), &|_| true)
-            {
-                killed = nix::sys::signal::kill(guest, nix::sys::signal::Signal::SIGKILL).is_ok();
-            }
-            // What runs is not kept from running.
-            std::thread::sleep(Duration::from_millis(if killed { 20 } else { 2 }));
-        }
-        let code = child.wait().expect("wait").code();
+        let victim = [Victim::Guest, Victim::Launcher][usize::from(moment.number % 2 == 1)];
+        let what = format!("kill {} of {victim:?}", moment.number);
+        let code = bereaved(quiet(begin_with(&model, bench, &[])), victim, &moment, took);
         if code == Some(7) {
+            nothing_left(&scene, &what);
             expect(resume(bench), 0);
         } else {
-            assert_eq!(code, Some(0), "kill {kill} at {moment:?}");
+            assert_eq!(code, Some(0), "{what}");
         }
         let (came, files) = came_to(bench);
-        for name in ["exit_reason", "verified", "metrics", "changes"] {
-            assert_eq!(
-                came["summary"][name], expected["summary"][name],
-                "{name}, kill {kill} at {moment:?}"
-            );
-        }
-        assert!(files == tree, "kill {kill} at {moment:?}");
-        nothing_left(&scene, "after the guest was killed");
+        same_end(&came, &expected, &what);
+        assert!(files == tree, "{what}: {:?}\n{:?}", files.keys(), tree.keys());
+        asked_once(&bench.the_run());
+        nothing_left(&scene, &what);
+        nothing_in_the_cache(bench);
     }
 }

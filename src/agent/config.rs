@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::{AgentConfig, Desk};
 use crate::{
-    guard::Phase,
+    guard::{self, Phase},
     names::RelPath,
     policy::{BashMode, Inside, Proxy},
 };
@@ -145,16 +145,22 @@ fn configuration(model_port: u16, door_key: &str) -> Value {
 
 /// The session's rules for a phase: every class explicit, so that nothing waits for
 /// an answer; the last rule that matches wins.
-pub(super) fn permissions(phase: Phase, bash: BashMode, plan: &RelPath, contract: &[RelPath], desk: Desk<'_>) -> Value {
+pub(super) fn permissions(phase: Phase, config: &AgentConfig, desk: Desk<'_>) -> Value {
+    let AgentConfig {
+        bash,
+        plan,
+        pipeline,
+        contract,
+        ..
+    } = config;
     let (inside, walled) = (desk.inside(), matches!(desk, Desk::Inside(_)));
-    rules_for(phase, bash, plan, contract, (inside, walled))
+    rules_for(phase, *bash, (plan, pipeline, contract), (inside, walled))
 }
 
 fn rules_for(
     phase: Phase,
     bash: BashMode,
-    plan: &RelPath,
-    contract: &[RelPath],
+    (plan, pipeline, contract): (&RelPath, &RelPath, &[RelPath]),
     (inside, walled): (&Inside, bool),
 ) -> Value {
     let mut rules = vec![rule("*", "*", "deny")];
@@ -165,12 +171,16 @@ fn rules_for(
         Phase::PlanUpdate => (std::slice::from_ref(plan), Vec::new()),
         Phase::ExecuteStep => (&[], contract.iter().chain([plan]).collect()),
         Phase::FixOrReplan => (&[], contract.iter().collect()),
+        Phase::Scaffold => (std::slice::from_ref(pipeline), Vec::new()),
+        Phase::Repair => (&[], Vec::new()),
     };
-    rules.push(rule(
-        "edit",
-        "*",
-        if phase == Phase::PlanUpdate { "deny" } else { "allow" },
-    ));
+    let open = matches!(phase, Phase::ExecuteStep | Phase::FixOrReplan);
+    rules.push(rule("edit", "*", if open { "allow" } else { "deny" }));
+    if matches!(phase, Phase::Scaffold | Phase::Repair) {
+        let below = format!("{}/*", guard::contract_dir());
+        let inside = format!("{}/{below}", inside.workspace.trim_start_matches('/'));
+        rules.extend([below, inside].map(|pattern| rule("edit", &pattern, "allow")));
+    }
     rules.extend(
         allowed
             .iter()
@@ -227,20 +237,29 @@ mod tests {
     fn each_phase_may_edit_its_own_files_and_nothing_ever_asks() {
         let path = |text: &str| RelPath::new(text).expect("path");
         let (plan, contract) = (path("PLAN.md"), [path("pipeline.yml")]);
-        for phase in [Phase::PlanUpdate, Phase::ExecuteStep, Phase::FixOrReplan] {
+        for phase in Phase::ALL {
             for (bash, walled) in [
                 (BashMode::Restricted, true),
                 (BashMode::Full, true),
                 (BashMode::Full, false),
             ] {
-                let rules = rules_for(phase, bash, &plan, &contract, (&Inside::private(), walled));
+                let paths = (&plan, &contract[0], &contract[..]);
+                let rules = rules_for(phase, bash, paths, (&Inside::private(), walled));
                 assert!(!rules.to_string().contains("\"ask\""));
-                let edits = ["PLAN.md", "src/x.rs", "pipeline.yml", "workspace/pipeline.yml"]
-                    .map(|p| decides(&rules, "edit", p));
+                let edits = [
+                    "PLAN.md",
+                    "src/x.rs",
+                    "pipeline.yml",
+                    "workspace/pipeline.yml",
+                    ".aider_fsm/stages/x.sh",
+                ]
+                .map(|p| decides(&rules, "edit", p));
                 let expected = match phase {
-                    Phase::PlanUpdate => ["allow", "deny", "deny", "deny"],
-                    Phase::ExecuteStep => ["deny", "allow", "deny", "deny"],
-                    Phase::FixOrReplan => ["allow", "allow", "deny", "deny"],
+                    Phase::PlanUpdate => ["allow", "deny", "deny", "deny", "deny"],
+                    Phase::ExecuteStep => ["deny", "allow", "deny", "deny", "allow"],
+                    Phase::FixOrReplan => ["allow", "allow", "deny", "deny", "allow"],
+                    Phase::Scaffold => ["deny", "deny", "allow", "allow", "allow"],
+                    Phase::Repair => ["deny", "deny", "deny", "deny", "allow"],
                 };
                 assert_eq!(edits, expected, "{phase:?}");
                 let shell = if bash == BashMode::Full { "allow" } else { "deny" };

@@ -42,7 +42,9 @@ pub struct AgentConfig {
     pub bash: BashMode,
     /// The plan: editable in plan phases.
     pub plan: RelPath,
-    /// The contract: editable in none.
+    /// The contract itself: editable where one is written.
+    pub pipeline: RelPath,
+    /// The contract and what it runs: editable in no other phase.
     pub contract: Vec<RelPath>,
     /// Wall cap of a turn.
     pub turn_wall: Duration,

@@ -136,13 +136,7 @@ impl Agent {
             return Ok(TurnEnd::Agent(format!("the event stream answered {}", stream.status())));
         }
         let mut events = Events::new(stream.into_body());
-        let rules = config::permissions(
-            turn.phase,
-            self.config.bash,
-            &self.config.plan,
-            &self.config.contract,
-            desk,
-        );
+        let rules = config::permissions(turn.phase, &self.config, desk);
         let open = json!({"title": turn.label, "permission": rules});
         let session = client
             .ask(desk, Method::POST, &format!("/session?{directory}"), Some(&open))

@@ -24,6 +24,7 @@ use super::{
     resume::ResumeArgs,
     retired::RetiredArgs,
     runs::{CheckoutArgs, DiffArgs, RunsArgs, RunsVerb},
+    scaffold::ScaffoldArgs,
     suite::SuiteArgs,
 };
 use crate::{
@@ -332,6 +333,8 @@ pub(super) struct RunArgs {
     /// Go on from a step of an earlier run, on its target as it was then: `RUN:3`; without a number from the last.
     #[arg(long, value_name = "RUN[:STEP]", conflicts_with_all = ["target", "repo", "preflight_only"])]
     pub from: Option<String>,
+    #[command(flatten)]
+    pub scaffold: ScaffoldArgs,
     #[command(flatten)]
     pub retired: RetiredArgs,
 }

@@ -100,17 +100,49 @@ fn flags_that_are_not_taken_say_why() {
         (&["--kind-name", "k"], "--kind-name"),
         (&["--kind-config=c"], "--kind-config"),
         (&["--full-quickstart"], "--full-quickstart"),
-        (&["--scaffold-contract", "opencode"], "later version"),
-        (&["--scaffold-require-metrics"], "later version"),
-        (&["--no-scaffold-require-metrics"], "later version"),
-        (&["--scaffold-opencode-bash", "full"], "later version"),
     ] {
         let why = run(flags).retired.refuse().expect_err("refused");
         assert_eq!(why.exit_code(), 2);
         assert!(why.to_string().contains(names), "{why}");
     }
-    run(&["--scaffold-contract", "off"])
-        .retired
-        .refuse()
-        .expect("asks for nothing");
+}
+
+#[test]
+fn a_contract_is_written_where_it_is_asked_for_and_for_what_is_fetched() {
+    use crate::{
+        cli::surroundings::Surroundings,
+        engine::ScaffoldBy,
+        source::{Endpoints, Target},
+    };
+    let around = Surroundings::of_variables(&[]);
+    let endpoints = Endpoints::of(|_| None).expect("the usual ones");
+    let mut options = crate::engine::TargetOptions::of_host("/").expect("a directory");
+    let mut by = |flags: &[&str], target: &str, test_cmd: Option<&str>| {
+        options.target = Target::parse(target.as_ref(), &endpoints).expect("a target").target;
+        options.test_cmd = test_cmd.map(str::to_owned);
+        run(flags).scaffold.of_run(&options, &around).expect("holds").by
+    };
+    let (here, there) = ("/", "https://example.org/x.git");
+    for (flags, target, test_cmd, expected) in [
+        (&[][..], here, None, ScaffoldBy::Nobody),
+        (&[], there, None, ScaffoldBy::Agent),
+        (&[], there, Some("make test"), ScaffoldBy::Nobody),
+        (&["--scaffold-contract", "off"], there, None, ScaffoldBy::Nobody),
+        (&["--scaffold-contract", "opencode"], here, None, ScaffoldBy::Agent),
+        (&["--scaffold-contract", "generic"], here, None, ScaffoldBy::Generic),
+    ] {
+        assert_eq!(by(flags, target, test_cmd), expected, "{flags:?} {target} {test_cmd:?}");
+    }
+    let attempts = |value: &str| {
+        let around = Surroundings::of_variables(&[("AIDER_OPENCODE_SCAFFOLD_ATTEMPTS", value)]);
+        run(&[])
+            .scaffold
+            .of_run(&options, &around)
+            .map(|scaffold| scaffold.attempts)
+    };
+    assert_eq!(attempts("7").expect("a number"), 7);
+    for value in ["0", "11", "x"] {
+        let why = attempts(value).expect_err(value).to_string();
+        assert!(why.contains("AIDER_OPENCODE_SCAFFOLD_ATTEMPTS"), "{why}");
+    }
 }

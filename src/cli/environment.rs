@@ -4,19 +4,23 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Subcommand};
 
-use super::{args::TargetArgs, invocation::Invocation, model, reports, settings, show, target_options, warn};
+use super::{
+    args::TargetArgs,
+    invocation::Invocation,
+    model, reports,
+    scaffold::{self, ScaffoldArgs},
+    settings, show, target_options, warn,
+};
 use crate::{
     engine::{EngineError, Stop, TargetOptions},
     env::{
         AgentSettings, CallOptions, Endpoint, EnvError, Evaluation, Llm, SetupOptions,
         serve::{self, SetupParams},
     },
+    policy::BashMode,
     record::Secret,
     report::Reporter,
 };
-
-/// What stands in for repairs.
-const NO_REPAIR: &str = "contracts are repaired by the agent in a later version";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EnvVerb {
@@ -71,15 +75,29 @@ pub(super) struct EvaluateArgs {
     /// Leave the teardown out; what was deployed ends with its sandbox all the same.
     #[arg(long)]
     no_teardown: bool,
-    /// A flag of the predecessor: repairs of the contract.
-    #[arg(long, hide = true, value_name = "N", default_value_t = 3)]
+    /// Repairs of what the contract runs, by the agent, each followed by another attempt.
+    #[arg(long, value_name = "N", default_value_t = 3)]
     repair_iters: u32,
-    /// A flag of the predecessor: the model that writes and repairs contracts.
-    #[arg(long, hide = true, value_name = "MODEL", default_value = "")]
+    /// The model of the agent that writes and repairs contracts, `provider/model` at the endpoint, or `cassette:FILE` [env: AIDER_FSM_MODEL; default: no agent].
+    #[arg(long, value_name = "MODEL", default_value = "", hide_default_value = true)]
     model: String,
-    /// A flag of the predecessor: a server of the user's, for the same.
+    #[command(flatten)]
+    scaffold: ScaffoldArgs,
+    /// The agent, and never the generic contract in its place.
+    #[arg(long)]
+    strict_opencode: bool,
+    /// The OpenCode executable [default: $OPENCODE_BIN, PATH, ~/.opencode/bin, the tool's cache].
+    #[arg(long, value_name = "FILE")]
+    opencode_bin: Option<PathBuf>,
+    /// Abort a turn of the agent that is silent for this long, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    opencode_timeout: u64,
+    /// A flag of the predecessor: a server of the user's, where the agent would work outside.
     #[arg(long, hide = true, value_name = "URL", default_value = "")]
     opencode_url: String,
+    /// A flag of the predecessor: the agent's shell in phases that an evaluation has none of.
+    #[arg(long, hide = true, value_enum)]
+    opencode_bash: Option<BashMode>,
 }
 
 /// Performs `env`.
@@ -105,7 +123,7 @@ pub(super) async fn perform(verb: &EnvVerb, invocation: &Invocation, stop: Stop)
         Ok(SetupOptions {
             require_metrics: params.require_metrics.unwrap_or(true),
             audit: params.audit,
-            agent: params.agent,
+            agent: scaffold::of_session(params.agent, &around)?,
             endpoint: endpoint.clone(),
             secrets: around.secrets(),
             reporter,
@@ -132,13 +150,11 @@ pub(super) async fn evaluate(
     }
     let mut warnings = Vec::new();
     let endpoint = model::of_stages(args.endpoint.base_url.as_deref(), around, &mut warnings).await;
-    if !args.model.is_empty() || !args.opencode_url.is_empty() {
-        warnings.push(format!("--model and --opencode-url have no effect here: {NO_REPAIR}"));
-    }
     warn(&warnings, reporter);
     let policy = invocation.policy(&args.target, None)?;
     let options = target_options(&args.target, grants, policy, around, reporter)?;
-    let plan = args.plan(options, endpoint, reporter.clone(), around.secrets())?;
+    let agent = args.scaffold.of_session(args.agent(), around)?;
+    let plan = args.plan(options, agent, endpoint, reporter.clone(), around.secrets())?;
     let evaluated = tokio::select! {
         evaluated = plan.run() => evaluated,
         signal = stop.requested() => return Err(EngineError::Interrupted(signal)),
@@ -157,7 +173,7 @@ pub(super) async fn evaluate(
 /// The errors that the verbs of the command line end with.
 pub(super) fn engine_error(why: EnvError) -> EngineError {
     match why {
-        EnvError::Engine(why) | EnvError::ContractMissing(why) => why,
+        EnvError::Engine(why) | EnvError::ContractMissing(why) | EnvError::ScaffoldFailed(why) => why,
         why if why.exit_code() == 2 => EngineError::Usage(why.to_string()),
         why => EngineError::Io {
             what: why.code().to_owned(),
@@ -167,9 +183,22 @@ pub(super) fn engine_error(why: EnvError) -> EngineError {
 }
 
 impl EvaluateArgs {
+    fn agent(&self) -> AgentSettings {
+        AgentSettings {
+            opencode_model: self.model.clone(),
+            opencode_url: self.opencode_url.clone(),
+            opencode_timeout_seconds: Some(self.opencode_timeout),
+            opencode_bash: self.opencode_bash,
+            strict_opencode: Some(self.strict_opencode),
+            opencode_bin: self.opencode_bin.clone(),
+            ..AgentSettings::default()
+        }
+    }
+
     fn plan(
         &self,
         target: TargetOptions,
+        agent: AgentSettings,
         endpoint: Option<Endpoint>,
         reporter: Reporter,
         secrets: Vec<Secret>,
@@ -197,11 +226,7 @@ impl EvaluateArgs {
             setup: SetupOptions {
                 require_metrics: !self.no_require_metrics,
                 audit: self.target.audit.unwrap_or_default(),
-                agent: AgentSettings {
-                    opencode_model: self.model.clone(),
-                    opencode_url: self.opencode_url.clone(),
-                    ..AgentSettings::default()
-                },
+                agent,
                 endpoint,
                 teardown: !self.no_teardown,
                 secrets,

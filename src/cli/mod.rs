@@ -17,6 +17,7 @@ mod reports;
 mod resume;
 mod retired;
 mod runs;
+mod scaffold;
 mod schema;
 mod settings;
 mod show;
@@ -190,6 +191,11 @@ fn warn(texts: &[String], reporter: &Reporter) {
 
 async fn run(args: &RunArgs, invocation: &Invocation, reporter: &Reporter, stop: Stop) -> Result<u8, EngineError> {
     args.retired.refuse()?;
+    if args.preflight_only && args.scaffold.asks() {
+        return Err(EngineError::Usage(
+            "--preflight-only asks no agent and writes nothing: leave --scaffold-contract out".to_owned(),
+        ));
+    }
     if args.preflight_only && !args.target.print_config {
         return verify(&args.target, "preflight", invocation, reporter, stop).await;
     }

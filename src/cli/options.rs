@@ -179,7 +179,9 @@ impl RunArgs {
         if let Some(from) = &from {
             target.target = from.target(&target.endpoints)?;
         }
+        let scaffold = self.scaffold.of_run(&target, around)?;
         Ok(RunOptions {
+            scaffold,
             target,
             goal: self.goal.clone(),
             plan: self.plan.clone(),

@@ -110,6 +110,8 @@ pub(super) enum ExportFormat {
     Trl,
     /// verl: JSON lines of messages and reward.
     Verl,
+    /// OTLP: the spans of the run for OpenTelemetry, one JSON document on one line.
+    Otlp,
 }
 
 #[derive(Debug, Args)]
@@ -129,7 +131,8 @@ pub(super) fn export(args: &ExportArgs, reporter: &Reporter) -> Result<u8, Engin
     let path = args.which.find()?;
     let run = read_run(&path, &Detail::Nothing).map_err(reading(&path))?;
     let folder = Folder::open(&path).map_err(reading(&path))?;
-    if run.totals.turns == 0 {
+    // How a verification went can be told in spans; a trajectory is an agent's.
+    if run.totals.turns == 0 && args.format != ExportFormat::Otlp {
         let shown = path.display();
         return Err(EngineError::Usage(format!(
             "no agent took part in {shown}: there is no trajectory"
@@ -146,6 +149,7 @@ pub(super) fn export(args: &ExportArgs, reporter: &Reporter) -> Result<u8, Engin
         ExportFormat::Sharegpt => lines(Shape::ShareGpt),
         ExportFormat::Trl => lines(Shape::Trl),
         ExportFormat::Verl => lines(Shape::Verl),
+        ExportFormat::Otlp => format!("{}\n", trajectory::otlp(&folder, &run)),
     };
     let output = args.output.as_deref().filter(|path| path.as_os_str() != "-");
     deliver(&text, output, reporter)

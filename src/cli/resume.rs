@@ -4,7 +4,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{DEMO, reports, runs::RunsArgs, show, surroundings::Surroundings};
+use super::{
+    DEMO, reports,
+    runs::RunsArgs,
+    show,
+    surroundings::{Surroundings, read_env_file},
+};
 use crate::{
     contract,
     engine::{self, EngineError, Given, Stop},
@@ -19,6 +24,9 @@ pub(super) struct AgainArgs {
     /// A secret that the run was given, which is never kept; without =VALUE as the environment has it; may be repeated.
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+    /// The same of a file, one NAME=VALUE a line; nothing else of it is used.
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
     /// Sign the receipt with this key.
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
@@ -44,10 +52,13 @@ pub(super) struct ResumeArgs {
 impl AgainArgs {
     /// All of that; from here on nothing shows it.
     pub fn given(&self, around: &Surroundings, reporter: &Reporter) -> Result<Given, EngineError> {
+        let file = self.env_file.as_deref().map(read_env_file).transpose()?;
+        let of_file = file.unwrap_or_default().variables;
         let shown: Vec<Secret> = self
             .env
             .iter()
             .filter_map(|text| Some(Secret::new(text.split_once('=')?.1)))
+            .chain(of_file.iter().map(|(_, value)| Secret::new(value.as_str())))
             .chain(around.secrets())
             .collect();
         reporter.hide(&shown);
@@ -61,6 +72,7 @@ impl AgainArgs {
             }
         }
         // What is given comes first.
+        variables.extend(of_file);
         variables.extend(around.of_process());
         let signer = self.sign_key.as_deref().map(Signer::read).transpose();
         let signer = signer.map_err(|why| EngineError::Usage(format!("--sign-key {why}")))?;

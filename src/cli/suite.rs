@@ -9,7 +9,9 @@ use super::{
     args::TargetArgs,
     environment::{EndpointArgs, engine_error},
     invocation::Invocation,
-    model, settings, target_options, warn,
+    model,
+    scaffold::ScaffoldArgs,
+    settings, target_options, warn,
 };
 use crate::{
     engine::{EngineError, Stop},
@@ -46,23 +48,35 @@ pub(super) struct SuiteArgs {
     /// Go on with a suite that was interrupted: `latest`, its id, or its directory; with the same flags.
     #[arg(long, value_name = "SUITE")]
     resume: Option<String>,
-    /// A flag of the predecessor: repairs of contracts.
-    #[arg(long, hide = true, value_name = "N", default_value_t = 3)]
+    /// Repairs of what a contract runs, by the agent, each followed by another attempt.
+    #[arg(long, value_name = "N", default_value_t = 3)]
     repair_iters: u32,
-    #[arg(long, hide = true, value_name = "MODEL", default_value = "")]
+    /// The model of the agent that writes and repairs contracts, `provider/model` at the endpoint, or `cassette:FILE` [env: AIDER_FSM_MODEL; default: no agent].
+    #[arg(long, value_name = "MODEL", default_value = "", hide_default_value = true)]
     opencode_model: String,
-    #[arg(long, hide = true, value_name = "MODEL")]
+    /// The model of the one that repairs [default: that one].
+    #[arg(long, value_name = "MODEL")]
     opencode_repair_model: Option<String>,
+    #[command(flatten)]
+    scaffold: ScaffoldArgs,
+    /// Abort a turn of the agent that is silent for this long, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    opencode_timeout_seconds: u64,
+    /// The same while it repairs; 0: as the former.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    opencode_repair_timeout_seconds: u64,
+    /// The agent, and never the generic contract in its place; so it is without the flag.
+    #[arg(long, overrides_with = "no_strict_opencode")]
+    strict_opencode: bool,
+    /// Take the generic contract where the agent comes to none.
+    #[arg(long)]
+    no_strict_opencode: bool,
+    /// The OpenCode executable [default: $OPENCODE_BIN, PATH, ~/.opencode/bin, the tool's cache].
+    #[arg(long, value_name = "FILE")]
+    opencode_bin: Option<PathBuf>,
+    /// A flag of the predecessor: a server of the user's, where the agent would work outside.
     #[arg(long, hide = true, value_name = "URL", default_value = "")]
     opencode_url: String,
-    #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 600)]
-    opencode_timeout_seconds: u64,
-    #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 0)]
-    opencode_repair_timeout_seconds: u64,
-    #[arg(long, hide = true, overrides_with = "no_strict_opencode")]
-    strict_opencode: bool,
-    #[arg(long, hide = true)]
-    no_strict_opencode: bool,
     #[arg(long, hide = true, value_name = "DIR")]
     clones_dir: Option<PathBuf>,
 }
@@ -133,7 +147,7 @@ pub(super) async fn perform(
         jobs: args.target.side_by_side() as usize,
         retries: args.retries,
         try_target: {
-            let (target, agent) = (args.target.clone(), args.agent());
+            let (target, agent) = (args.target.clone(), args.scaffold.of_session(args.agent(), around)?);
             let around = around.clone();
             Arc::new(move |name: &str, runs: PathBuf| {
                 let mut args = target.with_target(name.into());
@@ -199,6 +213,7 @@ impl SuiteArgs {
             opencode_timeout_seconds: Some(self.opencode_timeout_seconds),
             opencode_repair_timeout_seconds: Some(self.opencode_repair_timeout_seconds).filter(|seconds| *seconds > 0),
             strict_opencode: Some(!self.no_strict_opencode),
+            opencode_bin: self.opencode_bin.clone(),
             ..AgentSettings::default()
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use super::args::{CONFIG_KEYS, TargetArgs, Verb};
 use crate::{
-    contract::{self, ConfigEntry},
+    contract::{self, ConfigEntry, Dotenv},
     engine::EngineError,
     policy::Policy,
     record::{self, Secret},
@@ -167,8 +167,7 @@ impl Surroundings {
             }
         }
         let shown = path.display();
-        let bytes = read_file(&path).map_err(|why| EngineError::Usage(format!("--env-file {shown}: {why}")))?;
-        let read = contract::parse_dotenv(&bytes).map_err(|why| EngineError::Usage(format!("{shown}:{why}")))?;
+        let read = read_env_file(&path)?;
         for line in read.skipped {
             self.warnings
                 .push(format!("{shown}:{line}:1: skipped, it is no NAME=VALUE"));
@@ -285,6 +284,16 @@ impl Surroundings {
         let values = SECRETS.iter().filter_map(|name| self.variable(name));
         values.map(|found| Secret::new(found.value)).collect()
     }
+}
+
+/// Reads a dotenv file that the user names, or that lies where one is looked for.
+///
+/// # Errors
+/// [`EngineError::Usage`] where it cannot be read, or holds what is no text.
+pub(super) fn read_env_file(path: &Path) -> Result<Dotenv, EngineError> {
+    let shown = path.display();
+    let bytes = read_file(path).map_err(|why| EngineError::Usage(format!("--env-file {shown}: {why}")))?;
+    contract::parse_dotenv(&bytes).map_err(|why| EngineError::Usage(format!("{shown}:{why}")))
 }
 
 /// Whether a file lies in the tree that is the target.

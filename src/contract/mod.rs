@@ -16,6 +16,7 @@
 //! | `plan`, `plan_lines`, `plan_edit` | [`Plan`]: the grammar of `PLAN.md`, and the edits the runner makes |
 //! | `metrics`, `rollout`, `samples`, `outputs` | the JSON files that stages leave behind |
 //! | `audit` | a look at how scores come about |
+//! | `scaffold` | what a contract lacks that an agent wrote |
 //! | `dotenv` | `KEY=VALUE` files and arguments |
 //! | `shape` | their JSON Schemas |
 //! | `config` | the host's own defaults, `config.yml` |
@@ -41,12 +42,13 @@ mod plan_edit;
 mod plan_lines;
 mod rollout;
 mod samples;
+mod scaffold;
 mod sections;
 mod shape;
 mod stage;
 
 pub use actions::{Action, ActionKind, parse_actions};
-pub use audit::{AuditFinding, AuditRule, AuditedTree, audit, executes};
+pub use audit::{AuditFinding, AuditRule, AuditedTree, audit, executes, line_of};
 pub use bootstrap::Bootstrap;
 pub use config::{ConfigEntry, ConfigError, parse_config};
 pub use dotenv::{Dotenv, DotenvError, parse_assignment, parse_dotenv};
@@ -59,6 +61,7 @@ pub use pipeline::{Pipeline, default_path, policy_path};
 pub use plan::{Plan, PlanError, PlanErrors, Step};
 pub use rollout::validate_rollout;
 pub use samples::{Samples, validate_samples};
+pub use scaffold::{Demands, Shortcoming, Want, shortcomings};
 pub use sections::{Auth, Deploy, KubectlDump, Measurement, Security, TeardownPolicy};
 pub use shape::schemas;
 pub use stage::{Stage, StageName};

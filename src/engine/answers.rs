@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::{
-    broker::{self, AGENT_PATIENCE, DoorConfig, ModelDoor, Recording, Upstream},
-    engine::{EngineError, ModelChoice, RunOptions, evidence::CASSETTE},
+    broker::{self, AGENT_PATIENCE, Budget, DoorConfig, ModelDoor, Recording, Upstream},
+    engine::{EngineError, ModelChoice, RunOptions, TargetOptions, evidence::CASSETTE},
     policy::{NetworkMode, SettingName, SettingValue},
     record::{RunDir, Secret},
     report::{Happening, Reporter},
@@ -15,13 +15,16 @@ use crate::{
 /// Bytes of the model's answers that one run keeps, a little less than a cassette may have.
 const RECORDED: u64 = (256 << 20) - 1024;
 
+/// Every model call of a run.
+pub(super) const LEDGER: &str = "model.jsonl";
+
 /// A cassette on which nothing is recorded.
 const NO_ANSWERS: &str = "{\"cassette\": 1}\n";
 
 /// Whether calls to the model may leave this host.
-pub(super) fn model_is_reached(options: &RunOptions) -> Result<(), EngineError> {
-    let said = options.target.policy.setting(SettingName::Network);
-    match (said, &options.model) {
+pub(super) fn is_reached(options: &TargetOptions, model: &ModelChoice) -> Result<(), EngineError> {
+    let said = options.policy.setting(SettingName::Network);
+    match (said, model) {
         (Some(said), ModelChoice::Endpoint { base_url, .. })
             if said.value == SettingValue::Network(NetworkMode::None) =>
         {
@@ -65,14 +68,41 @@ pub(super) fn record_cassette(path: &Path) -> impl FnOnce(std::io::Error) -> Eng
     move |source| EngineError::Io { what, source }
 }
 
-/// Opens the door that they come through.
+/// Opens the door of a run.
 pub(super) fn open_door(
     options: &RunOptions,
     door_key: Secret,
     run: &RunDir,
     past: Option<broker::Past>,
 ) -> Result<ModelDoor, EngineError> {
-    let (upstream, model) = match &options.model {
+    let to = DoorTo {
+        model: &options.model,
+        api_key: options.api_key.as_ref(),
+        budgets: (options.run_budget, options.turn_budget),
+        ledger: LEDGER,
+        cassette: CASSETTE,
+    };
+    open_door_to(to, door_key, run, past)
+}
+
+/// Where a door leads, and what is kept of what comes through it.
+pub(super) struct DoorTo<'a> {
+    pub model: &'a ModelChoice,
+    pub api_key: Option<&'a Secret>,
+    /// Of all turns, and of one.
+    pub budgets: (Budget, Budget),
+    pub ledger: &'a str,
+    pub cassette: &'a str,
+}
+
+/// Opens the door that answers come through.
+pub(super) fn open_door_to(
+    to: DoorTo<'_>,
+    door_key: Secret,
+    run: &RunDir,
+    past: Option<broker::Past>,
+) -> Result<ModelDoor, EngineError> {
+    let (upstream, model) = match to.model {
         ModelChoice::Cassette(path) => (Upstream::Cassette(path.clone()), "cassette".to_owned()),
         ModelChoice::Bundled(cassette) => (Upstream::Bundled(cassette), "cassette".to_owned()),
         // A door that nobody is led to.
@@ -80,7 +110,7 @@ pub(super) fn open_door(
         ModelChoice::Endpoint { base_url, model, .. } => (
             Upstream::Http {
                 base_url: base_url.clone(),
-                key: options.api_key.clone(),
+                key: to.api_key.cloned(),
             },
             model.clone(),
         ),
@@ -89,12 +119,12 @@ pub(super) fn open_door(
         upstream,
         model,
         inside_key: door_key,
-        per_run: options.run_budget,
-        per_turn: options.turn_budget,
+        per_run: to.budgets.0,
+        per_turn: to.budgets.1,
         patience: AGENT_PATIENCE,
-        ledger: run.path().join("model.jsonl"),
+        ledger: run.path().join(to.ledger),
         record_to: Some(Recording {
-            to: run.path().join(CASSETTE),
+            to: run.path().join(to.cassette),
             redactor: run.redactor_now(),
             most: RECORDED,
         }),

@@ -65,13 +65,13 @@ pub(super) fn path() -> RelPath {
 }
 
 impl Bootstrap {
-    /// Reads the bootstrap of the copied target; `None` where it has none.
+    /// Reads the bootstrap of the accepted state; `None` where it has none.
     ///
     /// # Errors
     /// [`EngineError::Contract`] when it is malformed, or no regular file.
     pub fn of(workspace: &Workspace, options: &TargetOptions) -> Result<Option<Self>, EngineError> {
         let path = path();
-        match workspace.copied().manifest.get(&path).map(|entry| &entry.kind) {
+        match workspace.entry(&path).map(|entry| entry.kind) {
             None => return Ok(None),
             Some(EntryKind::File { .. }) => {}
             Some(_) => return Err(EngineError::Contract(format!("{path} must be a regular file"))),

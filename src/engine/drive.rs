@@ -10,6 +10,7 @@ use crate::{
     contract::Plan,
     engine::{
         EngineError, OutsideAgent, Stop,
+        author::Ledgers,
         carried::{Carried, Slot},
         facts::{self, Seed},
         judge::{Judge, Verification},
@@ -98,11 +99,17 @@ pub(super) struct Drive<'a> {
 }
 
 impl<'a> Drive<'a> {
-    /// A run about to begin; `news` is told in the first snapshot.
-    pub fn new(parts: Parts<'a>, news: Option<String>) -> Self {
+    /// A run about to begin; `news` is told in the first snapshot, `before` were the turns in
+    /// which its contract was written.
+    pub fn new(parts: Parts<'a>, news: Option<String>, before: Ledgers) -> Self {
         Self {
             parts,
-            tally: Tally::default(),
+            tally: Tally {
+                turns: before.turns,
+                guard_events: before.guard_events,
+                told: before.told,
+                ..Tally::default()
+            },
             agent: None,
             snapshot: String::new(),
             news,
@@ -118,7 +125,7 @@ impl<'a> Drive<'a> {
             tally: carried.tally(),
             snapshot: carried.snapshot.clone(),
             slot,
-            ..Self::new(parts, carried.news.clone())
+            ..Self::new(parts, carried.news.clone(), Ledgers::default())
         }
     }
 

@@ -28,9 +28,23 @@ pub enum EngineError {
     Contract(String),
     /// There is no contract (exit 2).
     #[error(
-        "the target has no `{0}`; write one (`opencode-fsm init`, docs/pipeline_spec.md), or name another with --pipeline"
+        "the target has no `{0}`; write one (`opencode-fsm init`, docs/pipeline_spec.md), name another with --pipeline, \
+         or have one written (--scaffold-contract, docs/scaffolding.md)"
     )]
     NoContract(RelPath),
+    /// Nobody came to a contract that holds (exit 2; 7 and 8 where the sandbox or the
+    /// provider failed).
+    #[error(
+        "scaffold_contract_failed: {why} (turns of the agent: {attempts}; scaffold/ in the artifacts has what was written)"
+    )]
+    Scaffold {
+        /// Turns of the agent.
+        attempts: usize,
+        /// What was wrong in the end.
+        why: String,
+        /// Who failed.
+        blame: Blame,
+    },
     /// A policy file cannot be used (exit 2).
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -91,6 +105,7 @@ impl EngineError {
             | EngineError::NoContract(_)
             | EngineError::Policy(_)
             | EngineError::Interrupted(_) => Blame::User,
+            EngineError::Scaffold { blame, .. } => *blame,
             EngineError::NotAllowed(_) => Blame::Policy,
             EngineError::Tree(TreeError::MovedOn(_)) => Blame::User,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => Blame::User,
@@ -120,6 +135,12 @@ impl EngineError {
             EngineError::Usage(_) | EngineError::Contract(_) | EngineError::NoContract(_) | EngineError::Policy(_) => 2,
             EngineError::Sandbox(SandboxError::NoEngine(docker::EngineError::Remote(_))) => 2,
             EngineError::Broker(BrokerError::Config(_) | BrokerError::Cassette { .. }) => 2,
+            EngineError::Scaffold { blame, .. } => match blame {
+                Blame::Sandbox => 7,
+                Blame::Provider => 8,
+                Blame::Budget => 6,
+                _ => 2,
+            },
             EngineError::NotAllowed(_) => 10,
             EngineError::Audit(AuditError::Broken(_)) => 9,
             EngineError::Record(RecordError::Alive(_)) => 12,

@@ -10,7 +10,7 @@ use crate::{
     broker::Usage,
     contract,
     engine::{
-        EngineError, Outcome, TargetOptions,
+        EngineError, Outcome, TargetOptions, author,
         inputs::{Executable, Inputs, LOCK_VERSION, Lock},
         kept::Kept,
         past::Past,
@@ -34,7 +34,14 @@ const LOCK: &str = "lock.json";
 /// Changes of one record.
 const CHANGES_A_RECORD: usize = 500;
 /// Ledgers that others write and the journal binds.
-const LEDGERS: [&str; 3] = ["model.jsonl", "egress.jsonl", CASSETTE];
+const LEDGERS: [&str; 6] = [
+    "model.jsonl",
+    "egress.jsonl",
+    CASSETTE,
+    "agent.jsonl",
+    "repair.jsonl",
+    "repair_cassette.jsonl",
+];
 /// The answers of the model, recorded as they were passed on.
 pub(super) const CASSETTE: &str = "cassette.jsonl";
 
@@ -169,7 +176,11 @@ impl Evidence {
     }
 
     /// What the workspace knows at the end.
-    pub fn take(&mut self, workspace: &Workspace) {
+    ///
+    /// # Errors
+    /// When the contract's files cannot be read.
+    pub fn take(&mut self, workspace: &Workspace) -> Result<(), EngineError> {
+        self.receipt.contract = author::lines(workspace)?;
         for (role, (plan, tier)) in workspace.walled() {
             self.receipt.plans.insert(role.clone(), *plan);
             self.receipt.tiers.insert(role.clone(), tier.clone());
@@ -178,6 +189,7 @@ impl Evidence {
             checkpoint,
             digest: state.to_string(),
         });
+        Ok(())
     }
 
     /// Ends the chain, however the run ended.
@@ -316,8 +328,13 @@ pub(super) fn note_changes(
     for part in 0..parts {
         let from = part * CHANGES_A_RECORD;
         let changes = &judged[from..judged.len().min(from + CHANGES_A_RECORD)];
+        // The course of a run is its machine's: how often a contract was tried before is none of it.
+        let event = match phase {
+            Phase::Scaffold | Phase::Repair => "contract-changes",
+            Phase::PlanUpdate | Phase::ExecuteStep | Phase::FixOrReplan => "changes",
+        };
         run.note(
-            "changes",
+            event,
             &json!({
                 "at": at,
                 "phase": phase,

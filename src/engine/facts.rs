@@ -63,6 +63,21 @@ pub(super) fn snapshot(
     if let Some(news) = news {
         let _ = writeln!(text, "{news}");
     }
+    text.push_str(&outline(workspace));
+    let changes = workspace.changes();
+    let _ = writeln!(text, "## Changes so far ({})\n{}", changes.len(), list(&changes));
+    if !seeds.is_empty() {
+        text.push_str("[SEEDS]\n");
+        for seed in seeds {
+            let _ = writeln!(text, "[SEED_FILE] {}\n{}", escape(seed.name.as_bytes(), 400), seed.text);
+        }
+    }
+    Ok(text)
+}
+
+/// The paths of the copied tree, as a section.
+pub(super) fn outline(workspace: &Workspace) -> String {
+    let mut text = String::new();
     let files: Vec<_> = workspace
         .copied()
         .manifest
@@ -76,15 +91,7 @@ pub(super) fn snapshot(
     if files.len() > LISTED_PATHS {
         let _ = writeln!(text, "… and {} more", files.len() - LISTED_PATHS);
     }
-    let changes = workspace.changes();
-    let _ = writeln!(text, "## Changes so far ({})\n{}", changes.len(), list(&changes));
-    if !seeds.is_empty() {
-        text.push_str("[SEEDS]\n");
-        for seed in seeds {
-            let _ = writeln!(text, "[SEED_FILE] {}\n{}", escape(seed.name.as_bytes(), 400), seed.text);
-        }
-    }
-    Ok(text)
+    text
 }
 
 /// Changes as `M path` lines.

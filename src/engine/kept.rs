@@ -10,8 +10,8 @@ use crate::{
     agent::Server,
     broker::Budget,
     engine::{
-        Audit, Caps, EngineError, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StepOf, TargetOptions,
-        Unattended, WallOptions, bootstrap::hides, facts::Seed,
+        Audit, Caps, EngineError, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, Scaffold, StepOf,
+        TargetOptions, Unattended, WallOptions, bootstrap::hides, facts::Seed,
     },
     names::RelPath,
     policy::{BackendChoice, BashMode, Isolation, Limits, Policy, Tier},
@@ -67,6 +67,9 @@ pub(super) struct Kept {
     apply: bool,
     /// The step of an earlier run that it began at.
     from: Option<KeptStep>,
+    /// How a contract is come by where the target has none.
+    #[serde(default)]
+    scaffold: Scaffold,
     needs: Needs,
 }
 
@@ -200,6 +203,7 @@ impl Kept {
                 run: absolute(&from.run),
                 number: from.number,
             }),
+            scaffold: options.scaffold,
             needs: Needs {
                 api_key: options.api_key.is_some(),
                 base_url: matches!(&options.model, ModelChoice::Endpoint { base_url, .. } if hides("", base_url)),
@@ -303,7 +307,7 @@ impl Kept {
         missing.dedup();
         if !missing.is_empty() {
             return Err(EngineError::Usage(format!(
-                "the run needs again what is never kept: {}; set the variables, or give them with --env NAME=VALUE",
+                "the run needs again what is never kept: {}; set the variables, or give them with --env NAME=VALUE or --env-file",
                 missing.join(", ")
             )));
         }
@@ -392,6 +396,7 @@ impl Kept {
                 run: from.run.clone(),
                 number: from.number,
             }),
+            scaffold: self.scaffold,
         })
     }
 

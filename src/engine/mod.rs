@@ -15,11 +15,13 @@
 //! | `site`, `scratch` | what both stand on: run directory, copied target, contract, jail |
 //! | `drive` | the loop between the machine and the world |
 //! | `turn` | one turn of the agent, and who failed in it |
+//! | `turns` | what turns share, whoever takes them |
 //! | `branch` | a step of an earlier run, and the tree that it stands on |
 //! | `workspace`, `seat` | checkpoints, the sandboxes stacked on them, and the agent's place |
 //! | `judge` | one verification in a fresh sandbox |
 //! | `bootstrap` | what a target wants prepared, and the key of the layer that comes of it |
 //! | `actions` | what the agent asks for after a failure |
+//! | `author` | contracts that an agent writes or repairs |
 //! | `command`, `caps`, `environment` | one command: artifacts, caps on time, variables |
 //! | `explain` | what becomes of a system call, a path or a host, and what enforces it |
 //! | `evidence`, `inputs` | what the journal says so that a stranger can check it |
@@ -30,6 +32,7 @@
 
 mod actions;
 mod answers;
+mod author;
 mod bootstrap;
 mod branch;
 mod bring;
@@ -62,6 +65,7 @@ mod slots;
 mod stop;
 mod summary;
 mod turn;
+mod turns;
 mod verify;
 mod walls;
 mod whence;
@@ -69,6 +73,9 @@ mod workspace;
 
 use std::path::PathBuf;
 
+pub use author::{
+    Authoring, By, ContractFile, FileStatus, Provenance, RepairProvenance, Repaired, Scaffold, ScaffoldBy, Scribe,
+};
 pub use bootstrap::hides;
 pub use branch::{StepOf, checkout};
 pub use bring::{apply, target_of};
@@ -80,7 +87,7 @@ pub use explain::{
 pub use fetched::fetch;
 pub use judge::{CommandLine, ExitCodes, Overrides, SandboxFailure, StageSummary, Verification};
 pub use kept::Given;
-pub use open::{BRING_MAX, Ending, ModelUse, OpenTarget, Ran, StageModel};
+pub use open::{BRING_MAX, ContractMark, Ending, ModelUse, OpenTarget, Ran, RepairOf, StageModel};
 pub use options::{
     Audit, Caps, ModelChoice, NetworkOptions, OutsideAgent, RunOptions, StageTime, TargetOptions, Trial, Unattended,
     WallOptions,

@@ -8,7 +8,7 @@ use crate::{
     agent::Server,
     broker::Budget,
     contract,
-    engine::{EngineError, StepOf},
+    engine::{EngineError, Scaffold, StepOf},
     names::RelPath,
     policy::{
         BackendChoice, BashMode, Isolation, Limits, NetworkMode, NetworkRules, Policy, SettingName, SettingValue, Tier,
@@ -333,19 +333,17 @@ impl TargetOptions {
         self.export(SettingName::Bytes, SettingName::Files)
     }
 
+    /// What a run may bring out of what it changed.
+    pub(super) fn changes_caps(&self) -> ExportCaps {
+        self.export(SettingName::ChangesBytes, SettingName::ChangesFiles)
+    }
+
     fn export(&self, bytes: SettingName, files: SettingName) -> ExportCaps {
         // The shipped default gives both.
         ExportCaps {
             bytes: self.policy.number(bytes).unwrap_or_default(),
             files: self.policy.number(files).unwrap_or_default(),
         }
-    }
-}
-
-impl RunOptions {
-    /// What the run may bring out of what it changed.
-    pub(super) fn changes_caps(&self) -> ExportCaps {
-        self.target.export(SettingName::ChangesBytes, SettingName::ChangesFiles)
     }
 }
 
@@ -390,6 +388,8 @@ pub struct RunOptions {
     pub apply: bool,
     /// The step of an earlier run to go on from.
     pub from: Option<StepOf>,
+    /// How a contract is come by where the target has none.
+    pub scaffold: Scaffold,
 }
 
 impl RunOptions {

@@ -11,9 +11,10 @@ use crate::{
     agent::{self, AgentConfig},
     contract::Plan,
     engine::{
-        EngineError, ModelChoice, Outcome, RunOptions, Stop, Summary,
-        answers::{keep_cassette, model_is_reached, open_door, record_cassette},
+        EngineError, ModelChoice, Outcome, RunOptions, ScaffoldBy, Stop, Summary,
+        answers::{self, keep_cassette, open_door, record_cassette},
         apply,
+        author::{self, Ledgers, OfRun},
         bootstrap::Bootstrap,
         bring::{PLAN_BYTES, bring_out, plan_of},
         drive::{Drive, Parts},
@@ -74,7 +75,7 @@ pub(super) async fn perform(
                 .to_owned(),
         ));
     }
-    model_is_reached(options)?;
+    answers::is_reached(&options.target, &options.model)?;
     let seeds = whence.seeds(&options.seeds)?;
     permit::outside(&options.target.policy, options.outside.as_ref())?;
     let found = match &options.outside {
@@ -144,6 +145,45 @@ pub(super) async fn perform(
             workspace.go_on(from, &format!("step {} of {}", line.checkpoint, line.run))?;
         }
     }
+    let agent_config = AgentConfig {
+        bash: options.bash,
+        plan: options.plan.clone(),
+        pipeline: options.target.pipeline.clone(),
+        contract: Vec::new(),
+        turn_wall: options.turn_wall,
+        stall: options.stall,
+        logs: site.run.path().join("agent"),
+        env: Vec::new(),
+        outside_model: match &options.model {
+            ModelChoice::OfTheServer(model) => model.clone(),
+            _ => None,
+        },
+        door_key: door_key.clone(),
+    };
+    let past = taken_up.map(|taken_up| taken_up.past.door.clone());
+    let mut ledgers = Ledgers::default();
+    let mut door = None;
+    match (&from, carried) {
+        // What was written before it was cut off is the contract.
+        (Some(from), Some(_)) if site::lacks_contract(&options.target, &workspace) => {
+            workspace.take_up(from)?;
+            workspace.contract_stands();
+        }
+        _ if options.scaffold.by != ScaffoldBy::Nobody && site::lacks_contract(&options.target, &workspace) => {
+            let opened = open_door(options, door_key.clone(), &site.run, past.clone())?;
+            let of_run = OfRun {
+                options,
+                site: &site,
+                reporter,
+                door: &opened,
+                config: &agent_config,
+                deadline: options.target.caps.deadline(began),
+            };
+            Box::pin(author::of_run(&of_run, &mut workspace, &mut ledgers, &mut stop)).await?;
+            door = Some(opened);
+        }
+        _ => {}
+    }
     let pipeline = site::contract_of(&options.target, &workspace, &site.run)?;
     workspace.protect(&pipeline);
     evidence.receipt.isolation = Some(pipeline.verify.isolation);
@@ -210,8 +250,10 @@ pub(super) async fn perform(
         None => None,
     };
     evidence.lock(&site.run, &workspace, executable)?;
-    let past = taken_up.map(|taken_up| taken_up.past.door.clone());
-    let door = open_door(options, door_key.clone(), &site.run, past)?;
+    let door = match door {
+        Some(door) => door,
+        None => open_door(options, door_key, &site.run, past)?,
+    };
     let prompts = Prompts::new(
         options.plan.to_string(),
         options.target.pipeline.to_string(),
@@ -219,18 +261,8 @@ pub(super) async fn perform(
         options.max_fix,
     )?;
     let agent_config = AgentConfig {
-        bash: options.bash,
-        plan: options.plan.clone(),
         contract: workspace.sets().contract.clone(),
-        turn_wall: options.turn_wall,
-        stall: options.stall,
-        logs: site.run.path().join("agent"),
-        env: Vec::new(),
-        outside_model: match &options.model {
-            ModelChoice::OfTheServer(model) => model.clone(),
-            _ => None,
-        },
-        door_key,
+        ..agent_config
     };
     let (machine, at) = match taken_up.and_then(|taken_up| taken_up.past.stand.clone()) {
         Some((machine, at)) => (machine, at),
@@ -265,7 +297,7 @@ pub(super) async fn perform(
     };
     let mut drive = match (taken_up, carried) {
         (Some(taken_up), Some(carried)) => Drive::again(parts, carried, taken_up.past.slot),
-        _ => Drive::new(parts, news),
+        _ => Drive::new(parts, news, ledgers),
     };
     if let Some(taken_up) = taken_up {
         drive.parts.workspace.stood(taken_up.past.walls.clone().into_iter());
@@ -321,9 +353,9 @@ pub(super) async fn perform(
         summary.audit = last.audit;
         summary.walls = last.walls;
     }
-    let most = options.changes_caps();
+    let most = options.target.changes_caps();
     bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;
-    evidence.take(&parts.workspace);
+    evidence.take(&parts.workspace)?;
     drop(parts);
     let left_out = door.left_out();
     let counted = door.close()?;

@@ -5,7 +5,7 @@ use schemars::Schema;
 use crate::{
     broker,
     engine::{
-        Summary,
+        Provenance, RepairProvenance, Summary,
         carried::Carried,
         command::CommandResult,
         inputs::Lock,
@@ -51,6 +51,16 @@ pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
         ),
         ("turn", "turns/NNNN-LABEL.json", schema_of::<TurnRecord<'_>>()),
         ("guard", "guard/NNNN-LABEL.json", schema_of::<TakenBack<'_>>()),
+        (
+            "scaffold",
+            "scaffold/scaffold_provenance.json",
+            schema_of::<Provenance>(),
+        ),
+        (
+            "repair",
+            "repair_NN/repair_provenance.json",
+            schema_of::<RepairProvenance>(),
+        ),
         ("changes", "changes.json", schema_of::<Vec<Change>>()),
         ("policy_origins", "policy_origins.json", schema_of::<Origins>()),
         ("walls", "walls.json", schema_of::<WallReport>()),

@@ -17,6 +17,7 @@ use crate::{
         bootstrap::{self, Bootstrap},
         branch,
         evidence::Evidence,
+        judge::Accepted,
         permit,
         resume::TakenUp,
         scratch::{self, Scratch},
@@ -25,10 +26,11 @@ use crate::{
         workspace::{Walls, Workspace},
     },
     guard::{self, WriteSets},
+    hints::{self, Hint},
     names::{RelPath, RunId},
     policy::{Isolation, Layer, Policy, ReadOnlyMount},
     record::{self, RunDir, Secret, Subject},
-    report::{Happening, Reporter},
+    report::{Happening, Reporter, escape},
     sandbox::{self, Backend},
     source::{self, Means, Obtained, Provenance, Target},
     tree::{Cache, CopyLimits, EntryKind, Pristine},
@@ -43,6 +45,8 @@ pub(super) const COPY: CopyLimits = CopyLimits {
 const CACHE_BYTES: u64 = 32 << 30;
 /// Longest contract.
 const CONTRACT_BYTES: u64 = contract::MAX_DOCUMENT as u64;
+/// Documented commands that an agent is told.
+const HINTS_TOLD: usize = 20;
 /// Acceptance command where neither the user nor the contract names one.
 const DEFAULT_TESTS: &str = "pytest -q";
 /// Inodes that a sandbox may add to its workspace.
@@ -228,7 +232,9 @@ impl Site {
         contract.push(contract::policy_path());
         let sets = WriteSets {
             plan: plan.clone(),
+            pipeline: options.pipeline.clone(),
             contract,
+            never: vec![contract::policy_path()],
             protected: options.policy.protected().to_vec(),
             withheld,
             made: BTreeSet::new(),
@@ -314,8 +320,8 @@ fn open_egress(network: &NetworkOptions, hidden: Vec<Secret>, run: &RunDir) -> R
     })?)
 }
 
-/// The contract of the tree as it was copied, with the user's acceptance command in it;
-/// the file itself is kept as `pipeline.yml` of the run.
+/// The contract of the accepted state, with the user's acceptance command in it; the file
+/// itself is kept as `pipeline.yml` of the run.
 pub(super) fn contract_of(
     options: &TargetOptions,
     workspace: &Workspace,
@@ -359,17 +365,34 @@ pub(super) fn contract_of(
     Ok(pipeline)
 }
 
+/// Whether there is nothing at all where the contract would be.
+pub(super) fn lacks_contract(options: &TargetOptions, workspace: &Workspace) -> bool {
+    let path = &options.pipeline;
+    let skipped = workspace.copied().skipped.iter().any(|(skipped, _)| skipped == path);
+    workspace.entry(path).is_none() && !skipped
+}
+
+/// Commands that the repository's own texts name, the most telling first, each with its place.
+pub(super) fn documented(workspace: &Workspace) -> Vec<String> {
+    let found = hints::rank(hints::extract(&Accepted(workspace)));
+    let told = |hint: &Hint| {
+        let command = escape(hint.command.as_bytes(), 300);
+        format!("`{command}` ({}:{})", hint.file, hint.line)
+    };
+    found.iter().take(HINTS_TOLD).map(told).collect()
+}
+
 /// The contract's bytes; `None` where there is nothing under its name.
 fn contract_text(path: &RelPath, workspace: &Workspace) -> Result<Option<Vec<u8>>, EngineError> {
     let refuse = |why: &str| Err(EngineError::Contract(format!("{path}:1:1: {why}")));
     let pristine = workspace.copied();
     let skipped = pristine.skipped.iter().find(|(skipped, _)| skipped == path);
-    match pristine.manifest.get(path).map(|entry| &entry.kind) {
+    match workspace.entry(path).map(|entry| entry.kind) {
         None => match skipped {
             Some((_, why)) => refuse(&format!("a contract is a file, and this was not copied: {why}")),
             None => Ok(None),
         },
-        Some(EntryKind::File { size, .. }) if *size > CONTRACT_BYTES => {
+        Some(EntryKind::File { size, .. }) if size > CONTRACT_BYTES => {
             refuse(&format!("the file has {size} bytes; at most {CONTRACT_BYTES} are read"))
         }
         Some(EntryKind::File { .. }) => workspace.read(path, CONTRACT_BYTES),

@@ -4,30 +4,24 @@ use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::{
-    agent::{Agent, Turn, TurnEnd, TurnReport},
-    broker::Exhausted,
+    agent::{Agent, Turn, TurnReport},
     engine::{
         EngineError,
         actions::{Performed, Stand},
+        answers::LEDGER,
         drive::Drive,
         evidence,
+        turns::{Witnesses, failure, run_exhausted},
         workspace::Settled,
     },
     fsm::{Blame, Event, Evidence, Purpose, TurnFailure, TurnResult},
-    guard::{self, Judged, Phase, Ruling},
+    guard::{self, Judged, Phase},
     record::{Answer, RunDir},
     report::{Happening, escape},
     sandbox::SandboxError,
 };
-
-/// Every model call, under the run's directory.
-const LEDGER: &str = "model.jsonl";
-
-/// Paths put back as bootstrap made them that the journal names, each time.
-const RESTORED_SHOWN: usize = 20;
 
 /// One turn, as `turns/NNNN-LABEL.json`.
 #[derive(Serialize, JsonSchema)]
@@ -59,6 +53,12 @@ pub(super) struct TakenBack<'a> {
     refused: &'a [&'a Judged],
 }
 
+impl<'a> TakenBack<'a> {
+    pub fn new(phase: Phase, refused: &'a [&'a Judged]) -> Self {
+        Self { phase, refused }
+    }
+}
+
 /// A turn that is being taken.
 pub(super) struct UnderWay {
     label: String,
@@ -67,17 +67,25 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    fn events(&self) -> String {
+    /// Of a turn whose files have the name `base` in the run.
+    pub fn new(label: &str, base: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            base: base.to_owned(),
+        }
+    }
+
+    pub fn events(&self) -> String {
         format!("{}.events.jsonl", self.base)
     }
 
     /// The record itself.
-    fn own(&self) -> String {
+    pub fn own(&self) -> String {
         format!("{}.json", self.base)
     }
 
     /// Keeps `<base>.json`: what the agent reported, if it did, and who failed.
-    fn record(
+    pub fn record(
         &self,
         run: &RunDir,
         report: Option<&TurnReport>,
@@ -101,7 +109,7 @@ impl UnderWay {
     }
 
     /// Takes the turn's events into the record, if there are any; says where they are.
-    fn keep_events(&self, run: &RunDir) -> Result<Option<String>, EngineError> {
+    pub fn keep_events(&self, run: &RunDir) -> Result<Option<String>, EngineError> {
         let events = self.events();
         if !run.path().join(&events).exists() {
             return Ok(None);
@@ -130,10 +138,7 @@ impl Drive<'_> {
         let base = format!("turns/{:04}-{label}", self.tally.turns);
         self.parts.run.write(&format!("{base}.prompt.md"), prompt.as_bytes())?;
         self.parts.chronicle.asked(&label, &prompt)?;
-        let under_way = self.under_way.insert(UnderWay {
-            label: label.clone(),
-            base,
-        });
+        let under_way = self.under_way.insert(UnderWay::new(&label, &base));
         let turn = Turn {
             label: label.clone(),
             phase: purpose.phase(),
@@ -159,7 +164,7 @@ impl Drive<'_> {
             self.parts.chronicle.answered(&label, answer)?;
         }
         let mut failed = match &report {
-            Ok(report) => self.failure(report, events),
+            Ok(report) => failure(self.parts.door, LEDGER, report, events),
             Err(why) => Some(TurnFailure {
                 blame: why.blame(),
                 why: why.to_string(),
@@ -215,7 +220,7 @@ impl Drive<'_> {
             &usage,
             failed.as_ref().or(refused.as_ref()),
         )?;
-        if let Some(why) = self.run_exhausted() {
+        if let Some(why) = run_exhausted(self.parts.door) {
             return Ok(Event::BudgetExhausted(why));
         }
         let may_ask = failed.is_none() && violations.is_empty();
@@ -292,7 +297,12 @@ impl Drive<'_> {
         if self.agent.is_none() || self.parts.workspace.desk().is_none() {
             self.agent = None;
             self.parts.workspace.open_agent(self.parts.backend).await?;
-            self.agent = Some(self.engage().await?);
+            let parts = &self.parts;
+            let (outside, bootstrap) = (parts.outside.as_ref(), parts.judge.bootstrap);
+            let config = parts.agent_config.clone();
+            let witnesses = self.witnesses();
+            let agent = witnesses.engage(&parts.workspace, parts.door, outside, bootstrap, config);
+            self.agent = Some(agent.await?);
         }
         let (Some(agent), Some(desk)) = (self.agent.as_mut(), self.parts.workspace.desk()) else {
             return Err(EngineError::Usage("no agent".to_owned()));
@@ -307,55 +317,6 @@ impl Drive<'_> {
             });
         };
         Ok(agent.turn(desk, turn, &tell).await?)
-    }
-
-    /// The server at the agent's new place: started inside, or the user's.
-    async fn engage(&self) -> Result<Agent, EngineError> {
-        let mut config = self.parts.agent_config.clone();
-        let Some(sandbox) = self.parts.workspace.agent() else {
-            let (Some(desk), Some(outside)) = (self.parts.workspace.desk(), &self.parts.outside) else {
-                return Err(EngineError::Usage("no agent".to_owned()));
-            };
-            let user = (outside.user.as_str(), outside.password.as_ref());
-            return Ok(Agent::attach(desk, user, config).await?);
-        };
-        if self.tally.turns == 1 {
-            self.parts.run.write_json("walls.json", sandbox.walls())?;
-            self.parts.reporter.say(Happening::Walls {
-                report: sandbox.walls().clone(),
-            });
-        }
-        let door = sandbox.listen(sandbox.inside().model_port).await?;
-        self.parts.door.serve(door);
-        if let Some(bootstrap) = self.parts.judge.bootstrap {
-            config.env = bootstrap.env(sandbox.inside())?;
-        }
-        Ok(Agent::start(sandbox, config).await?)
-    }
-
-    /// Who failed in a turn that did not come to its end, if it did not.
-    fn failure(&self, report: &TurnReport, events: Option<String>) -> Option<TurnFailure> {
-        let label = &report.label;
-        let (blame, why) = match (self.parts.door.exhausted(), &report.end) {
-            (Some(spent), _) => match spent {
-                Exhausted::CassetteEnded => {
-                    let why = format!("the cassette holds no further answer for `{label}`");
-                    (Blame::Provider, why)
-                }
-                Exhausted::ProviderErrors => (Blame::Provider, "the provider kept failing".to_owned()),
-                budget => (Blame::Budget, used_up(budget)),
-            },
-            (None, TurnEnd::Completed) => return None,
-            (None, TurnEnd::TimedOut) => (Blame::Budget, format!("`{label}` ran into its wall cap")),
-            (None, TurnEnd::Stalled) => (Blame::Budget, format!("`{label}` fell silent")),
-            (None, TurnEnd::OverCap(why)) => (Blame::Budget, why.clone()),
-            (None, TurnEnd::Provider(why)) => (Blame::Provider, why.clone()),
-            (None, TurnEnd::Agent(why) | TurnEnd::ServerDied(why)) => (Blame::Agent, why.clone()),
-            (None, TurnEnd::SandboxGone(why)) => (Blame::Sandbox, why.clone()),
-        };
-        let by_the_door = self.parts.door.exhausted().is_some() || blame == Blame::Provider;
-        let evidence = if by_the_door { Some(LEDGER.to_owned()) } else { events };
-        Some(TurnFailure { blame, why, evidence })
     }
 
     /// Judges the phase. A sandbox that died in it is replaced by one on the last
@@ -396,6 +357,13 @@ impl Drive<'_> {
         self.close().await
     }
 
+    fn witnesses(&self) -> Witnesses<'_> {
+        Witnesses {
+            run: self.parts.run,
+            reporter: self.parts.reporter,
+        }
+    }
+
     /// Keeps what the guard took back, and says of every change what became of it; `at` is
     /// where the artifacts of whoever made them lie. Gives the place of the evidence.
     fn keep_evidence(
@@ -405,48 +373,12 @@ impl Drive<'_> {
         phase: Phase,
         settled: &Settled,
     ) -> Result<Option<String>, EngineError> {
-        let run = self.parts.run;
-        let note = |evidence| evidence::note_changes(run, at, phase, settled.kept, &settled.judged, evidence);
-        if settled.leaked > 0 {
-            self.parts
-                .run
-                .journal("leaked", &json!({"label": label, "processes": settled.leaked}))?;
-        }
-        if !settled.restored.is_empty() {
-            let shown = &settled.restored[..settled.restored.len().min(RESTORED_SHOWN)];
-            let restored = json!({"label": label, "paths": shown, "total": settled.restored.len()});
-            self.parts.run.journal("restored", &restored)?;
-        }
-        let refused: Vec<_> = settled.judged.iter().filter(|j| j.ruling != Ruling::Allowed).collect();
-        if refused.is_empty() {
-            note(None)?;
-            return Ok(None);
-        }
-        self.tally.guard_events += 1;
-        let base = format!("guard/{:04}-{label}", self.tally.guard_events);
-        let patch = self.parts.run.write(&format!("{base}.patch"), &settled.evidence)?;
-        note(Some(evidence::digest_of(&patch)?))?;
-        self.parts.run.write_json(
-            &format!("{base}.json"),
-            &TakenBack {
-                phase,
-                refused: &refused,
-            },
-        )?;
-        self.parts.chronicle.guarded(phase, &refused)?;
-        self.parts.run.journal(
-            "guard",
-            &json!({"phase": phase, "refused": refused.len(), "evidence": format!("{base}.patch")}),
-        )?;
-        for judged in &refused {
-            self.parts.reporter.say(Happening::Guard {
-                phase,
-                ruling: judged.ruling,
-                path: judged.change.path.to_string(),
-                because: judged.because.clone(),
-            });
-        }
-        Ok(Some(format!("{base}.json")))
+        let mut number = self.tally.guard_events;
+        let kept = self.witnesses().keep(&mut number, (label, at), phase, settled)?;
+        self.tally.guard_events = number;
+        let Some(kept) = kept else { return Ok(None) };
+        self.parts.chronicle.guarded(phase, &kept.refused)?;
+        Ok(Some(kept.place))
     }
 
     /// Why no further turn is taken, where the policy's are used up.
@@ -455,24 +387,4 @@ impl Drive<'_> {
         let most = said.value.number()?;
         (self.tally.turns >= most).then(|| format!("the run's {most} turns are used up ({})", said.origin))
     }
-
-    fn run_exhausted(&self) -> Option<String> {
-        let spent = self.parts.door.exhausted()?;
-        let of_the_run = [Exhausted::RunCalls, Exhausted::RunTokens, Exhausted::RunTime];
-        of_the_run.contains(&spent).then(|| used_up(spent))
-    }
-}
-
-fn used_up(budget: Exhausted) -> String {
-    let what = match budget {
-        Exhausted::TurnCalls => "the turn's budget of model calls",
-        Exhausted::TurnTokens => "the turn's budget of tokens",
-        Exhausted::TurnTime => "the turn's budget of model time",
-        Exhausted::RunCalls => "the run's budget of model calls",
-        Exhausted::RunTokens => "the run's budget of tokens",
-        Exhausted::RunTime => "the run's budget of model time",
-        Exhausted::ProviderErrors => "the patience with the provider",
-        Exhausted::CassetteEnded => "the cassette",
-    };
-    format!("{what} is used up")
 }

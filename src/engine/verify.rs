@@ -111,7 +111,7 @@ async fn perform(
     summary.audit = verification.audit;
     summary.walls = verification.walls;
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    evidence.take(&workspace);
+    evidence.take(&workspace)?;
     drop(workspace);
     site.close_egress(reporter).await?;
     site.scratch.remove()?;

@@ -32,9 +32,12 @@ pub enum EnvError {
     /// A variable that a call may not set.
     #[error("invalid_env: {0}")]
     InvalidEnv(String),
-    /// The target has no contract. Scaffolding one is where this error is raised.
+    /// The target has no contract, and nobody was to write one.
     #[error("contract_missing: {0}")]
     ContractMissing(EngineError),
+    /// Nobody came to a contract that holds.
+    #[error("{0}")]
+    ScaffoldFailed(EngineError),
     /// The sandbox failed under the stages, as often as it was replaced.
     #[error("sandbox_failed: {why} (artifacts: {})", artifacts.display())]
     SandboxFailed {
@@ -52,6 +55,7 @@ impl From<EngineError> for EnvError {
     fn from(why: EngineError) -> Self {
         match why {
             EngineError::NoContract(_) => Self::ContractMissing(why),
+            EngineError::Scaffold { .. } => Self::ScaffoldFailed(why),
             why => Self::Engine(why),
         }
     }
@@ -68,6 +72,7 @@ fn code_of(why: &EngineError) -> &'static str {
         EngineError::Usage(_) => "usage",
         EngineError::Contract(_) => "contract_invalid",
         EngineError::NoContract(_) => "contract_missing",
+        EngineError::Scaffold { .. } => "scaffold_contract_failed",
         EngineError::Policy(_) => "policy_invalid",
         EngineError::NotAllowed(_) => "not_allowed",
         EngineError::Interrupted(_) => "interrupted",
@@ -92,6 +97,7 @@ impl EnvError {
             Self::LlmNotUsable { .. } => "llm_not_usable",
             Self::InvalidEnv(_) => "invalid_env",
             Self::ContractMissing(_) => "contract_missing",
+            Self::ScaffoldFailed(_) => "scaffold_contract_failed",
             Self::SandboxFailed { .. } => "sandbox_failed",
             Self::Engine(why) => code_of(why),
         }
@@ -101,7 +107,7 @@ impl EnvError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::SandboxFailed { .. } => Blame::Sandbox,
-            Self::Engine(why) => why.blame(),
+            Self::Engine(why) | Self::ScaffoldFailed(why) => why.blame(),
             _ => Blame::User,
         }
     }
@@ -110,7 +116,7 @@ impl EnvError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::SandboxFailed { .. } => 7,
-            Self::Engine(why) => why.exit_code(),
+            Self::Engine(why) | Self::ScaffoldFailed(why) => why.exit_code(),
             _ => 2,
         }
     }

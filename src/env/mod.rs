@@ -22,8 +22,11 @@
 //! | file | holds |
 //! |---|---|
 //! | `options` | what a session and a call are asked for |
+//! | `authoring` | the agents that write and repair its contract |
 //! | `llm` | the model that the stages work with |
 //! | `session` | [`EnvSession`]: which stages a call runs, in which sandbox |
+//! | `repairs` | attempts of a call, with repairs between them |
+//! | `variables` | what the stages of a call get |
 //! | `brought` | what a rollout leaves, brought out for a training program |
 //! | `results` | what a call comes to |
 //! | `error` | [`EnvError`] and its codes |
@@ -31,28 +34,33 @@
 //! | `serve` | the same for programs in any language |
 #![forbid(unsafe_code)]
 
+mod authoring;
 mod brought;
 mod error;
 mod evaluate;
 mod llm;
 mod options;
+mod repairs;
 mod results;
 pub mod serve;
 mod session;
+mod variables;
 
+pub use authoring::{AgentSettings, ScaffoldWord, narrowed_shell};
 pub use error::EnvError;
 pub use evaluate::{Evaluated, Evaluation};
 pub use llm::{Endpoint, Llm};
-pub use options::{AgentSettings, CallOptions, SetupOptions};
+pub use options::{CallOptions, SetupOptions};
 
 pub use crate::engine::Audit;
 pub use results::{DeployCallResult, EvaluationCallResult, RolloutCallResult, StageResult, VerificationResult};
 pub use session::EnvSession;
 
-/// Opens a target: copies it and reads its contract. Nothing of it runs yet.
+/// Opens a target: copies it and reads its contract, or has one written. Nothing of it runs yet.
 ///
 /// # Errors
-/// [`EnvError`]: `contract_missing` for a target without one, among others.
+/// [`EnvError`]: `contract_missing` for a target without one, `scaffold_contract_failed`
+/// where nobody came to one that holds, among others.
 pub async fn setup(options: SetupOptions) -> Result<EnvSession, EnvError> {
     EnvSession::setup(options).await
 }

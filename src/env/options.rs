@@ -2,37 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Endpoint, EnvError};
+use super::{AgentSettings, Endpoint, EnvError};
 use crate::{
     engine::{Audit, Stop, TargetOptions},
     record::Secret,
     report::{Face, Reporter},
 };
-
-/// For an agent that writes or repairs a contract. This version has none that does: a
-/// target without a contract is refused ([`EnvError::ContractMissing`]).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AgentSettings {
-    /// The model that writes a contract.
-    pub opencode_model: String,
-    /// The model that repairs one; the former where it is not given.
-    pub opencode_repair_model: Option<String>,
-    /// A server of the user's.
-    pub opencode_url: String,
-    /// Silence after which a turn is aborted, seconds.
-    pub opencode_timeout_seconds: Option<u64>,
-    /// The same while repairing.
-    pub opencode_repair_timeout_seconds: Option<u64>,
-    /// The agent's shell.
-    pub opencode_bash: Option<String>,
-    /// The agent's shell while it writes a contract.
-    pub scaffold_opencode_bash: Option<String>,
-    /// Refuse the generic contract in place of one that the agent writes.
-    pub strict_opencode: Option<bool>,
-}
 
 /// What a session is asked for.
 #[derive(Clone)]
@@ -92,8 +67,8 @@ pub struct CallOptions {
     pub env: Vec<(String, String)>,
     /// A directory that gets a copy of the call's artifacts.
     pub artifacts_dir: Option<PathBuf>,
-    /// How often an agent may repair the contract. This version repairs nothing: a call
-    /// is one attempt, and says so when it fails.
+    /// How often an agent may repair the contract after a call that failed: a call is at most
+    /// one attempt more.
     pub repair_iters: u32,
     /// Whether a rollout without valid samples has failed.
     pub require_samples: bool,

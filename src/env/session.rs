@@ -11,33 +11,30 @@ use super::{
     AgentSettings, Audit, CallOptions, DeployCallResult, Endpoint, EnvError, EvaluationCallResult, Llm,
     RolloutCallResult, SetupOptions, VerificationResult,
     brought::{self, Brought},
+    repairs::{Failure, Repairs},
+    variables::checked,
 };
 use crate::{
-    contract::{self, StageName},
-    engine::{self, Ending, EngineError, OpenTarget, Outcome, Overrides, Ran, TargetOptions},
+    contract::StageName,
+    engine::{Ending, EngineError, OpenTarget, Outcome, Overrides, Ran, TargetOptions},
     fsm::Blame,
-    record::Secret,
 };
 
 /// What a deployment is made of; every call that deploys begins with them.
 const DEPLOYMENT: [StageName; 3] = [StageName::Auth, StageName::DeploySetup, StageName::DeployHealth];
-/// Variables that say where a model is and with which key: for the door, never for the inside.
-const DOOR: [&str; 3] = ["OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY"];
-/// Where a model is whose key alone is given.
-const OPENAI: &str = "https://api.openai.com/v1";
 
 /// An open environment. Each deployment has a fresh sandbox over the target as it was
 /// copied; it is kept, with what the deployment left running, for the evaluations after
 /// it. Dropping the session ends what runs inside.
 pub struct EnvSession {
-    target: OpenTarget,
+    pub(super) target: OpenTarget,
     require_metrics: bool,
     audit: Audit,
     agent: AgentSettings,
-    endpoint: Option<Endpoint>,
+    pub(super) endpoint: Option<Endpoint>,
     /// Whether the contract's teardown runs before a sandbox ends.
     teardown: bool,
-    llm: Option<Llm>,
+    pub(super) llm: Option<Llm>,
     /// Calls so far, by the beginning of their directories' names.
     calls: BTreeMap<&'static str, u32>,
     /// Whether a deployment stands on which an evaluation can run.
@@ -47,9 +44,9 @@ pub struct EnvSession {
 }
 
 /// One call that has run.
-struct Called {
-    name: String,
-    ran: Ran,
+pub(super) struct Called {
+    pub name: String,
+    pub ran: Ran,
 }
 
 impl EnvSession {
@@ -70,7 +67,9 @@ impl EnvSession {
             mut stop,
         } = options;
         let target = TargetOptions { audit, ..target };
-        let target = OpenTarget::open(target, &secrets, reporter, &mut stop).await?;
+        let authoring = agent.authoring(&target, endpoint.as_ref(), require_metrics)?;
+        // On the heap, here and below: what is waited for is deep, and a worker's stack is not.
+        let target = Box::pin(OpenTarget::open(target, authoring, &secrets, reporter, &mut stop)).await?;
         Ok(Self {
             target,
             require_metrics,
@@ -88,6 +87,10 @@ impl EnvSession {
     /// The target that is open.
     pub fn target(&self) -> &OpenTarget {
         &self.target
+    }
+
+    pub(super) fn target_mut(&mut self) -> &mut OpenTarget {
+        &mut self.target
     }
 
     /// What becomes of findings about how a score came about.
@@ -115,12 +118,23 @@ impl EnvSession {
     /// # Errors
     /// As there.
     pub async fn deploy(&mut self, llm: &Llm, call: &CallOptions) -> Result<DeployCallResult, EnvError> {
-        let Called { name, ran } = self.anew("deploy", Some(llm), &[], call).await?;
+        let mut repairs = Repairs::of(call);
+        let Called { name, ran } = loop {
+            let called = self.anew("deploy", Some(llm), &[], call).await?;
+            let ok = called.ran.verification.ok;
+            self.settle(ok).await?;
+            if ok
+                || !self
+                    .repair(&mut repairs, &called, &Failure::of(&called, None, &[]))
+                    .await?
+            {
+                break called;
+            }
+        };
         let path = ran.artifacts.join("runtime_env.json");
         let bytes = std::fs::read(&path).ok();
         let runtime_env: Option<Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let ok = ran.verification.ok;
-        self.settle(ok, call).await?;
         let artifacts_dir = self.place(&ran.artifacts, call)?;
         Ok(DeployCallResult {
             ok,
@@ -136,10 +150,17 @@ impl EnvSession {
     /// # Errors
     /// As there.
     pub async fn rollout(&mut self, llm: Option<&Llm>, call: &CallOptions) -> Result<RolloutCallResult, EnvError> {
-        let called = self.anew("rollout", llm, &[StageName::Rollout], call).await?;
-        let brought = self.bring_rollout(&called, call).await?;
-        let ok = self.rolled_out(&called, &brought, call);
-        self.settle(ok, call).await?;
+        let mut repairs = Repairs::of(call);
+        let (called, brought, ok) = loop {
+            let called = self.anew("rollout", llm, &[StageName::Rollout], call).await?;
+            let brought = self.bring_rollout(&called, call).await?;
+            let ok = self.rolled_out(&called, &brought, call);
+            self.settle(ok).await?;
+            let failure = Failure::of(&called, None, &brought.errors);
+            if ok || !self.repair(&mut repairs, &called, &failure).await? {
+                break (called, brought, ok);
+            }
+        };
         let artifacts_dir = self.place(&called.ran.artifacts, call)?;
         Ok(rollout_result(&called, brought, ok, artifacts_dir))
     }
@@ -149,24 +170,36 @@ impl EnvSession {
     /// # Errors
     /// As there.
     pub async fn evaluation(&mut self, call: &CallOptions) -> Result<EvaluationCallResult, EnvError> {
-        let mut called = None;
-        if self.is_deployed() {
-            self.variables = self.variables_of(call)?;
-            match self.call("evaluation", &[StageName::Evaluation], call, false).await {
-                // The sandbox took the deployment with it: everything begins anew.
-                Err(EnvError::SandboxFailed { .. }) => self.deployed = false,
-                other => called = Some(other?),
+        let mut repairs = Repairs::of(call);
+        let mut first = match self.is_deployed() {
+            true => {
+                self.variables = self.variables_of(call)?;
+                match self.call("evaluation", &[StageName::Evaluation], call, false).await {
+                    // The sandbox took the deployment with it: everything begins anew.
+                    Err(EnvError::SandboxFailed { .. }) => {
+                        self.deployed = false;
+                        None
+                    }
+                    other => Some(other?),
+                }
             }
-        }
-        let called = match called {
-            Some(called) => called,
-            None => {
-                let stages = [StageName::Rollout, StageName::Evaluation];
-                self.anew("evaluation", None, &stages, call).await?
+            false => None,
+        };
+        let (called, ok, reason) = loop {
+            let called = match first.take() {
+                Some(called) => called,
+                None => {
+                    let stages = [StageName::Rollout, StageName::Evaluation];
+                    self.anew("evaluation", None, &stages, call).await?
+                }
+            };
+            let (ok, reason) = self.evaluated(&called.ran);
+            self.settle(ok).await?;
+            let failure = Failure::of(&called, reason.as_deref(), &[]);
+            if ok || !self.repair(&mut repairs, &called, &failure).await? {
+                break (called, ok, reason);
             }
         };
-        let (ok, reason) = self.evaluated(&called.ran);
-        self.settle(ok, call).await?;
         let artifacts_dir = self.place(&called.ran.artifacts, call)?;
         Ok(evaluation_result(&called, ok, reason, artifacts_dir))
     }
@@ -181,11 +214,20 @@ impl EnvSession {
         call: &CallOptions,
     ) -> Result<(RolloutCallResult, EvaluationCallResult), EnvError> {
         let stages = [StageName::Rollout, StageName::Evaluation];
-        let called = self.anew("rollout_evaluation", llm, &stages, call).await?;
-        let brought = self.bring_rollout(&called, call).await?;
-        let rolled_out = self.rolled_out(&called, &brought, call);
-        let (evaluated, reason) = self.evaluated(&called.ran);
-        self.settle(rolled_out && evaluated, call).await?;
+        let mut repairs = Repairs::of(call);
+        let (called, brought, rolled_out, evaluated, reason) = loop {
+            let called = self.anew("rollout_evaluation", llm, &stages, call).await?;
+            let brought = self.bring_rollout(&called, call).await?;
+            let rolled_out = self.rolled_out(&called, &brought, call);
+            let (evaluated, reason) = self.evaluated(&called.ran);
+            let ok = rolled_out && evaluated;
+            self.settle(ok).await?;
+            let samples: &[String] = if rolled_out { &[] } else { &brought.errors };
+            let failure = Failure::of(&called, reason.as_deref(), samples);
+            if ok || !self.repair(&mut repairs, &called, &failure).await? {
+                break (called, brought, rolled_out, evaluated, reason);
+            }
+        };
         let artifacts_dir = self.place(&called.ran.artifacts, call)?;
         let rollout = rollout_result(&called, brought, rolled_out, artifacts_dir.clone());
         Ok((rollout, evaluation_result(&called, evaluated, reason, artifacts_dir)))
@@ -266,7 +308,7 @@ impl EnvSession {
             return Err(EnvError::InvalidEnv("`mode` is blank".to_owned()));
         }
         let name = self.next(kind);
-        let ran = self.target.run(&name, stages, &self.variables, anew).await?;
+        let ran = Box::pin(self.target.run(&name, stages, &self.variables, anew)).await?;
         if ran.verification.blame == Some(Blame::Sandbox) {
             self.deployed = false;
             return Err(EnvError::SandboxFailed {
@@ -284,14 +326,10 @@ impl EnvSession {
     }
 
     /// What stands after a call: nothing where it failed.
-    async fn settle(&mut self, ok: bool, call: &CallOptions) -> Result<(), EnvError> {
+    async fn settle(&mut self, ok: bool) -> Result<(), EnvError> {
         self.deployed = ok;
         if ok {
             return Ok(());
-        }
-        if call.repair_iters > 0 {
-            self.target
-                .warn("the contract is not repaired: that comes with a later version".to_owned());
         }
         let variables = self.variables.clone();
         self.take_down(&variables, false).await?;
@@ -363,73 +401,6 @@ impl EnvSession {
             false => (true, None),
         }
     }
-
-    /// Where the model is, by the call's variables, else by the session's.
-    fn endpoint_of(&self, call: &CallOptions) -> Option<Endpoint> {
-        let value = |name: &str| {
-            let found = call.env.iter().rev().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
-        };
-        let base_url = value("OPENAI_BASE_URL").or_else(|| value("OPENAI_API_BASE"));
-        let key = value("OPENAI_API_KEY").map(Secret::new);
-        match (base_url, key, &self.endpoint) {
-            (None, None, known) => known.clone(),
-            (Some(base_url), key, known) => Some(Endpoint {
-                base_url: base_url.to_owned(),
-                // The host's key is for the host's endpoint.
-                key: key.or_else(|| {
-                    let known = known.as_ref().filter(|known| known.base_url == base_url);
-                    known.and_then(|known| known.key.clone())
-                }),
-            }),
-            (None, key, known) => Some(Endpoint {
-                base_url: known.as_ref().map_or(OPENAI, |known| &known.base_url).to_owned(),
-                key,
-            }),
-        }
-    }
-
-    /// What the stages of a call get over what the contract gives them.
-    fn variables_of(&self, call: &CallOptions) -> Result<Overrides, EnvError> {
-        let mut set = checked(&call.env)?;
-        let hidden: Vec<Secret> = set
-            .iter()
-            .filter(|(name, value)| engine::hides(name, value.expose()))
-            .map(|(_, value)| value.clone())
-            .collect();
-        if !hidden.is_empty() {
-            self.target.hide(&hidden);
-        }
-        let given = |set: &[(String, Secret)], name: &str| set.iter().any(|(known, _)| known == name);
-        let mut unset = Vec::new();
-        if !given(&set, "AIDER_EVAL_MODE") {
-            set.push(("AIDER_EVAL_MODE".to_owned(), Secret::new(call.mode.as_str())));
-        }
-        let say = |set: &mut Vec<(String, Secret)>, name: &str, value: &str| {
-            set.retain(|(known, _)| known != name);
-            set.push((name.to_owned(), Secret::new(value)));
-        };
-        match &self.llm {
-            Some(Llm::Directory(_)) => {
-                say(&mut set, "AIDER_LLM_KIND", "local_hf");
-                set.retain(|(name, _)| name != "AIDER_LLM_MODEL" && name != "AIDER_TRAINED_MODEL_DIR");
-                unset.push("AIDER_LLM_MODEL");
-            }
-            Some(Llm::Remote(id)) => {
-                say(&mut set, "AIDER_LLM_KIND", "remote");
-                say(&mut set, "AIDER_LLM_MODEL", id);
-                if !given(&set, "OPENAI_MODEL") {
-                    say(&mut set, "OPENAI_MODEL", id);
-                }
-                // The door's address and its own key come in their place.
-                set.retain(|(name, _)| name != "AIDER_TRAINED_MODEL_DIR" && !DOOR.contains(&name.as_str()));
-                unset.extend(DOOR);
-                unset.push("AIDER_TRAINED_MODEL_DIR");
-            }
-            Some(Llm::None) | None => {}
-        }
-        Ok(Overrides { set, unset })
-    }
 }
 
 fn rollout_result(called: &Called, brought: Brought, ok: bool, artifacts_dir: PathBuf) -> RolloutCallResult {
@@ -457,18 +428,6 @@ fn evaluation_result(
         verify,
         artifacts_dir,
     }
-}
-
-/// A caller's variables: names that may be set, and values that a program takes.
-fn checked(env: &[(String, String)]) -> Result<Vec<(String, Secret)>, EnvError> {
-    let check = |(name, value): &(String, String)| {
-        contract::parse_assignment(&format!("{name}={value}")).map_err(EnvError::InvalidEnv)?;
-        match value.contains('\0') {
-            true => Err(EnvError::InvalidEnv(format!("{name} holds a NUL character"))),
-            false => Ok((name.clone(), Secret::new(value.as_str()))),
-        }
-    };
-    env.iter().map(check).collect()
 }
 
 fn copied(artifacts: &Path, dir: &Path) -> Result<PathBuf, EnvError> {

@@ -143,6 +143,8 @@ async fn work(field: &Field, work: Work) -> Result<Answer, SandboxError> {
     let sets = WriteSets {
         plan: path("PLAN.md")?,
         contract: guard::contract_paths(&field.pristine.manifest, &pipeline, &bootstrap),
+        pipeline,
+        never: Vec::new(),
         withheld,
         made: Default::default(),
         protected: Vec::new(),

@@ -14,11 +14,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod author_prompt;
+mod authoring;
 mod blame;
 mod machine;
 mod prompt;
 mod state;
 
+pub use author_prompt::{RepairFacts, ScaffoldFacts, repair_prompt, scaffold_prompt};
+pub use authoring::{Attempts, Then, Tried};
 pub use blame::Blame;
 pub use machine::Machine;
 pub use prompt::{Evidence, PromptError, Prompts};

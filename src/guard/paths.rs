@@ -15,6 +15,8 @@ use crate::{
 const WITHHELD: [&str; 5] = [".opencode", "opencode.json", "opencode.jsonc", ".claude", ".agents"];
 /// Stage scripts that a contract calls by habit.
 const STAGES: &[u8] = b".aider_fsm/stages";
+/// Where everything lies that a contract runs and that its stages leave behind.
+const CONTRACT_DIR: &[u8] = b".aider_fsm";
 /// See [`actions_path`].
 const ACTIONS: &[u8] = b".aider_fsm/actions.yml";
 
@@ -23,8 +25,12 @@ const ACTIONS: &[u8] = b".aider_fsm/actions.yml";
 pub struct WriteSets {
     /// The plan, usually `PLAN.md`.
     pub plan: RelPath,
+    /// The contract itself.
+    pub pipeline: RelPath,
     /// Contract paths (see [`contract_paths`]); they need not exist.
     pub contract: Vec<RelPath>,
+    /// What no agent writes, even where it writes contracts: the repository's own policy.
+    pub never: Vec<RelPath>,
     /// Paths that the host's policy and the contract's `verify.protected` protect besides.
     pub protected: Vec<Said<Protection>>,
     /// Paths hidden from the agent (see [`withheld`]); nothing may appear there.
@@ -61,6 +67,12 @@ pub fn contract_paths(manifest: &Manifest, pipeline: &RelPath, bootstrap: &RelPa
 pub fn actions_path() -> RelPath {
     // A constant of two plain names always passes the check.
     RelPath::new(ACTIONS).unwrap_or_else(|_| unreachable!("a constant path"))
+}
+
+/// Where a contract keeps what it runs, and its stages what they leave behind.
+pub fn contract_dir() -> RelPath {
+    // A constant of one plain name always passes the check.
+    RelPath::new(CONTRACT_DIR).unwrap_or_else(|_| unreachable!("a constant path"))
 }
 
 /// Whether this is the actions file, or something below a directory in its place.

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::paths::{WriteSets, is_actions};
+use super::{
+    authoring,
+    paths::{WriteSets, is_actions},
+};
 use crate::{
     names::RelPath,
     policy::{Origin, Phase, Protection, Said},
@@ -123,6 +126,9 @@ fn fixed(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static s
             "nothing may be put where the agent's own configuration is loaded from",
         );
     }
+    if let Some(ruled) = authoring::rule(phase, sets, change) {
+        return ruled;
+    }
     if at_or_below(path, &sets.contract) {
         return (
             Violation,
@@ -164,6 +170,8 @@ fn fixed(phase: Phase, sets: &WriteSets, change: &Change) -> (Ruling, &'static s
             (Violation, "the actions must be a regular file")
         }
         Phase::ExecuteStep | Phase::FixOrReplan => (Allowed, "the work of this phase"),
+        // They have been ruled on above.
+        Phase::Scaffold | Phase::Repair => (Violation, "no phase of an iteration"),
     }
 }
 
@@ -186,10 +194,14 @@ pub fn source() -> String {
 
 /// Where a rule of this room is, by its words: `FILE:LINE`; `None` for one of a policy.
 pub fn source_of(because: &str) -> Option<String> {
-    let line = include_str!("verdict.rs")
-        .lines()
-        .position(|line| line.contains(because))?;
-    Some(format!("{}:{}", source(), line + 1))
+    let rooms = [
+        (source(), include_str!("verdict.rs")),
+        ("src/guard/authoring.rs".to_owned(), include_str!("authoring.rs")),
+    ];
+    rooms.into_iter().find_map(|(file, text)| {
+        let line = text.lines().position(|line| line.contains(because))?;
+        Some(format!("{file}:{}", line + 1))
+    })
 }
 
 fn is_file(entry: &Entry) -> bool {

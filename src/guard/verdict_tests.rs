@@ -15,7 +15,9 @@ fn path(text: &str) -> RelPath {
 fn sets() -> WriteSets {
     WriteSets {
         plan: path("docs/PLAN.md"),
+        pipeline: path("ci/pipeline.yml"),
         contract: vec![path(".aider_fsm/bootstrap.yml"), path("ci/pipeline.yml")],
+        never: vec![path(".aider_fsm/policy.yml")],
         protected: Vec::new(),
         withheld: withheld(),
         made: [path(".venv"), path("src/version.py")].into(),

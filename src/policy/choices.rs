@@ -79,11 +79,21 @@ pub enum Phase {
     ExecuteStep,
     /// Anything but the protected paths may change (the plan may).
     FixOrReplan,
+    /// A contract is written where there was none: it and what lies in its directory may change.
+    Scaffold,
+    /// What a contract runs is repaired: its directory may change, the contract itself not.
+    Repair,
 }
 
 impl Phase {
-    /// All of them, in the order of an iteration.
-    pub const ALL: [Phase; 3] = [Phase::PlanUpdate, Phase::ExecuteStep, Phase::FixOrReplan];
+    /// All of them: an iteration's, in its order, then those about contracts.
+    pub const ALL: [Phase; 5] = [
+        Phase::PlanUpdate,
+        Phase::ExecuteStep,
+        Phase::FixOrReplan,
+        Phase::Scaffold,
+        Phase::Repair,
+    ];
 }
 
 impl fmt::Display for Phase {
@@ -92,6 +102,8 @@ impl fmt::Display for Phase {
             Phase::PlanUpdate => "plan-update",
             Phase::ExecuteStep => "execute-step",
             Phase::FixOrReplan => "fix-or-replan",
+            Phase::Scaffold => "scaffold",
+            Phase::Repair => "repair",
         })
     }
 }
@@ -107,6 +119,9 @@ impl FromStr for Phase {
                 let name = phase.to_string();
                 name == text || name.split('-').next() == Some(text)
             })
-            .ok_or_else(|| "expected plan-update, execute-step or fix-or-replan (or plan, execute, fix)".to_owned())
+            .ok_or_else(|| {
+                "expected plan-update, execute-step, fix-or-replan, scaffold or repair (or plan, execute, fix)"
+                    .to_owned()
+            })
     }
 }

@@ -195,6 +195,8 @@ impl<'a> Chronicle<'a> {
             Phase::PlanUpdate => ("plan_update", "plan_update_revert_non_plan_files"),
             Phase::ExecuteStep => ("execute", "execute_revert_protected_files"),
             Phase::FixOrReplan => ("fix_or_replan", "fix_or_replan_revert_protected_files"),
+            Phase::Scaffold => ("scaffold_contract", "scaffold_contract_revert_other_files"),
+            Phase::Repair => ("repair_contract", "repair_contract_revert_other_files"),
         };
         let violations = judged.iter().filter(|judged| judged.ruling == Ruling::Violation);
         let paths: Vec<String> = violations.map(|judged| judged.change.path.to_string()).collect();

@@ -162,6 +162,12 @@ fn of_error(why: &EnvError) -> (Attribution, bool) {
     match why {
         EnvError::ContractMissing(_) => (Attribution::Verifier, false),
         EnvError::SandboxFailed { .. } => (Attribution::Sandbox, true),
+        // No contract that holds: the target has none, as long as somebody could write.
+        EnvError::ScaffoldFailed(engine) => match engine.blame() {
+            Blame::Provider => (Attribution::Provider, true),
+            Blame::Sandbox => (Attribution::Sandbox, true),
+            _ => (Attribution::Verifier, false),
+        },
         EnvError::Engine(engine) => match engine {
             EngineError::Contract(_) | EngineError::NoContract(_) => (Attribution::Verifier, false),
             EngineError::NotAllowed(_) | EngineError::Policy(_) => (Attribution::Policy, false),

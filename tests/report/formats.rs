@@ -11,14 +11,14 @@ use crate::{
     program::{expect, program},
 };
 
-fn told(verb: &str, run: &Path, format: &str, to: &Path) {
+pub fn told(verb: &str, run: &Path, format: &str, to: &Path) {
     let mut command = program();
     command.arg(verb).arg(run).args(["--format", format, "-o"]).arg(to);
     expect(command, 0);
 }
 
 /// Runs of every kind: passed, failed, broken off, hostile.
-fn runs() -> Vec<(Option<Made>, std::path::PathBuf)> {
+pub fn runs() -> Vec<(Option<Made>, std::path::PathBuf)> {
     let mut all: Vec<(Option<Made>, std::path::PathBuf)> = Vec::new();
     for (reason, exit) in [
         ("DONE", 0),

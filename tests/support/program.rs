@@ -104,12 +104,17 @@ impl Bench {
         )
     }
 
-    /// Writes the cassette and gives the command line of a run with it.
-    pub fn run(&self, more: &[&str]) -> Command {
+    /// Writes the cassette, and gives it as a model.
+    pub fn cassette(&self) -> String {
         let cassette = self.path("cassette.jsonl");
         let text: String = self.entries.iter().map(|entry| format!("{entry}\n")).collect();
         fs::write(&cassette, text).expect("write");
-        let model = format!("cassette:{}", cassette.display());
+        format!("cassette:{}", cassette.display())
+    }
+
+    /// Writes the cassette and gives the command line of a run with it.
+    pub fn run(&self, more: &[&str]) -> Command {
+        let model = self.cassette();
         self.command(
             &[
                 &["run", "--json", "--opencode-bash", "full", "--model", &model],
@@ -247,8 +252,8 @@ fn containers(host: u32) -> Vec<u32> {
         .collect()
 }
 
-/// PID 1 of a sandbox of the program that runs as `host`, in which some process is `wanted`.
-pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd::Pid> {
+/// Who is whose child, on this machine.
+fn children() -> BTreeMap<u32, Vec<u32>> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").expect("proc").flatten() {
         if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
@@ -257,21 +262,46 @@ pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd:
             children.entry(parent).or_default().push(pid);
         }
     }
-    let below = |root: u32| {
-        let (mut found, mut left) = (Vec::new(), vec![root]);
-        while let Some(pid) = left.pop() {
-            let of = children.get(&pid).cloned().unwrap_or_default();
-            found.extend(&of);
-            left.extend(of);
-        }
-        found
-    };
-    let is_init = |pid: u32| process_status(pid, "NSpid:").is_some_and(|ids| ids.ends_with("\t1"));
-    let init = below(host)
+    children
+}
+
+/// All that descend from a process.
+fn below(children: &BTreeMap<u32, Vec<u32>>, root: u32) -> Vec<u32> {
+    let (mut found, mut left) = (Vec::new(), vec![root]);
+    while let Some(pid) = left.pop() {
+        let of = children.get(&pid).cloned().unwrap_or_default();
+        found.extend(&of);
+        left.extend(of);
+    }
+    found
+}
+
+fn is_init(pid: u32) -> bool {
+    process_status(pid, "NSpid:").is_some_and(|ids| ids.ends_with("\t1"))
+}
+
+/// PID 1 of every sandbox of the program that runs as `host`, in which some process is `wanted`.
+pub fn inits_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Vec<nix::unistd::Pid> {
+    let children = children();
+    below(&children, host)
         .into_iter()
         .chain(containers(host))
-        .find(|pid| is_init(*pid) && below(*pid).into_iter().any(wanted))?;
-    Some(nix::unistd::Pid::from_raw(i32::try_from(init).ok()?))
+        .filter(|pid| is_init(*pid) && below(&children, *pid).into_iter().any(wanted))
+        .filter_map(|pid| Some(nix::unistd::Pid::from_raw(i32::try_from(pid).ok()?)))
+        .collect()
+}
+
+/// One of them.
+pub fn init_with(host: u32, wanted: &dyn Fn(u32) -> bool) -> Option<nix::unistd::Pid> {
+    inits_with(host, wanted).into_iter().next()
+}
+
+/// The process that makes the jails of the program that runs as `host`.
+pub fn launcher_of(host: u32) -> Option<nix::unistd::Pid> {
+    let children = children();
+    let makes = |pid: &u32| !is_init(*pid) && below(&children, *pid).into_iter().any(is_init);
+    let launcher = children.get(&host)?.iter().copied().find(makes)?;
+    Some(nix::unistd::Pid::from_raw(i32::try_from(launcher).ok()?))
 }
 
 /// Whose user namespaces are forbidden.

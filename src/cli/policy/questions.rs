@@ -18,7 +18,7 @@ pub(in crate::cli) struct Questions {
     /// A path of the tree: whether the agent may change it; an absolute path: what a command may do with it inside.
     #[arg(long, value_name = "PATH", group = "question")]
     path: Option<String>,
-    /// For --path: the phase of the agent, plan-update, execute-step or fix-or-replan [default: each].
+    /// For --path: the phase of the agent, plan-update, execute-step, fix-or-replan, scaffold or repair [default: each].
     #[arg(long, value_name = "PHASE", requires = "path")]
     phase: Option<Phase>,
     /// For --path: the repository, to see which stage scripts it has; for a command: to follow its scripts.

@@ -221,7 +221,7 @@ fn is_python(path: &RelPath, text: &str) -> bool {
 }
 
 /// The line of a contract on which a command begins; the first where it cannot be told.
-fn line_of(contract: &str, command: &str) -> usize {
+pub fn line_of(contract: &str, command: &str) -> usize {
     let first = command.lines().map(str::trim).find(|line| !line.is_empty());
     let place = |text: &str| contract.lines().position(|line| line.contains(text));
     // In a quoted scalar what needs quotes is written differently: what comes before it is not.

@@ -167,7 +167,9 @@ fn sets(policy: &Policy, path: &RelPath, question: &PathQuestion<'_>) -> WriteSe
     let own = pipeline.iter().flat_map(Pipeline::protections);
     WriteSets {
         plan: question.plan.clone(),
+        pipeline: question.pipeline.clone(),
         contract,
+        never: vec![contract::policy_path()],
         protected: policy.protected().iter().cloned().chain(own).collect(),
         withheld: guard::withheld(),
         made: std::collections::BTreeSet::new(),

@@ -15,7 +15,7 @@ use crate::{
 const TOLD: usize = 10;
 
 /// The accepted state.
-pub(super) struct Accepted<'w>(pub &'w Workspace);
+pub(in crate::engine) struct Accepted<'w>(pub &'w Workspace);
 
 impl AuditedTree for Accepted<'_> {
     fn read(&self, path: &RelPath, most: usize) -> Option<String> {

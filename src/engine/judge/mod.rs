@@ -42,6 +42,7 @@ use crate::{
     tree::Cache,
 };
 
+pub(super) use audit::Accepted;
 pub(super) use generic::limit as rollout_limit;
 pub(super) use held::{Fittings, Held, Part};
 use outputs::Declared;

@@ -136,8 +136,8 @@ impl<'a> Session<'a> {
                     break;
                 }
                 let summary = match performed {
-                    true if stage.name == StageName::Rollout => self.generic_rollout(stage).await?,
-                    true => self.generic_evaluation(stage).await?,
+                    true if stage.name == StageName::Rollout => Box::pin(self.generic_rollout(stage)).await?,
+                    true => Box::pin(self.generic_evaluation(stage)).await?,
                     false => self.stage(stage).await?,
                 };
                 self.ended(summary)?;

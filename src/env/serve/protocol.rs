@@ -145,7 +145,7 @@ pub struct CallParams {
     pub env: BTreeMap<String, String>,
     /// A directory that gets a copy of the call's artifacts.
     pub artifacts_dir: Option<PathBuf>,
-    /// How often an agent may repair the contract [default: 3]; none does in this version.
+    /// How often an agent may repair the contract after an attempt that failed [default: 3].
     pub repair_iters: Option<u32>,
     /// Whether a rollout without valid samples has failed [default: false].
     #[serde(default)]

@@ -59,7 +59,7 @@ mod wrapper;
 
 pub use effect::Effect;
 pub use judge::{Judge, Judged, Ruled, Setting, problems};
-pub use parse::{ParseError, SCRIPT_MAX};
+pub use parse::{ParseError, SCRIPT_MAX, check};
 pub use rules::{CommandRule, CommandRules, Effects, Ruling, When, WhenUndecided, Words};
 pub use seen::{Scripts, Seen};
 pub use texts::{Text, texts};

@@ -257,8 +257,13 @@ def setup(
     scaffold_opencode_bash: str = "full",
     strict_opencode: bool = True,
     artifacts_dir: Optional[PathLike] = None,
+    scaffold_contract: Optional[str] = None,
+    scaffold_require_metrics: Optional[bool] = None,
 ) -> EnvSession:
-    """Opens a target: copies it and reads its contract. Nothing of it runs yet.
+    """Opens a target: copies it and reads its contract, or has one written. Nothing of it runs yet.
+
+    ``scaffold_contract`` is ``off``, ``opencode`` or ``generic``; without it the agent writes a
+    contract where there is none and ``opencode_model`` names its model.
 
     The session is the one that functions without ``session`` work on from then on.
     """
@@ -275,6 +280,8 @@ def setup(
         "opencode_bash": opencode_bash,
         "scaffold_opencode_bash": scaffold_opencode_bash,
         "strict_opencode": strict_opencode,
+        "scaffold_contract": scaffold_contract,
+        "scaffold_require_metrics": scaffold_require_metrics,
     }
     params = {
         "target": os.fspath(target),

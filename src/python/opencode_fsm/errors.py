@@ -80,6 +80,7 @@ _BY_CODE = {
     "invalid_request": UsageError,
     "usage": UsageError,
     "contract_missing": ContractError,
+    "scaffold_contract_failed": ContractError,
     "contract_invalid": ContractError,
     "policy_invalid": PolicyError,
     "not_allowed": PolicyError,

@@ -30,7 +30,7 @@ pub use chain::{CONTINUED, COURSE, Chain, JOURNAL, JournalLine, Link, RESUMED, V
 pub use diff::{Comparison, Difference, Parting, diff, first_of, next, open, run_of};
 pub use digest::Digest;
 pub use place::{Place, is_held};
-pub use receipt::{Document, Ending, RECEIPT, RECEIPT_VERSION, Receipt, SignerLine, StateLine};
+pub use receipt::{ContractLine, Document, Ending, RECEIPT, RECEIPT_VERSION, Receipt, SignerLine, StateLine};
 pub use records::{MAX_RECORD, Next, Record, Records};
 pub use seal::finish;
 pub use sign::{ENVELOPE, KeyError, PublicKey, Signer};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Digest;
-use crate::policy::Isolation;
+use crate::{names::RelPath, policy::Isolation};
 
 /// Version of [`Receipt`].
 pub const RECEIPT_VERSION: u32 = 1;
@@ -41,6 +41,9 @@ pub struct Receipt {
     pub isolation: Option<Isolation>,
     /// BLAKE3 digest of the target's manifest, as it was copied.
     pub target: Option<String>,
+    /// The contract's files in the end, and who wrote each.
+    #[serde(default)]
+    pub contract: Vec<ContractLine>,
     /// SHA-256 of files of the run that say what went in and what came out.
     pub files: BTreeMap<String, Digest>,
     /// The last accepted state.
@@ -49,6 +52,18 @@ pub struct Receipt {
     pub outcome: Ending,
     /// Who signs the receipt.
     pub signer: Option<SignerLine>,
+}
+
+/// A file of the contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContractLine {
+    /// Its path.
+    pub path: RelPath,
+    /// Who wrote it: `human` (it is as it was in the target), `agent`, or `fallback` (this
+    /// program, in place of an agent).
+    pub by: String,
+    /// SHA-256.
+    pub sha256: Digest,
 }
 
 /// An accepted state of the tree.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `atif` | the Agent Trajectory Interchange Format, version 1.7 |
 //! | `inspect` | a log of Inspect, version 2, as JSON |
+//! | `otlp` | spans for OpenTelemetry, without what was said |
 //! | `rows` | one row a turn: ShareGPT, TRL, verl |
 //! | `reward` | what a turn is worth, where something measured it |
 //!
@@ -12,6 +13,7 @@
 
 mod atif;
 mod inspect;
+mod otlp;
 mod reward;
 mod rows;
 
@@ -21,6 +23,7 @@ use super::reading::Call;
 
 pub use atif::atif;
 pub use inspect::inspect;
+pub use otlp::otlp;
 pub use rows::{Shape, rows};
 
 /// A call's arguments as an object.

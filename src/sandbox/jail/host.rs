@@ -9,7 +9,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Mutex,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,6 +36,8 @@ use crate::{
 const BUILD: Duration = Duration::from_secs(30);
 /// Longest time that a killed jail may take to be gone.
 const GONE: Duration = Duration::from_secs(10);
+/// Between two looks whether it is.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Builds jails. One launcher serves a whole process: it owns the
 /// single-threaded helper that clones namespaces, and dies with it.
@@ -211,7 +213,14 @@ impl Drop for Jail {
         // The end of its socket ends the launcher and every jail; wait so that
         // nothing outlives us.
         let _ = nix::sys::socket::shutdown(launcher.0.as_raw_fd(), nix::sys::socket::Shutdown::Both);
-        let _ = launcher.1.wait();
+        if launcher.1.wait().is_ok_and(|status| status.success()) {
+            return;
+        }
+        // Somebody killed it, and by that its jails: what it answered for is ours to put away.
+        let give_up = Instant::now() + GONE;
+        while cgroup::remove_stale() > 0 && Instant::now() < give_up {
+            std::thread::sleep(LOOK);
+        }
     }
 }
 

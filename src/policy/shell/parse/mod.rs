@@ -49,6 +49,32 @@ pub enum ParseError {
     Length,
 }
 
+impl ParseError {
+    /// Line and column in the text that was read, from 1; of its end where there is none.
+    pub fn place(&self, text: &str) -> (usize, usize) {
+        let at = match self {
+            ParseError::Syntax { at, .. } => *at,
+            ParseError::Depth | ParseError::Length => 0,
+        };
+        let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let start = before
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |place| place + 1);
+        let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        (line, column)
+    }
+}
+
+/// Whether a text is a shell script.
+///
+/// # Errors
+/// See [`ParseError`].
+pub fn check(text: &str) -> Result<(), ParseError> {
+    parse(text).map(drop)
+}
+
 type Parsed<T> = Result<T, ParseError>;
 
 /// Parses a whole script.

@@ -205,9 +205,10 @@ impl Cgroups {
     }
 }
 
-/// Removes the cgroups of launchers that are dead. Nothing is killed: the
+/// Removes the cgroups of launchers that are dead; how many stay. Nothing is killed: the
 /// kernel keeps a cgroup that something lives in.
-pub(super) fn remove_stale() {
+pub(super) fn remove_stale() -> usize {
+    let mut left = 0;
     let mut parents: BTreeSet<PathBuf> = v1::hierarchies().into_values().collect();
     parents.extend(v2::ancestors());
     for parent in parents {
@@ -216,10 +217,12 @@ pub(super) fn remove_stale() {
         };
         for entry in entries.flatten() {
             if Owner::of(&entry.file_name()).is_some_and(|owner| !owner.alive()) {
-                let _ = fs::remove_dir(entry.path());
+                let removed = fs::remove_dir(entry.path());
+                left += usize::from(removed.is_err_and(|why| why.kind() != io::ErrorKind::NotFound));
             }
         }
     }
+    left
 }
 
 #[cfg(test)]

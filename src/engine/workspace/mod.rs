@@ -1,4 +1,12 @@
 //! The run's tree: pristine copy, checkpoints, and the sandboxes stacked on them.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `bootstrapped` | what a bootstrap makes, under the accepted state |
+//! | `written` | a contract that is written in it, and states to return to |
+
+mod bootstrapped;
+mod written;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,14 +20,10 @@ use crate::{
     policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
     record::{RunDir, audit::Digest},
     sandbox::{Backend, Sandbox, WitnessReport},
-    tree::{
-        self, BaseLayer, Change, ChangeKind, Checkpoint, Content, Entry, Place, Pristine, StepWriter, Survey, TreeEdits,
-    },
+    tree::{self, Change, ChangeKind, Checkpoint, Content, Entry, Place, Pristine, StepWriter, Survey, TreeEdits},
 };
 
-/// Why something that a bootstrap wrote is not kept.
-const PROTECTED: &str = "it is protected, or of a kind that is never kept";
-const CONTESTED: &str = "the run had changed it already";
+pub(super) use written::Mark;
 
 /// What the settled end of a phase left behind.
 #[derive(Default)]
@@ -139,6 +143,11 @@ impl Workspace {
     /// What the guard protects.
     pub fn sets(&self) -> &WriteSets {
         &self.sets
+    }
+
+    /// What an agent's sandbox shows besides the tree.
+    pub fn furnish(&mut self, mounts: Vec<ReadOnlyMount>) {
+        self.walls.agent_mounts = mounts;
     }
 
     /// Protects what the contract says is the judge's, besides what the host's policy does.
@@ -405,7 +414,12 @@ impl Workspace {
         Ok(())
     }
 
-    /// The plan's bytes in the accepted state, bounded.
+    /// What lies at `path` in the accepted state.
+    pub fn entry(&self, path: &RelPath) -> Option<Entry> {
+        self.current.entry(&self.base, path)
+    }
+
+    /// The bytes of a file in the accepted state, bounded.
     pub fn read(&self, path: &RelPath, max: u64) -> Result<Option<Vec<u8>>, EngineError> {
         Ok(self.current.read(&self.base, path, max)?)
     }
@@ -513,49 +527,5 @@ impl Workspace {
     /// The walls of this run, and the caps of its sandboxes.
     pub fn walls(&self) -> &Walls {
         &self.walls
-    }
-
-    /// Whether a bootstrap's layer is a part of the base.
-    pub fn is_bootstrapped(&self) -> bool {
-        self.base.roots.len() > self.copied.roots.len()
-    }
-
-    /// What a finished bootstrap wrote, without what it may not, and why each of that is left out.
-    pub fn bootstrapped(&mut self, place: &Place) -> Result<(Checkpoint, Vec<(RelPath, String)>), EngineError> {
-        let dir = self.next_dir("bootstrapped");
-        let found = Checkpoint::freeze_place(&self.base, &self.current, place, &[], &dir)?;
-        let changes = found.changes_since(&self.base, &self.current);
-        // What a policy protects is kept from the agent; a bootstrap is the contract's own.
-        let sets = WriteSets {
-            protected: Vec::new(),
-            ..self.sets.clone()
-        };
-        let judged = guard::judge(Phase::ExecuteStep, &sets, changes);
-        let mut back = guard::revert_paths(&judged);
-        let mut left_out: Vec<_> = back.iter().map(|path| (path.clone(), PROTECTED.to_owned())).collect();
-        let contested = BaseLayer::contested(&self.base, &self.current, &found);
-        left_out.extend(contested.iter().map(|path| (path.clone(), CONTESTED.to_owned())));
-        back.extend(contested);
-        left_out.extend(found.left_out().iter().cloned());
-        left_out.sort();
-        left_out.dedup_by(|a, b| a.0 == b.0);
-        if back.is_empty() {
-            return Ok((found, left_out));
-        }
-        let dir = self.next_dir("bootstrapped");
-        Ok((found.with_reverted(&self.base, &self.current, &back, &dir)?, left_out))
-    }
-
-    /// Puts a bootstrap's layer under the accepted state. The agent's sandbox, which
-    /// stands on what was before, is ended.
-    pub async fn stand_on(&mut self, layer: &BaseLayer) -> Result<(), EngineError> {
-        self.close_agent().await?;
-        let base = self.copied.with_layer(layer);
-        let dir = self.next_dir("checkpoint");
-        self.current = self.current.over(&self.base, &base, &dir)?;
-        self.kept = self.current.clone();
-        self.base = Arc::new(base);
-        self.sets.made.clone_from(layer.owned());
-        Ok(())
     }
 }

@@ -1,20 +1,28 @@
 //! A target that stays open: its stages run some at a time, when a caller asks for them,
 //! by the same judge that verifies.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `model` | the model that stages work with |
+//! | `authors` | the agents that write and repair its contract |
+
+mod authors;
+mod model;
 
 use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    broker::{Budget, DoorConfig, ModelDoor, Upstream},
     contract::{Pipeline, StageName},
     engine::{
-        EngineError, Outcome, Stop, Summary, TargetOptions,
+        Authoring, EngineError, Outcome, Stop, Summary, TargetOptions,
+        author::Ledgers,
         bootstrap::Bootstrap,
+        bring::bring_out,
         evidence::Evidence,
         judge::{self, Fittings, Held, Judge, Overrides, Part, Verification},
         permit,
@@ -24,46 +32,19 @@ use crate::{
     fsm::Blame,
     guard,
     names::RelPath,
-    policy::{NetworkMode, SettingName, SettingValue},
     record::{RunDir, Secret},
     report::{Happening, Reporter},
     source::Target,
 };
 
-/// Transient errors of a provider that the clients inside get to see in one call: they
-/// retry in their own way, as often as they like, up to the budget of calls.
-const PATIENCE: u32 = 100_000;
+pub use authors::{ContractMark, RepairOf};
+pub use model::{ModelUse, StageModel};
+
+use authors::Repairer;
+use model::Door;
+
 /// Largest file of the inside that is brought out by name.
 pub const BRING_MAX: u64 = 256 << 20;
-
-/// The model that a target's stages work with.
-#[derive(Clone, Debug)]
-pub enum StageModel {
-    /// A directory of the host, shown read-only inside.
-    Directory(PathBuf),
-    /// An OpenAI-compatible endpoint, reached through the model door; the key stays outside.
-    Endpoint {
-        /// Its base URL.
-        base_url: String,
-        /// What it is asked for, whatever the inside names.
-        model: String,
-        /// Its key.
-        key: Option<Secret>,
-    },
-}
-
-/// What the model door saw in one call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct ModelUse {
-    /// Calls that were let through.
-    pub calls: u64,
-    /// Those that the provider failed: not reached, busy, broken, or its key refused.
-    pub failed: u64,
-    /// Tokens sent.
-    pub input_tokens: u64,
-    /// Tokens received.
-    pub output_tokens: u64,
-}
 
 /// Some stages that have run.
 #[derive(Clone, Debug)]
@@ -105,11 +86,6 @@ impl Drop for Unsettled<'_> {
     }
 }
 
-struct Door {
-    door: ModelDoor,
-    key: Secret,
-}
-
 /// A target that is open. Dropping it ends what runs inside.
 pub struct OpenTarget {
     options: TargetOptions,
@@ -125,16 +101,23 @@ pub struct OpenTarget {
     doors: u32,
     held: Option<Held>,
     last: Option<Verification>,
+    authoring: Authoring,
+    ledgers: Ledgers,
+    /// The agent that repairs, once it was needed.
+    repairer: Option<Repairer>,
+    repairs: u32,
 }
 
 impl OpenTarget {
-    /// Copies the target and reads its contract. Nothing of it runs yet. `secrets` are
-    /// redacted in all that is written.
+    /// Copies the target and reads its contract; where it has none, one is written as
+    /// `authoring` says. Nothing of it runs yet. `secrets` are redacted in all that is written.
     ///
     /// # Errors
-    /// As [`crate::engine::verify`]; [`EngineError::Contract`] where there is no contract.
+    /// As [`crate::engine::verify`]; [`EngineError::NoContract`] where there is no contract and
+    /// nobody writes one, [`EngineError::Scaffold`] where nobody came to one that holds.
     pub async fn open(
         options: TargetOptions,
+        authoring: Authoring,
         secrets: &[Secret],
         reporter: Reporter,
         stop: &mut Stop,
@@ -152,16 +135,19 @@ impl OpenTarget {
                 .unwrap_or_else(|| options.clone());
             // No agent ever looks at it.
             let plan = RelPath::new("PLAN.md").map_err(|e| EngineError::Usage(e.to_string()))?;
-            let workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
+            let mut workspace = site.workspace(&options, &plan, guard::withheld(), Vec::new())?;
+            let mut ledgers = Ledgers::default();
+            let about = (&options, &site, &reporter);
+            authors::scaffold(about, &authoring, &mut workspace, &mut ledgers, stop).await?;
             let pipeline = site::contract_of(&options, &workspace, &site.run)?;
             evidence.receipt.isolation = Some(pipeline.verify.isolation);
             let bootstrap = Bootstrap::of(&workspace, &options)?;
             site::warn(&pipeline, bootstrap.as_ref(), &reporter);
             evidence.lock(&site.run, &workspace, None)?;
-            Ok((options, site, workspace, pipeline, bootstrap))
+            Ok((options, site, workspace, pipeline, bootstrap, ledgers))
         }
         .await;
-        let (options, site, workspace, pipeline, bootstrap) = match prepared {
+        let (options, site, workspace, pipeline, bootstrap, ledgers) = match prepared {
             Ok(prepared) => prepared,
             Err(why) => {
                 evidence.fail(&why);
@@ -182,6 +168,10 @@ impl OpenTarget {
             doors: 0,
             held: None,
             last: None,
+            authoring,
+            ledgers,
+            repairer: None,
+            repairs: 0,
         })
     }
 
@@ -214,58 +204,6 @@ impl OpenTarget {
     pub fn hide(&self, secrets: &[Secret]) {
         self.site.run.hide(secrets);
         self.reporter.hide(secrets);
-    }
-
-    /// Sets the model of the sandboxes that are made from now on.
-    ///
-    /// # Errors
-    /// When the door to it cannot be opened.
-    pub fn set_model(&mut self, model: Option<StageModel>) -> Result<(), EngineError> {
-        if let (Some(said), Some(StageModel::Endpoint { base_url, .. })) =
-            (self.options.policy.setting(SettingName::Network), &model)
-            && said.value == SettingValue::Network(NetworkMode::None)
-        {
-            return Err(EngineError::Usage(format!(
-                "the network is `none` ({}), which lets nothing out, and the model is at {base_url}: allow its calls with \
-                 --network model",
-                said.origin
-            )));
-        }
-        let before = self.door.take();
-        if let Some(before) = before {
-            before.door.close()?;
-        }
-        if let Some(StageModel::Endpoint { base_url, model, key }) = &model {
-            let inside_key = Secret::new(uuid::Uuid::new_v4().simple().to_string());
-            self.hide(&[std::slice::from_ref(&inside_key), key.as_slice()].concat());
-            self.doors += 1;
-            let ledger = match self.doors {
-                1 => "model.jsonl".to_owned(),
-                more => format!("model_{more:02}.jsonl"),
-            };
-            let cap = |name| self.options.policy.number(name);
-            let door = ModelDoor::open(DoorConfig {
-                upstream: Upstream::Http {
-                    base_url: base_url.clone(),
-                    key: key.clone(),
-                },
-                model: model.clone(),
-                inside_key: inside_key.clone(),
-                per_run: Budget::default(),
-                per_turn: Budget {
-                    calls: cap(SettingName::Calls),
-                    tokens: cap(SettingName::Tokens),
-                    wall: None,
-                },
-                patience: PATIENCE,
-                ledger: self.site.run.path().join(ledger),
-                record_to: None,
-                past: None,
-            })?;
-            self.door = Some(Door { door, key: inside_key });
-        }
-        self.model = model;
-        Ok(())
     }
 
     /// Runs some of the contract's stages in their order, up to the first failure; `name`
@@ -322,7 +260,7 @@ impl OpenTarget {
             fittings,
         };
         let unsettled = Unsettled(&self.site.run);
-        let mut verification = judge.part(&mut self.workspace, name, part).await?;
+        let mut verification = Box::pin(judge.part(&mut self.workspace, name, part)).await?;
         unsettled.settled();
         let model = self.door.as_ref().map(|door| {
             let (usage, _) = door.door.usage();
@@ -481,6 +419,9 @@ impl OpenTarget {
             door,
             last,
             began,
+            options,
+            ledgers,
+            repairer,
             ..
         } = self;
         let ended = async {
@@ -502,7 +443,16 @@ impl OpenTarget {
                 summary.walls = last.walls;
             }
             summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            evidence.take(&workspace);
+            summary.turns = ledgers.turns;
+            summary.guard_events = ledgers.guard_events;
+            if let Some(repairer) = repairer {
+                repairer.close()?;
+            }
+            if !workspace.changes().is_empty() {
+                // A contract that was written or repaired: `apply` brings it to a tree.
+                bring_out(&workspace, &site.run, &reporter, options.changes_caps(), &mut summary)?;
+            }
+            evidence.take(&workspace)?;
             drop(workspace);
             site.close_egress(&reporter).await?;
             let outcome = summary.conclude(&site.run, &reporter)?;
