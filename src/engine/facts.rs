@@ -118,3 +118,24 @@ fn section(text: &mut String, name: &str, bytes: &[u8]) {
         .collect();
     let _ = writeln!(text, "## {name}\n{body}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_its_end_and_one_that_is_missing_is_an_error() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("notes.md");
+        std::fs::write(&path, format!("first{}last", " ".repeat(SEED_BYTES))).expect("write");
+        let seed = Seed::read(&path).expect("a seed");
+        assert!(seed.text.ends_with("last") && !seed.text.contains("first"));
+        let missing = Seed::read(&dir.path().join("none.md"))
+            .map(|_| ())
+            .expect_err("it is not there");
+        assert!(
+            matches!(&missing, EngineError::Usage(why) if why.starts_with("--seed ") && why.contains("none.md")),
+            "{missing}"
+        );
+    }
+}

@@ -132,7 +132,9 @@ fn by_hand(dir: &Path, project: &Project) -> (u64, u64) {
     let repo = bench.path("repo");
     let venv = bench.path("venv");
     // The interpreter that sandboxes have: others have other modules.
-    run(Command::new("/usr/bin/python3").args(["-m", "venv", "--without-pip"]).arg(&venv));
+    run(Command::new("/usr/bin/python3")
+        .args(["-m", "venv", "--without-pip"])
+        .arg(&venv));
     let packages = fs::read_dir(venv.join("lib"))
         .expect("lib")
         .next()
