@@ -208,6 +208,9 @@ fn suites(dir: &Path) {
                 "--json",
                 "--llm",
                 "m",
+                // Its scores are written down, which an audit does not take.
+                "--audit",
+                "off",
                 "--sandbox",
                 "jail",
                 "--base-url",
