@@ -8,6 +8,7 @@
 //! - `ready`: a stage that waits for its command;
 //! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
 //! - `payload`: the ordered list of walls between a warden and `execve`;
+//! - `capabilities`, `land`: two of these walls;
 //! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
 //! - `process`: what runs below a process (`/proc`), stopping and killing it;
@@ -17,9 +18,11 @@
 //! - `text`: pages of the executable given back while nothing happens;
 //! - `tree`: the workspace changed and read as its owner.
 
+mod capabilities;
 mod door;
 mod doors;
 mod kin;
+mod land;
 mod memory;
 mod nested;
 mod payload;
@@ -32,9 +35,11 @@ mod text;
 mod tree;
 mod warden;
 
+pub(crate) use capabilities::{drop_bounding, drop_capabilities};
 pub use door::{DOOR, guest_main};
+pub(crate) use land::landlock_abi;
 pub(crate) use nested::nest;
-pub(crate) use payload::{BEHIND, drop_bounding, drop_capabilities, landlock_abi};
+pub(crate) use payload::BEHIND;
 
 use std::{os::fd::OwnedFd, time::Instant};
 

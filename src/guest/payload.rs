@@ -24,10 +24,6 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
-};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
@@ -35,11 +31,15 @@ use nix::{
     unistd::{Gid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid},
 };
 
-use super::Failure;
+use super::{
+    Failure,
+    capabilities::{drop_bounding, drop_capabilities, keep_override},
+    land::restrict,
+};
 use crate::{
     dataset::{self, RowsAsk},
     probe::{self, Layer},
-    wire::{self, Argv, Confinement, ExecRequest, Identity, LandlockRules, PathAccess, Reach},
+    wire::{self, Argv, Confinement, ExecRequest, Identity, Reach},
 };
 
 /// How far a command's nice value is behind that of its supervisors, who would else
@@ -50,9 +50,6 @@ pub(crate) const BEHIND: i32 = 10;
 const READER_MEMORY: u64 = 1 << 30;
 /// The exit code of a process that panicked.
 const PANICKED: i32 = 101;
-
-/// The landlock ABI from which signals have a scope (landlock(7)).
-pub(super) const SCOPES_ABI: u32 = 6;
 
 /// Builds the walls around the calling process, waits for a command, and becomes it.
 /// Where none comes it says so, as a failure.
@@ -300,12 +297,7 @@ pub(super) fn become_owner(confinement: &Confinement, nested: Option<BorrowedFd<
     }
     prctl::set_keepcaps(true).map_err(|e| Failure::new("PR_SET_KEEPCAPS", e))?;
     drop_identity(confinement, nested)?;
-    let only = CapSet {
-        effective: DAC_OVERRIDE,
-        permitted: DAC_OVERRIDE,
-        inheritable: 0,
-    };
-    set_capabilities([only, CapSet::default()])
+    keep_override()
 }
 
 /// Steps 3 and 4.
@@ -346,160 +338,6 @@ fn place(stdio: &[OwnedFd; 3]) -> Result<(), Failure> {
         Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), target) }).map_err(|e| Failure::new("dup2 stdio", e))?;
     }
     Ok(())
-}
-
-#[repr(C)]
-struct CapHeader {
-    version: u32,
-    pid: i32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct CapSet {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-/// `CAP_DAC_OVERRIDE` as a bit of the first set (capabilities(7)).
-const DAC_OVERRIDE: u32 = 1 << 1;
-/// `_LINUX_CAPABILITY_VERSION_3`, capget(2).
-const CAPABILITY_VERSION: u32 = 0x2008_0522;
-
-/// Empties the bounding set (PR_CAPBSET_DROP(2const)).
-pub(crate) fn drop_bounding() -> Result<(), Failure> {
-    for cap in 0..64 {
-        // SAFETY: numbers only; EINVAL says that the last capability is passed.
-        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap, 0, 0, 0) }) {
-            Ok(_) => {}
-            Err(Errno::EINVAL) => break,
-            // Without CAP_SETPCAP (no user namespace of our own) the bounding
-            // set stays; NO_NEW_PRIVS makes it void.
-            Err(Errno::EPERM) => break,
-            Err(e) => return Err(Failure::new("drop the bounding set", e)),
-        }
-    }
-    Ok(())
-}
-
-/// Empties every capability set and reads them back (capabilities(7)).
-pub(crate) fn drop_capabilities() -> Result<(), Failure> {
-    // SAFETY: numbers only (PR_CAP_AMBIENT(2const)).
-    let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    Errno::result(cleared).map_err(|e| Failure::new("clear ambient capabilities", e))?;
-    drop_bounding()?;
-    let none = [CapSet::default(); 2];
-    set_capabilities(none)?;
-    let mut header = CapHeader {
-        version: CAPABILITY_VERSION,
-        pid: 0,
-    };
-    let mut now = [CapSet {
-        effective: 1,
-        permitted: 1,
-        inheritable: 1,
-    }; 2];
-    // SAFETY: as above; `now` is written by the kernel.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &mut header, now.as_mut_ptr()) })
-        .map_err(|e| Failure::new("capget", e))?;
-    if now != none {
-        return Err(Failure::plain("drop capabilities", "some are left"));
-    }
-    Ok(())
-}
-
-fn set_capabilities(sets: [CapSet; 2]) -> Result<(), Failure> {
-    let mut header = CapHeader {
-        version: CAPABILITY_VERSION,
-        pid: 0,
-    };
-    // SAFETY: header and sets are laid out as capset(2) asks and outlive the call.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &mut header, sets.as_ptr()) })
-        .map_err(|e| Failure::new("capset", e))?;
-    Ok(())
-}
-
-/// Landlock with the best ABI that kernel and crate share; `min_abi` is hard.
-pub(super) fn restrict(rules: &LandlockRules, scoped: bool, no_new_privs: bool) -> Result<(), Failure> {
-    let failed = |why: landlock::RulesetError| Failure::plain("landlock", why);
-    let found = landlock_abi();
-    if found < rules.min_abi {
-        return Err(Failure::plain(
-            "landlock",
-            format!("ABI {found} found, {} needed", rules.min_abi),
-        ));
-    }
-    let abi = ABI::V6;
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))
-        .map_err(failed)?;
-    if scoped {
-        ruleset = ruleset.scope(Scope::from_all(abi)).map_err(failed)?;
-    }
-    if rules.restrict_tcp {
-        ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(failed)?;
-    }
-    let mut created = ruleset.create().map_err(failed)?;
-    for (path, access) in &rules.paths {
-        let Ok(fd) = PathFd::new(path) else { continue };
-        // What concerns directories is no right over anything else (landlock_add_rule(2)).
-        let is_dir = std::fs::metadata(path).is_ok_and(|meta| meta.is_dir());
-        let over = if is_dir {
-            AccessFs::from_all(abi)
-        } else {
-            AccessFs::from_file(abi)
-        };
-        created = created
-            .add_rule(PathBeneath::new(fd, bits(*access, abi) & over))
-            .map_err(failed)?;
-    }
-    if rules.restrict_tcp {
-        for port in &rules.bind_ports {
-            created = created
-                .add_rule(NetPort::new(*port, AccessNet::BindTcp))
-                .map_err(failed)?;
-        }
-        for port in &rules.connect_ports {
-            created = created
-                .add_rule(NetPort::new(*port, AccessNet::ConnectTcp))
-                .map_err(failed)?;
-        }
-    }
-    let status = created.no_new_privs(no_new_privs).restrict_self().map_err(failed)?;
-    if status.ruleset == RulesetStatus::NotEnforced {
-        return Err(Failure::plain("landlock", "the kernel enforces none of it"));
-    }
-    Ok(())
-}
-
-fn bits(access: PathAccess, abi: ABI) -> BitFlags<AccessFs> {
-    match access {
-        PathAccess::ReadExecute => AccessFs::from_read(abi),
-        PathAccess::Read => AccessFs::ReadFile | AccessFs::ReadDir,
-        PathAccess::ReadWrite => {
-            AccessFs::from_all(abi) & !(AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev)
-        }
-        PathAccess::Device => {
-            AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
-        }
-    }
-}
-
-/// The kernel's landlock ABI; 0 is none (landlock_create_ruleset(2)).
-pub(crate) fn landlock_abi() -> u32 {
-    const VERSION: libc::c_uint = 1;
-    // SAFETY: with the version flag the kernel wants a null pointer and size 0.
-    let abi = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            std::ptr::null::<libc::c_void>(),
-            0usize,
-            VERSION,
-        )
-    };
-    u32::try_from(abi).unwrap_or(0)
 }
 
 /// Installs `struct sock_filter[]` given as bytes (seccomp(2)).

@@ -22,7 +22,7 @@ use nix::{
 };
 
 use super::{
-    Failure, GuestStart, door, doors, kin, payload, peers,
+    Failure, GuestStart, door, doors, kin, land, payload, peers,
     process::{self, Passes, Process},
     ready::Ready,
     tap, text, tree, warden,
@@ -108,7 +108,7 @@ impl Supervisor {
         }
         // Nobody inside may look into the supervisor (ptrace(2), "dumpable").
         prctl::set_dumpable(false).map_err(|e| Failure::new("PR_SET_DUMPABLE", e))?;
-        let unscoped = confinement.landlock.is_none() || payload::landlock_abi() < payload::SCOPES_ABI;
+        let unscoped = confinement.landlock.is_none() || land::landlock_abi() < land::SCOPES_ABI;
         Ok(Self {
             socket,
             confinement,
@@ -400,7 +400,7 @@ impl Supervisor {
             return Ok(());
         };
         payload::set_no_new_privs()?;
-        payload::restrict(rules, true, true)
+        land::restrict(rules, true, true)
     }
 
     /// Everything inside dies.
@@ -418,7 +418,7 @@ fn hello(confinement: &Confinement) -> Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        landlock_abi: payload::landlock_abi(),
+        landlock_abi: land::landlock_abi(),
         found: (confinement.identity == Identity::Changed).then(door::found),
     }
 }

@@ -3,9 +3,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `bootstrapped` | what a bootstrap makes, under the accepted state |
+//! | `machine` | what the machine itself writes |
+//! | `sandboxes` | those that are stacked on it |
 //! | `written` | a contract that is written in it, and states to return to |
 
 mod bootstrapped;
+mod machine;
+mod sandboxes;
 mod written;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -17,10 +21,10 @@ use crate::{
     engine::{EngineError, branch::Found, evidence::Walled, seat::Seat},
     guard::{self, Judged, Phase, Ruling, WriteSets},
     names::RelPath,
-    policy::{Inside, Limits, NetworkMode, ReadOnlyMount, Role, SandboxPlan, Tier, WorkspacePlan},
+    policy::{Limits, NetworkMode, ReadOnlyMount, Role, Tier},
     record::{RunDir, audit::Digest},
     sandbox::{Backend, Sandbox, WitnessReport},
-    tree::{self, Change, ChangeKind, Checkpoint, Content, Entry, Place, Pristine, StepWriter, Survey, TreeEdits},
+    tree::{self, Change, Checkpoint, Content, Entry, Pristine, StepWriter, Survey, TreeEdits},
 };
 
 pub(super) use written::Mark;
@@ -237,92 +241,6 @@ impl Workspace {
         self.scratch.join(format!("{:04}-{what}", self.serial))
     }
 
-    fn plan(&mut self, role: Role, name: &str, lowers: Vec<PathBuf>) -> SandboxPlan {
-        let scratch = self.next_dir(name);
-        SandboxPlan {
-            label: format!("{}-{name}-{}", self.run.id(), self.serial),
-            role,
-            workspace: WorkspacePlan {
-                lowers,
-                scratch,
-                max_bytes: self.walls.disk_bytes,
-                max_inodes: self.walls.disk_inodes,
-            },
-            read_only: if role == Role::Agent {
-                self.walls.agent_mounts.clone()
-            } else {
-                Vec::new()
-            },
-            network: self.walls.network,
-            limits: self.walls.limits.clone(),
-            min_tier: self.walls.min_tier,
-            lease: self.walls.lease,
-        }
-    }
-
-    /// A sandbox with its door out, where it is to have one.
-    /// `role` is what the record calls it.
-    async fn build(&mut self, backend: &Backend, role: &str, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
-        let sandbox = self.create(backend, plan).await?;
-        self.walled.note(&self.run, role, plan, sandbox.walls())?;
-        if let Some(egress) = &self.walls.egress {
-            egress.serve(&sandbox, &plan.label, plan.role).await?;
-        }
-        Ok(sandbox)
-    }
-
-    /// The layers of the accepted state, lowest first.
-    fn lowers(&self) -> Vec<PathBuf> {
-        let mut lowers = self.base.roots.clone();
-        lowers.push(self.current.layer.clone());
-        lowers
-    }
-
-    /// Gives the agent a place on the accepted state, in place of any earlier one: a
-    /// sandbox, or for the user's server a copy of what a sandbox would show.
-    pub async fn open_agent(&mut self, backend: &Backend) -> Result<(), EngineError> {
-        self.close_agent().await?;
-        let mask_dir = self.next_dir("mask");
-        let mask = tree::mask_layer(&self.base, &self.sets.withheld, &mask_dir)?;
-        let mut lowers = self.lowers();
-        lowers.push(mask);
-        let seat = match self.server.clone() {
-            Some(server) => {
-                let dir = self.next_dir("outside");
-                Seat::outside(&server, &lowers, dir, self.current.clone())?
-            }
-            None => {
-                let plan = self.plan(Role::Agent, "agent", lowers);
-                Seat::inside(self.build(backend, "agent", &plan).await?, self.current.clone())
-            }
-        };
-        self.agent = Some(seat);
-        Ok(())
-    }
-
-    /// Builds a sandbox. In the first of its kind a witness tries the walls before anything
-    /// else runs there; what it found is told of those after it as well, which are built alike.
-    async fn create(&mut self, backend: &Backend, plan: &SandboxPlan) -> Result<Sandbox, EngineError> {
-        let mut sandbox = backend.create(plan).await?;
-        match self.witnessed.get(&plan.role) {
-            Some(report) => sandbox.set_witness(report.clone()),
-            None => {
-                sandbox.witness().await?;
-                self.witnessed
-                    .extend(sandbox.walls().witness.clone().map(|report| (plan.role, report)));
-            }
-        }
-        Ok(sandbox)
-    }
-
-    /// Ends the agent's sandbox, or removes its copy.
-    pub async fn close_agent(&mut self) -> Result<(), EngineError> {
-        match self.agent.take() {
-            Some(seat) => seat.leave().await,
-            None => Ok(()),
-        }
-    }
-
     /// Ends a phase: stops what the turn left running, takes a checkpoint,
     /// judges every change, takes back what may not stay and goes on from there.
     /// With `discard`, or when anything is a violation, the whole phase goes.
@@ -422,106 +340,6 @@ impl Workspace {
     /// The bytes of a file in the accepted state, bounded.
     pub fn read(&self, path: &RelPath, max: u64) -> Result<Option<Vec<u8>>, EngineError> {
         Ok(self.current.read(&self.base, path, max)?)
-    }
-
-    /// Writes one file as the machine: into the accepted state and the live tree.
-    pub async fn write(&mut self, backend: &Backend, path: &RelPath, bytes: &[u8]) -> Result<(), EngineError> {
-        let dir = self.next_dir("checkpoint");
-        let target = self.current.with_file(&self.base, path, bytes, &dir)?;
-        let mut edits = TreeEdits::write_file(path, bytes, 0o644);
-        edits.removals.push(path.clone());
-        self.amend(backend, &edits, target).await?;
-        self.keep_step(&format!("the machine wrote {path}"))
-    }
-
-    /// Removes one path as the machine, from the accepted state and the live tree.
-    pub async fn remove(&mut self, backend: &Backend, path: &RelPath) -> Result<(), EngineError> {
-        let dir = self.next_dir("checkpoint");
-        let target = self.current.without(&self.base, path, &dir)?;
-        let edits = TreeEdits {
-            removals: vec![path.clone()],
-            ..TreeEdits::default()
-        };
-        self.amend(backend, &edits, target).await?;
-        self.keep_step(&format!("the machine removed {path}"))
-    }
-
-    async fn amend(&mut self, backend: &Backend, edits: &TreeEdits, target: Checkpoint) -> Result<(), EngineError> {
-        if let Some(sandbox) = self.agent() {
-            sandbox.freeze().await?;
-        }
-        let restored = self.put_and_compare(edits, &target).await?;
-        self.current = target;
-        if restored {
-            self.thaw().await
-        } else {
-            self.open_agent(backend).await
-        }
-    }
-
-    /// The path of the tree that an action may write a file to, or why it may not.
-    pub fn place(&self, inside: &Inside, given: &str) -> Result<RelPath, String> {
-        let below = given
-            .strip_prefix(&inside.workspace)
-            .filter(|rest| rest.starts_with('/'));
-        let path = below.map_or(given, |rest| rest.trim_start_matches('/'));
-        let path = RelPath::new(path).map_err(|why| format!("path_outside_repo: {why}"))?;
-        let change = Change {
-            path: path.clone(),
-            kind: ChangeKind::Modified,
-            before: self.current.entry(&self.base, &path),
-            after: Some(Entry::file(&[], 0o644)),
-        };
-        match guard::judge(Phase::ExecuteStep, &self.sets, vec![change]).pop() {
-            Some(judged) if judged.ruling != Ruling::Allowed => {
-                Err(format!("path_is_protected: {path}: {}", judged.because))
-            }
-            _ => Ok(path),
-        }
-    }
-
-    /// A fresh judge over the accepted state, and where its own changes will lie.
-    /// `read_only` shows there besides.
-    pub async fn open_judge(
-        &mut self,
-        backend: &Backend,
-        read_only: Vec<ReadOnlyMount>,
-    ) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "judge", "judge", read_only).await
-    }
-
-    /// The same for one measurement alone.
-    pub async fn open_sealed(
-        &mut self,
-        backend: &Backend,
-        read_only: Vec<ReadOnlyMount>,
-    ) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "sealed-judge", "sealed", read_only).await
-    }
-
-    /// A sandbox of its own for the bootstrap, with the judge's walls, likewise.
-    pub async fn open_bootstrap(&mut self, backend: &Backend) -> Result<(Sandbox, Place), EngineError> {
-        self.open_fresh(backend, "judge", "bootstrap", Vec::new()).await
-    }
-
-    async fn open_fresh(
-        &mut self,
-        backend: &Backend,
-        role: &str,
-        name: &str,
-        read_only: Vec<ReadOnlyMount>,
-    ) -> Result<(Sandbox, Place), EngineError> {
-        let mut plan = self.plan(Role::Judge, name, self.lowers());
-        plan.read_only = read_only;
-        let sandbox = self.build(backend, role, &plan).await?;
-        let place = sandbox.place().clone();
-        Ok((sandbox, place))
-    }
-
-    /// What a finished judge wrote, on top of the accepted state.
-    pub fn judge_outputs(&mut self, place: &Place) -> Result<Checkpoint, EngineError> {
-        let dir = self.next_dir("judged");
-        Ok(Checkpoint::freeze_place(&self.base, &self.current, place, &[], &dir)?)
     }
 
     /// The walls of this run, and the caps of its sandboxes.

@@ -7,55 +7,42 @@
 //! and never read from the tree; what lies there under these names is removed. Where nothing
 //! was executed, the mean reward of the samples is the score, as they were when the rollout was judged.
 
-use std::{collections::BTreeMap, time::Instant};
+mod evidence;
+mod reading;
+
+use std::time::Instant;
 
 use serde_json::{Value, json};
+
+pub(super) use evidence::Evidence;
+use evidence::hinted_metrics;
 
 use super::{
     Judge, StageSummary,
     audit::Accepted,
     millis,
-    outputs::{HINTS_RUN, HINTS_USED, ROLLOUT, below, path},
+    outputs::{ROLLOUT, below},
     session::Session,
 };
 use crate::{
     contract::{self, AuditedTree, GenericEvaluation, HintUse, Stage, StageName},
-    engine::{EngineError, caps::StageCaps, command::CommandResult, workspace::Workspace},
+    engine::{EngineError, caps::StageCaps, workspace::Workspace},
     fsm::Blame,
     hints::{
-        self, Hint, HintKind, Skip, Surroundings,
-        score::{self, NoScore, Score, Stream},
+        self, Hint, HintKind, Skip,
+        score::{self, Score},
     },
     names::RelPath,
-    record::audit::Digest,
     report::{Happening, escape},
-    sandbox::Found,
     tree::TreeEdits,
 };
 
-/// Says which of its arguments are programs that the shell finds.
-const FIND: &str = r#"for name; do command -v -- "$name" >/dev/null 2>&1 && printf '%s\n' "$name"; done; :"#;
-/// Says the interpreter's version, and which of its arguments are modules that it finds.
-const ASK: &str = "import sys, importlib.util\nprint('%d.%d' % sys.version_info[:2])\nfor name in sys.argv[1:]:\n    try:\n        found = importlib.util.find_spec(name)\n    except Exception:\n        found = None\n    if found:\n        print(name)\n";
-/// Bytes of a report that are read.
-const REPORT_MAX: u64 = score::OUTPUT_MAX as u64;
-
 /// What a generic evaluation is to run.
-pub(super) struct Hinted {
+pub(in crate::engine::judge) struct Hinted {
     /// Best first, each with why it is passed over whatever the sandbox has.
     hints: Vec<(Hint, Option<&'static str>)>,
     /// Files of the state that is judged: no report is one of them.
     files: Vec<RelPath>,
-}
-
-/// What a generic evaluation came to, as bytes that nobody else writes.
-pub(super) struct Evidence {
-    /// `hints_run.json`
-    pub run: Vec<u8>,
-    /// `hints_used.json`
-    pub used: Vec<u8>,
-    /// The metrics.
-    pub metrics: Vec<u8>,
 }
 
 /// A command that was run, and its score.
@@ -280,114 +267,6 @@ impl Session<'_> {
         })
     }
 
-    async fn read_score(
-        &self,
-        command: &str,
-        prefix: &str,
-        result: &CommandResult,
-        reports: &[RelPath],
-        said: &mut Value,
-    ) -> Result<Result<Score, NoScore>, EngineError> {
-        let truncated = [result.stdout_truncated, result.stderr_truncated];
-        let mut outputs: Vec<Vec<u8>> = Vec::new();
-        for (at, name) in ["stdout", "stderr"].into_iter().enumerate() {
-            // The record is what was printed, redacted; of more than it takes there is the end.
-            let kept = std::fs::read(self.judge.run.path().join(format!("{prefix}_{name}.txt"))).unwrap_or_default();
-            said[format!("{name}_sha256")] = json!(Digest::of(&kept));
-            outputs.push(match truncated[at] {
-                true => self
-                    .judge
-                    .run
-                    .redact(&String::from_utf8_lossy(&result.tails[at]))
-                    .into_bytes(),
-                false => kept,
-            });
-        }
-        let streams: Vec<Stream<'_>> = ["stdout", "stderr"]
-            .into_iter()
-            .enumerate()
-            .map(|(at, name)| Stream {
-                name,
-                bytes: &outputs[at],
-                whole: !truncated[at],
-            })
-            .collect();
-        let printed = score::of_output(&streams, &score::formats(command));
-        let mut reported: Option<Result<Score, NoScore>> = None;
-        for path in reports {
-            let Found::File(bytes) = self.sandbox.read(path, REPORT_MAX).await? else {
-                continue;
-            };
-            let bytes = self.judge.run.redact(&String::from_utf8_lossy(&bytes)).into_bytes();
-            let ending = if path.as_bytes().ends_with(b".xml") {
-                "xml"
-            } else {
-                "json"
-            };
-            self.judge.run.write(&format!("{prefix}_report.{ending}"), &bytes)?;
-            reported.get_or_insert(score::of_report(&path.to_string(), &bytes));
-        }
-        Ok(match (printed, reported) {
-            (Ok(printed), Some(Ok(reported)))
-                if reported.unit != score::Unit::None && printed.score.to_bits() != reported.score.to_bits() =>
-            {
-                Err(NoScore::Ambiguous(vec![
-                    format!("{}: {}", printed.place, printed.summary),
-                    format!("{}: {}", reported.place, reported.summary),
-                ]))
-            }
-            (Err(NoScore::NoSummary), Some(reported)) => reported,
-            (printed, _) => printed,
-        })
-    }
-
-    /// What the sandbox has of what hints ask for, with the stage's own variables.
-    async fn surroundings(&self, stage: &Stage, hints: &[Hint]) -> Result<Surroundings, EngineError> {
-        let wanted = hints::wanted(hints);
-        let env = self.environment(stage);
-        let value = |names: &[&str]| {
-            names
-                .iter()
-                .find_map(|name| env.get(name))
-                .filter(|value| !value.is_empty())
-                .map(str::to_owned)
-        };
-        let mut around = Surroundings {
-            model: value(&["AIDER_LLM_MODEL", "OPENAI_MODEL"]),
-            base_url: value(&["OPENAI_BASE_URL", "OPENAI_API_BASE"]),
-            ..Surroundings::default()
-        };
-        let env = env.finish(
-            self.sandbox.inside(),
-            stage.name.as_str(),
-            self.judge.run.id(),
-            &self.base,
-            &self.artifacts,
-        );
-        let ask = ["/bin/sh", "-c", FIND, "sh"];
-        let names = wanted.programs.iter().map(String::as_str);
-        let found = self
-            .ask(&ask.into_iter().chain(names).collect::<Vec<_>>(), env.clone())
-            .await?;
-        around.programs = found.unwrap_or_default().lines().map(str::to_owned).collect();
-        let python = ["python3", "python"]
-            .into_iter()
-            .find(|name| around.programs.contains(*name));
-        if let Some(python) = python {
-            let ask = ["/bin/sh", "-c", r#"exec "$@""#, "sh", python, "-c", ASK];
-            let names = wanted.modules.iter().map(String::as_str);
-            let found = self
-                .ask(&ask.into_iter().chain(names).collect::<Vec<_>>(), env)
-                .await?
-                .unwrap_or_default();
-            let mut lines = found.lines().map(str::to_owned);
-            around.python_version = lines.next();
-            around.modules = lines.collect();
-            around.python = Some(python.to_owned());
-        }
-        Ok(around)
-    }
-
     /// The mean reward of the rollout's samples, as they were judged.
     fn reward_average(&self) -> Result<Value, String> {
         let mut handed = self.handed.rollout.iter();
@@ -415,60 +294,6 @@ impl Session<'_> {
             "reason": "reward_average",
             "source": {"samples": samples.count, "file": place},
         }))
-    }
-
-    /// Leaves what the evaluation came to in the tree and for whoever judges it; `false` where
-    /// the tree does not let us.
-    async fn conclude(&mut self, tried: &Tried, came: &Result<Value, String>) -> Result<bool, EngineError> {
-        let chosen = tried.chosen.as_ref();
-        let used: Vec<String> = chosen
-            .map(|chosen| matched(&chosen.hint, &chosen.command))
-            .unwrap_or_default();
-        let mut run = json!({
-            "ok": chosen.is_some(),
-            "used_anchors": used,
-            "executed_attempts": tried.executed,
-            "attempts": tried.attempts,
-            "reason": match came {
-                Ok(metrics) => metrics["reason"].clone(),
-                Err(why) => json!(why),
-            },
-        });
-        if let Some(chosen) = chosen {
-            run["score"] = json!(chosen.score.score);
-            run["chosen_command"] = json!(chosen.command);
-        }
-        let used = json!({"ok": chosen.is_some(), "used_anchors": used, "commands": tried.commands});
-        let mut texts = BTreeMap::new();
-        let bytes = |value: &Value| -> Vec<u8> {
-            let text = serde_json::to_string_pretty(value).unwrap_or_default();
-            format!("{}\n", self.judge.run.redact(&text)).into_bytes()
-        };
-        texts.insert(path(HINTS_RUN), bytes(&run));
-        texts.insert(path(HINTS_USED), bytes(&used));
-        let evaluation = self.judge.pipeline.evaluation.as_ref();
-        let metrics_path = evaluation.and_then(|it| it.metrics_path.clone());
-        let metrics = came.as_ref().map(&bytes).unwrap_or_default();
-        if let (Some(path), false) = (metrics_path, metrics.is_empty()) {
-            texts.insert(path, metrics.clone());
-        }
-        self.judge
-            .run
-            .write(&format!("{}/hints_run.json", self.name), &texts[&path(HINTS_RUN)])?;
-        let evidence = Evidence {
-            run: texts[&path(HINTS_RUN)].clone(),
-            used: texts[&path(HINTS_USED)].clone(),
-            metrics,
-        };
-        for (path, text) in &texts {
-            let mut edits = TreeEdits::write_file(path, text, 0o644);
-            edits.removals.push(path.clone());
-            if !self.edit(&edits, StageName::Evaluation.as_str()).await? {
-                return Ok(false);
-            }
-        }
-        self.measured = came.is_ok().then_some(evidence);
-        Ok(true)
     }
 }
 
@@ -499,34 +324,4 @@ fn unmeasured(tried: &Tried) -> String {
 /// Nothing but errors is most often the wrong place to run from: another hint may know better.
 fn only_errors(score: &Score) -> bool {
     score.unit != score::Unit::None && score.counts.passed + score.counts.failed == 0
-}
-
-/// Anchors of a hint that occur in what was run.
-fn matched(hint: &Hint, command: &str) -> Vec<String> {
-    let mut anchors = hints::anchors(&hint.command);
-    anchors.retain(|anchor| command.contains(anchor.as_str()));
-    anchors
-}
-
-fn hinted_metrics(chosen: &Measured) -> Value {
-    json!({
-        "ok": chosen.ok,
-        "score": chosen.score.score,
-        "reason": "hint",
-        "passed": chosen.score.counts.passed,
-        "failed": chosen.score.counts.failed,
-        "errors": chosen.score.counts.errors,
-        "skipped": chosen.score.counts.skipped,
-        "source": {
-            "command": chosen.command,
-            "file": chosen.hint.file,
-            "line": chosen.hint.line,
-            "result": chosen.result,
-            "rc": chosen.rc,
-            "format": chosen.score.format,
-            "unit": chosen.score.unit,
-            "place": chosen.score.place,
-            "summary": chosen.score.summary,
-        },
-    })
 }

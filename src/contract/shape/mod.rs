@@ -3,11 +3,16 @@
 //! the tests hold the two together.
 #![allow(dead_code, reason = "nothing but the shape of these types is used")]
 
+mod generic;
+mod left;
+
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 
 use super::outputs;
+use generic::{GenericEvaluationShape, GenericRolloutShape};
+use left::{HintsUsedFile, MetricsFile, RolloutFile};
 
 /// A stage's own fields and those that all stages share.
 macro_rules! section {
@@ -221,53 +226,6 @@ section! {
     }
 }
 
-/// Whether, or how.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-enum GenericRolloutShape {
-    Switch(Switch),
-    Section(GenericRolloutSection),
-}
-
-/// A model is asked by the engine; its answers are judged by a data set's.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-struct GenericRolloutSection {
-    /// Where prompts come from.
-    prompts: Option<PromptSourceWord>,
-    /// Most prompts; 8 where it is not given and `AIDER_EVAL_MODE` is not `full`, else 64.
-    #[schemars(range(min = 1, max = 100_000))]
-    limit: Option<u32>,
-    /// Calls at a time.
-    #[schemars(range(min = 1, max = 32))]
-    concurrency: Option<u32>,
-    /// How often a call that failed is made again.
-    #[schemars(range(min = 0, max = 10))]
-    retries: Option<u32>,
-    /// Calls that may fail for good before the stage has.
-    #[schemars(range(min = 0, max = 100_000))]
-    max_errors: Option<u32>,
-    /// Tokens of a completion.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    max_tokens: Option<u32>,
-    /// From 0 to 2, with at most three decimals.
-    #[schemars(range(min = 0, max = 2))]
-    temperature: Option<f64>,
-    /// Sent with every call.
-    seed: Option<u64>,
-    /// Longest time of one call, seconds.
-    #[schemars(range(min = 1, max = 3600))]
-    call_seconds: Option<u32>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
-enum PromptSourceWord {
-    Auto,
-    Dataset,
-    Hints,
-}
-
 section! {
     /// Measures, and says what its metrics must hold.
     MeasurementSection {
@@ -296,33 +254,6 @@ section! {
         /// An evaluation without code of the repository, in place of commands (docs/hints.md).
         generic: Option<GenericEvaluationShape>,
     }
-}
-
-/// Whether, or how.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-enum GenericEvaluationShape {
-    Switch(Switch),
-    Section(GenericEvaluationSection),
-}
-
-/// Commands that the repository documents are run, and their output is read.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-struct GenericEvaluationSection {
-    /// Whether documented commands are run.
-    hints: Option<HintUseWord>,
-    /// Most commands that are run.
-    #[schemars(range(min = 1, max = 20))]
-    max_attempts: Option<u32>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
-enum HintUseWord {
-    Auto,
-    Require,
-    Off,
 }
 
 /// Where stages may leave files.
@@ -437,64 +368,6 @@ struct WriteAction {
     rationale: Option<String>,
 }
 
-/// What an evaluation or a benchmark measured (docs/metrics_schema.md); whatever else is in it is kept.
-#[derive(JsonSchema)]
-struct MetricsFile {
-    /// Where it is required it must be true.
-    #[schemars(extend("type" = "boolean"))]
-    ok: Option<bool>,
-    /// A finite number.
-    #[schemars(extend("type" = "number"))]
-    score: Option<f64>,
-}
-
-/// What a rollout produced; whatever else is in it is kept.
-#[derive(JsonSchema)]
-struct RolloutFile {
-    /// Never false.
-    #[schemars(extend("const" = true))]
-    ok: Option<bool>,
-    /// How many of each.
-    #[schemars(extend("type" = "object"))]
-    counts: Option<RolloutCounts>,
-    /// Where they lie.
-    #[schemars(extend("type" = "object"))]
-    paths: Option<RolloutPaths>,
-}
-
-#[derive(JsonSchema)]
-struct RolloutCounts {
-    /// Samples written.
-    #[schemars(extend("type" = "integer"))]
-    samples: Option<u64>,
-    /// Those that are right.
-    #[schemars(extend("type" = "integer"))]
-    correct: Option<u64>,
-    /// Those that failed.
-    #[schemars(extend("type" = "integer"))]
-    errors: Option<u64>,
-}
-
-#[derive(JsonSchema)]
-struct RolloutPaths {
-    /// The samples, one JSON object a line.
-    #[schemars(length(min = 1), extend("type" = "string"))]
-    samples_jsonl: Option<String>,
-}
-
-/// The proof that an evaluation used a documented command.
-#[derive(JsonSchema)]
-struct HintsUsedFile {
-    /// Nothing but true is a proof.
-    #[schemars(extend("const" = true))]
-    ok: bool,
-    /// Words of the documentation that were found in what was run.
-    #[schemars(length(min = 1))]
-    used_anchors: Vec<String>,
-    /// What was run.
-    commands: Vec<String>,
-}
-
 /// The name, the place and the JSON Schema of each declared file, and of each file that stages leave behind.
 pub fn schemas() -> Vec<(&'static str, &'static str, Schema)> {
     vec![
@@ -524,5 +397,4 @@ fn of<T: JsonSchema>() -> Schema {
 }
 
 #[cfg(test)]
-#[path = "shape_tests.rs"]
 mod tests;
