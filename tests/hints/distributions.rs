@@ -166,8 +166,11 @@ fn by_hand(dir: &Path, project: &Project) -> (u64, u64) {
             run(python().args(["-c", COUNT]).arg(&report))
         }
     };
-    let counts = said.trim().lines().last().and_then(|line| line.split_once(' '));
-    let counts = counts.and_then(|(passed, bad)| Some((passed.parse().ok()?, bad.parse().ok()?)));
+    let pair = |line: &str| {
+        let (passed, bad) = line.split_once(' ')?;
+        Some((passed.parse().ok()?, bad.parse().ok()?))
+    };
+    let counts = said.lines().find_map(pair);
     counts.unwrap_or_else(|| panic!("{}: {said}", project.pin))
 }
 
