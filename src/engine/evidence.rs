@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     broker::Usage,
-    contract,
+    contract::{self, StageName},
     engine::{
         EngineError, Outcome, TargetOptions, author,
         inputs::{Executable, Inputs, LOCK_VERSION, Lock},
@@ -295,11 +295,19 @@ pub(super) struct Executed<'a> {
     pub blame: Option<Blame>,
 }
 
+/// A command's record.
+pub(super) const EXEC: &str = "exec";
+/// The same of a command of bootstrap.
+pub(super) const BOOTSTRAP_EXEC: &str = "bootstrap-exec";
+
 impl Executed<'_> {
     pub fn note(&self, run: &RunDir) -> Result<(), EngineError> {
         let verdict = if self.refused.is_some() { "refused" } else { "allowed" };
+        // Whether bootstrap's commands run is the cache's matter, and no part of a course.
+        let name = self.prefix.rsplit('/').next().unwrap_or(self.prefix);
+        let bootstraps = name.starts_with(&format!("{}_", StageName::Bootstrap));
         run.note(
-            "exec",
+            if bootstraps { BOOTSTRAP_EXEC } else { EXEC },
             &json!({
                 "at": self.prefix,
                 "script": Digest::of(self.script.as_bytes()),

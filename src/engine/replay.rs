@@ -15,7 +15,7 @@ use crate::{
     engine::{
         EngineError, Given, Outcome, RunOptions, StepOf, Stop, Unattended,
         branch::checkout,
-        evidence::{CASSETTE, Evidence},
+        evidence::{BOOTSTRAP_EXEC, CASSETTE, EXEC, Evidence},
         kept::Kept,
         past::Past,
         resume, run, scratch,
@@ -248,7 +248,7 @@ impl Recorded {
         let mut records = audit::open(&place)?;
         let mut found = Vec::new();
         while let Some(record) = audit::next(&mut records)? {
-            if record.event != "exec" {
+            if ![EXEC, BOOTSTRAP_EXEC].contains(&record.event) {
                 continue;
             }
             let Ok(ran) = serde_json::from_str::<Ran>(record.fields.get()) else {
