@@ -26,4 +26,4 @@ pub use manifest::{MANIFEST, candidates, is_manifest};
 pub use model::{Failed, Reply, read_reply, request};
 pub use plain::{folded, plain};
 pub use prompts::{PROMPTS_MAX, of_commands, of_readme};
-pub use question::{ASKED, COLUMNS, Question, asked, question};
+pub use question::{ASKED, Question, asked, columns, question};

@@ -22,33 +22,14 @@ const RIGHT: [&str; 11] = [
 ];
 /// Columns that hold what can be chosen from.
 const OFFERED: [&str; 3] = ["choices", "options", "endings"];
-/// Every column that is looked at; `context` is what a question is about.
-pub const COLUMNS: [&str; 22] = [
-    "question",
-    "problem",
-    "prompt",
-    "query",
-    "instruction",
-    "ctx",
-    "input",
-    "answer",
-    "answerKey",
-    "final_answer",
-    "answers",
-    "target",
-    "label",
-    "output",
-    "response",
-    "completion",
-    "solution",
-    "gold",
-    "choices",
-    "options",
-    "endings",
-    "context",
-];
 /// Most choices of a question.
 const CHOICES_MAX: usize = 26;
+
+/// Every column that is looked at; `context` is what a question is about.
+pub fn columns() -> Vec<&'static str> {
+    let known = [&ASKED[..], &RIGHT, &OFFERED, &["context"]];
+    known.concat()
+}
 
 /// What a model is asked, and what is right.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::{
     engine::{EngineError, environment::Environment, workspace::Workspace},
     fsm::Blame,
     hints,
-    rollout::{self, COLUMNS, PROMPTS_MAX, Reference, of_commands, of_readme, question},
+    rollout::{self, PROMPTS_MAX, Reference, of_commands, of_readme, question},
 };
 
 /// Where a target says what it is.
@@ -103,7 +103,12 @@ impl Judge<'_> {
             // Some rows have no question, or no answer to it.
             let rows = limit.saturating_mul(2).saturating_add(16);
             let split = self
-                .test_split(workspace, &format!("{name}/rollout_rows"), (&COLUMNS, rows), usable)
+                .test_split(
+                    workspace,
+                    &format!("{name}/rollout_rows"),
+                    (&rollout::columns(), rows),
+                    usable,
+                )
                 .await?;
             match split {
                 Some(Err(undone)) => return Ok(Err(undone)),
