@@ -24,8 +24,10 @@ use crate::{
 const HEALTHY: Duration = Duration::from_secs(90);
 /// Between two looks whether it is.
 const LOOK: Duration = Duration::from_millis(50);
-/// Longest look: a request that comes while OpenCode starts is sometimes never answered.
-const ONE_LOOK: Duration = Duration::from_secs(2);
+/// First look, and longest: a request that comes while OpenCode starts is often never
+/// answered, so that a look is given up soon; each one waits twice as long as the one before.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 /// Its sockets end a moment before its end is told.
 const TOLD: Duration = Duration::from_secs(2);
 /// The server lives as long as its sandbox; this only bounds a forgotten one.
@@ -120,7 +122,10 @@ impl Agent {
 
     async fn until_healthy(&mut self, desk: Desk<'_>) -> Result<(), AgentError> {
         // One that runs already answers at once, or is not there.
-        let patience = if self.process.is_some() { HEALTHY } else { ONE_LOOK };
+        let (patience, mut look) = match self.process {
+            Some(_) => (HEALTHY, FIRST_LOOK),
+            None => (LONGEST_LOOK, LONGEST_LOOK),
+        };
         let deadline = Instant::now() + patience;
         loop {
             tokio::select! {
@@ -129,7 +134,7 @@ impl Agent {
                     TurnEnd::ServerDied(why) | TurnEnd::OverCap(why) => AgentError::NotHealthy(why),
                     other => AgentError::NotHealthy(format!("{other:?}")),
                 }),
-                answer = tokio::time::timeout(ONE_LOOK, self.client.ask(desk, Method::GET, "/global/health", None)) => match answer {
+                answer = tokio::time::timeout(look, self.client.ask(desk, Method::GET, "/global/health", None)) => match answer {
                     Ok(Ok(health)) if health["healthy"] == true => {
                         let version = health["version"].as_str().unwrap_or_default();
                         if version != OPENCODE_VERSION {
@@ -145,8 +150,10 @@ impl Agent {
                     Err(_) if Instant::now() >= deadline => {
                         return Err(AgentError::NotHealthy("it listens and does not answer".to_owned()));
                     }
-                    // It does not listen yet, or not with both ears.
-                    _ => tokio::time::sleep(LOOK).await,
+                    // It does not listen yet.
+                    Ok(Err(_)) => tokio::time::sleep(LOOK).await,
+                    // It listens, and not with both ears.
+                    Err(_) => look = LONGEST_LOOK.min(look * 2),
                 },
             }
         }
@@ -189,9 +196,9 @@ async fn died(process: &mut Option<Process>) -> TurnEnd {
     }
 }
 
-/// What the server's sandbox must show read-only: the executable and an empty
-/// configuration directory, made in `dir`. Being read-only keeps OpenCode from
-/// installing anything there.
+/// What the server's sandbox must show read-only: the executable and a configuration
+/// directory, made in `dir`, that holds no more than an empty catalogue of models. Being
+/// read-only keeps OpenCode from installing anything there.
 ///
 /// # Errors
 /// When the directory cannot be made.
@@ -200,6 +207,7 @@ pub fn mounts(binary: &Path, dir: &Path) -> Result<Vec<ReadOnlyMount>, AgentErro
     let inner = configuration.join("opencode");
     std::fs::create_dir_all(&inner)
         .and_then(|()| std::fs::write(inner.join(".gitignore"), ""))
+        .and_then(|()| std::fs::write(configuration.join(config::CATALOGUE), "{}"))
         .map_err(|source| AgentError::Io {
             what: format!("make {}", inner.display()),
             source,
