@@ -311,6 +311,9 @@ mod tests {
         );
         assert!(!env.iter().any(|(name, _)| name.contains("OPENAI")));
         let catalogue = ("OPENCODE_MODELS_PATH", "/opt/opencode-config/models.json");
-        assert!(env.iter().any(|(name, value)| (name.as_str(), value.as_str()) == catalogue));
+        assert!(
+            env.iter()
+                .any(|(name, value)| (name.as_str(), value.as_str()) == catalogue)
+        );
     }
 }
