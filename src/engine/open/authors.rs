@@ -146,12 +146,16 @@ impl OpenTarget {
 
     /// Whether the contract runs anything that could be repaired: the generic one does not.
     pub fn runs_scripts(&self) -> bool {
-        self.pipeline.stages().any(|stage| !stage.cmds.is_empty())
+        self.ground.pipeline.stages().any(|stage| !stage.cmds.is_empty())
     }
 
     /// Whether the contract was written in this run.
     pub fn is_scaffolded(&self) -> bool {
-        !self.workspace.base().manifest.contains_key(&self.options.pipeline)
+        !self
+            .workspace
+            .base()
+            .manifest
+            .contains_key(&self.ground.options.pipeline)
     }
 
     /// The contract as it stands.
@@ -166,8 +170,8 @@ impl OpenTarget {
     pub async fn return_to(&mut self, mark: ContractMark) -> Result<(), EngineError> {
         self.release().await?;
         self.workspace.return_to(mark.0).await?;
-        self.bootstrap = Bootstrap::of(&self.workspace, &self.options)?;
-        self.site.run.journal(
+        self.ground.bootstrap = Bootstrap::of(&self.workspace, &self.ground.options)?;
+        self.ground.site.run.journal(
             "contract-restored",
             &serde_json::json!({"why": "what came after it passed less"}),
         )?;
@@ -186,7 +190,7 @@ impl OpenTarget {
         if let Some(held) = self.held.take() {
             held.end().await?;
         }
-        let about = (&self.options, &self.site, &self.reporter);
+        let about = (&self.ground.options, &self.ground.site, &self.ground.reporter);
         if self.repairer.is_none() {
             let (door, config) = engage(scribe, about, &mut self.workspace, REPAIRER)?;
             let model = scribe.model.to_string();
@@ -208,8 +212,8 @@ impl OpenTarget {
             findings: of.findings,
         };
         let repair = Repair {
-            options: &self.options,
-            bootstrap: self.bootstrap.as_ref(),
+            options: &self.ground.options,
+            bootstrap: self.ground.bootstrap.as_ref(),
             model: repairer.model.clone(),
             dir: format!("repair_{:02}", self.repairs),
         };
@@ -217,11 +221,17 @@ impl OpenTarget {
             .workspace
             .read(&bootstrap::path(), crate::contract::MAX_DOCUMENT as u64)?;
         let witnesses = Witnesses {
-            run: &self.site.run,
-            reporter: &self.reporter,
+            run: &self.ground.site.run,
+            reporter: &self.ground.reporter,
         };
         let (door, config) = ((&repairer.door, REPAIRER.0), repairer.config.clone());
-        let mut author = Author::new((&self.site.backend, witnesses), door, None, config, &mut self.ledgers);
+        let mut author = Author::new(
+            (&self.ground.site.backend, witnesses),
+            door,
+            None,
+            config,
+            &mut self.ledgers,
+        );
         let repaired = repair.perform(asked, &mut author, &mut self.workspace).await?;
         if repaired.kept {
             let now = self
@@ -230,7 +240,7 @@ impl OpenTarget {
             if now != prepared {
                 self.workspace.leave_bootstrap().await?;
             }
-            self.bootstrap = Bootstrap::of(&self.workspace, &self.options)?;
+            self.ground.bootstrap = Bootstrap::of(&self.workspace, &self.ground.options)?;
         }
         Ok(Some(repaired))
     }

@@ -5,8 +5,12 @@
 //! |---|---|
 //! | `model` | the model that stages work with |
 //! | `authors` | the agents that write and repair its contract |
+//! | `ground` | what its verifications share |
+//! | `ending` | how it ends |
 
 mod authors;
+mod ending;
+mod ground;
 mod model;
 
 use std::{
@@ -19,12 +23,11 @@ use serde_json::json;
 use crate::{
     contract::{Pipeline, StageName},
     engine::{
-        Authoring, EngineError, Outcome, Stop, Summary, TargetOptions,
+        Authoring, EngineError, Stop, TargetOptions,
         author::Ledgers,
         bootstrap::Bootstrap,
-        bring::bring_out,
         evidence::Evidence,
-        judge::{self, Fittings, Held, Judge, Overrides, Part, Verification},
+        judge::{self, Fittings, Held, Overrides, Part, Verification},
         permit,
         site::{self, Site},
         workspace::Workspace,
@@ -38,9 +41,11 @@ use crate::{
 };
 
 pub use authors::{ContractMark, RepairOf};
+pub use ending::Ending;
 pub use model::{ModelUse, StageModel};
 
 use authors::Repairer;
+use ground::Ground;
 use model::Door;
 
 /// Largest file of the inside that is brought out by name.
@@ -55,17 +60,6 @@ pub struct Ran {
     pub artifacts: PathBuf,
     /// What they used of the model; `None` without a door.
     pub model: Option<ModelUse>,
-}
-
-/// How a target that was open ended.
-#[derive(Clone, Debug)]
-pub struct Ending {
-    /// For `exit_reason`.
-    pub reason: &'static str,
-    /// In one line.
-    pub detail: String,
-    /// The exit code that goes with it.
-    pub exit_code: u8,
 }
 
 /// A run whose streams nobody may have adopted: redacts them when it is dropped, which an
@@ -88,12 +82,8 @@ impl Drop for Unsettled<'_> {
 
 /// A target that is open. Dropping it ends what runs inside.
 pub struct OpenTarget {
-    options: TargetOptions,
-    reporter: Reporter,
-    site: Site,
+    ground: Ground,
     workspace: Workspace,
-    pipeline: Pipeline,
-    bootstrap: Option<Bootstrap>,
     evidence: Evidence,
     began: Instant,
     model: Option<StageModel>,
@@ -156,12 +146,14 @@ impl OpenTarget {
         };
         Ok(Self {
             evidence,
-            options,
-            reporter,
-            site,
+            ground: Ground {
+                options,
+                reporter,
+                site,
+                pipeline,
+                bootstrap,
+            },
             workspace,
-            pipeline,
-            bootstrap,
             began,
             model: None,
             door: None,
@@ -177,22 +169,22 @@ impl OpenTarget {
 
     /// The run's id.
     pub fn run_id(&self) -> &str {
-        self.site.run.id().as_str()
+        self.ground.site.run.id().as_str()
     }
 
     /// The run's directory.
     pub fn artifacts(&self) -> &Path {
-        self.site.run.path()
+        self.ground.site.run.path()
     }
 
     /// The target.
     pub fn target(&self) -> &Target {
-        &self.site.target
+        &self.ground.site.target
     }
 
     /// The contract.
     pub fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+        &self.ground.pipeline
     }
 
     /// Whether a sandbox is held, with what earlier stages made and left running.
@@ -202,8 +194,8 @@ impl OpenTarget {
 
     /// From now on `secrets` are redacted in all that is shown and written.
     pub fn hide(&self, secrets: &[Secret]) {
-        self.site.run.hide(secrets);
-        self.reporter.hide(secrets);
+        self.ground.site.run.hide(secrets);
+        self.ground.reporter.hide(secrets);
     }
 
     /// Runs some of the contract's stages in their order, up to the first failure; `name`
@@ -221,11 +213,11 @@ impl OpenTarget {
         anew: bool,
     ) -> Result<Ran, EngineError> {
         permit::variables(
-            &self.options.policy,
+            &self.ground.options.policy,
             overrides.set.iter().map(|(name, _)| name.as_str()),
         )?;
         let names: Vec<&str> = overrides.set.iter().map(|(name, _)| name.as_str()).collect();
-        self.site.run.journal(
+        self.ground.site.run.journal(
             "call",
             &json!({"name": name, "stages": stages, "anew": anew, "variables": names}),
         )?;
@@ -242,24 +234,13 @@ impl OpenTarget {
             },
             door: self.door.as_ref().map(|door| (&door.door, &door.key)),
         };
-        let judge = Judge {
-            backend: &self.site.backend,
-            run: &self.site.run,
-            reporter: &self.reporter,
-            pipeline: &self.pipeline,
-            bootstrap: self.bootstrap.as_ref(),
-            cache: &self.site.cache,
-            options: &self.options,
-            // Each call has the whole time: a session may go on as long as its caller does.
-            deadline: self.options.caps.deadline(Instant::now()),
-            overrides,
-        };
+        let judge = self.ground.judge(overrides);
         let part = Part {
             stages,
             held: &mut self.held,
             fittings,
         };
-        let unsettled = Unsettled(&self.site.run);
+        let unsettled = Unsettled(&self.ground.site.run);
         let mut verification = Box::pin(judge.part(&mut self.workspace, name, part)).await?;
         unsettled.settled();
         let model = self.door.as_ref().map(|door| {
@@ -275,7 +256,8 @@ impl OpenTarget {
         let failed_inside = self.door.as_ref().map_or(0, |door| door.door.failed_inside());
         if verification.blame == Some(Blame::Verifier) && failed_inside > 0 {
             verification.blame = Some(Blame::Provider);
-            self.site
+            self.ground
+                .site
                 .run
                 .write_json(&format!("{name}/summary.json"), &verification)?;
         }
@@ -283,11 +265,11 @@ impl OpenTarget {
             "name": name, "ok": verification.ok, "failed_stage": verification.failed_stage,
             "blame": verification.blame, "model": model,
         });
-        self.site.run.journal("called", &said)?;
+        self.ground.site.run.journal("called", &said)?;
         self.last = Some(verification.clone());
         Ok(Ran {
             verification,
-            artifacts: self.site.run.path().join(name),
+            artifacts: self.ground.site.run.path().join(name),
             model,
         })
     }
@@ -300,17 +282,7 @@ impl OpenTarget {
     /// When no sandbox can be built, or the record cannot be kept.
     pub async fn test_questions(&mut self, name: &str) -> Result<Option<Result<Vec<String>, String>>, EngineError> {
         let overrides = Overrides::default();
-        let judge = Judge {
-            backend: &self.site.backend,
-            run: &self.site.run,
-            reporter: &self.reporter,
-            pipeline: &self.pipeline,
-            bootstrap: self.bootstrap.as_ref(),
-            cache: &self.site.cache,
-            options: &self.options,
-            deadline: self.options.caps.deadline(Instant::now()),
-            overrides: &overrides,
-        };
+        let judge = self.ground.judge(&overrides);
         let prefix = format!("{name}/samples_questions");
         judge.test_questions(&mut self.workspace, &prefix).await
     }
@@ -322,7 +294,12 @@ impl OpenTarget {
     /// Where the variable is no number from 1.
     pub fn rollout_limit(&self, overrides: &Overrides) -> Result<u64, String> {
         let value = |name: &str| {
-            let stage = self.pipeline.rollout.as_ref().map_or(&[][..], |stage| &stage.env);
+            let stage = self
+                .ground
+                .pipeline
+                .rollout
+                .as_ref()
+                .map_or(&[][..], |stage| &stage.env);
             let secret = |(known, value): &(String, Secret)| (known == name).then(|| value.expose().to_owned());
             let by_call = overrides.set.iter().rev().find_map(secret);
             let by_stage = || {
@@ -334,10 +311,14 @@ impl OpenTarget {
             };
             by_call
                 .or_else(by_stage)
-                .or_else(|| self.options.grants.iter().rev().find_map(secret))
+                .or_else(|| self.ground.options.grants.iter().rev().find_map(secret))
         };
         let (said, mode) = (value("AIDER_EVAL_LIMIT"), value("AIDER_EVAL_MODE"));
-        judge::rollout_limit(said.as_deref(), mode.as_deref(), self.pipeline.generic_rollout.as_ref())
+        judge::rollout_limit(
+            said.as_deref(),
+            mode.as_deref(),
+            self.ground.pipeline.generic_rollout.as_ref(),
+        )
     }
 
     /// Ends the sandbox that is held, if there is one: diagnostics and the contract's
@@ -354,22 +335,12 @@ impl OpenTarget {
         let Some(held) = self.held.take() else {
             return Ok(None);
         };
-        let judge = Judge {
-            backend: &self.site.backend,
-            run: &self.site.run,
-            reporter: &self.reporter,
-            pipeline: &self.pipeline,
-            bootstrap: self.bootstrap.as_ref(),
-            cache: &self.site.cache,
-            options: &self.options,
-            deadline: self.options.caps.deadline(Instant::now()),
-            overrides,
-        };
+        let judge = self.ground.judge(overrides);
         let verification = judge.take_down(&mut self.workspace, name, held, passed).await?;
-        self.site.run.journal("taken-down", &json!({"name": name}))?;
+        self.ground.site.run.journal("taken-down", &json!({"name": name}))?;
         Ok(Some(Ran {
             verification,
-            artifacts: self.site.run.path().join(name),
+            artifacts: self.ground.site.run.path().join(name),
             model: None,
         }))
     }
@@ -402,69 +373,11 @@ impl OpenTarget {
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, relative: &str, bytes: &[u8]) -> Result<PathBuf, EngineError> {
-        Ok(self.site.run.write(relative, bytes)?)
-    }
-
-    /// Ends it: the sandbox goes, `summary.json` is written, the scratch directory removed.
-    ///
-    /// # Errors
-    /// When any of that fails.
-    pub async fn close(self, ending: Ending) -> Result<Outcome, EngineError> {
-        let Self {
-            mut evidence,
-            site,
-            workspace,
-            reporter,
-            held,
-            door,
-            last,
-            began,
-            options,
-            ledgers,
-            repairer,
-            ..
-        } = self;
-        let ended = async {
-            if let Some(held) = held {
-                held.end().await?;
-            }
-            let usage = door.map(|door| door.door.close()).transpose()?;
-            let mut summary = Summary::new(&site);
-            summary.exit_reason = ending.reason.to_owned();
-            summary.detail = ending.detail;
-            summary.exit_code = ending.exit_code;
-            summary.usage = usage;
-            if let Some(last) = last {
-                summary.verified = last.ok;
-                summary.blame = last.blame;
-                summary.evidence = last.place;
-                summary.metrics = last.metrics;
-                summary.audit = last.audit;
-                summary.walls = last.walls;
-            }
-            summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            summary.turns = ledgers.turns;
-            summary.guard_events = ledgers.guard_events;
-            if let Some(repairer) = repairer {
-                repairer.close()?;
-            }
-            if !workspace.changes().is_empty() {
-                // A contract that was written or repaired: `apply` brings it to a tree.
-                bring_out(&workspace, &site.run, &reporter, options.changes_caps(), &mut summary)?;
-            }
-            evidence.take(&workspace)?;
-            drop(workspace);
-            site.close_egress(&reporter).await?;
-            let outcome = summary.conclude(&site.run, &reporter)?;
-            site.scratch.remove()?;
-            Ok(outcome)
-        }
-        .await;
-        evidence.close(ended)
+        Ok(self.ground.site.run.write(relative, bytes)?)
     }
 
     /// Says something to whoever watches.
     pub fn warn(&self, text: String) {
-        self.reporter.say(Happening::Warning { text });
+        self.ground.reporter.say(Happening::Warning { text });
     }
 }

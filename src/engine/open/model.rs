@@ -58,7 +58,7 @@ impl OpenTarget {
     /// When the door to it cannot be opened.
     pub fn set_model(&mut self, model: Option<StageModel>) -> Result<(), EngineError> {
         if let (Some(said), Some(StageModel::Endpoint { base_url, .. })) =
-            (self.options.policy.setting(SettingName::Network), &model)
+            (self.ground.options.policy.setting(SettingName::Network), &model)
             && said.value == SettingValue::Network(NetworkMode::None)
         {
             return Err(EngineError::Usage(format!(
@@ -79,7 +79,7 @@ impl OpenTarget {
                 1 => "model.jsonl".to_owned(),
                 more => format!("model_{more:02}.jsonl"),
             };
-            let cap = |name| self.options.policy.number(name);
+            let cap = |name| self.ground.options.policy.number(name);
             let door = ModelDoor::open(DoorConfig {
                 upstream: Upstream::Http {
                     base_url: base_url.clone(),
@@ -94,7 +94,7 @@ impl OpenTarget {
                     wall: None,
                 },
                 patience: PATIENCE,
-                ledger: self.site.run.path().join(ledger),
+                ledger: self.ground.site.run.path().join(ledger),
                 record_to: None,
                 past: None,
             })?;
