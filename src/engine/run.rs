@@ -347,11 +347,7 @@ pub(super) async fn perform(
         summary.evidence.clone_from(&end.evidence);
     }
     if let Some(last) = tally.last {
-        summary.verified = last.ok;
-        summary.evidence = summary.evidence.or(last.place);
-        summary.metrics = last.metrics;
-        summary.audit = last.audit;
-        summary.walls = last.walls;
+        summary.judged(last);
     }
     let most = options.target.changes_caps();
     bring_out(&parts.workspace, &site.run, reporter, most, &mut summary)?;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     broker::Usage,
     contract::AuditFinding,
-    engine::{EngineError, Outcome, site::Site},
+    engine::{EngineError, Outcome, judge::Verification, site::Site},
     fsm::Blame,
     names::RelPath,
     policy::Policy,
@@ -112,6 +112,16 @@ impl Summary {
             own_ms: None,
             wall_ms: 0,
         }
+    }
+
+    /// Takes over what the last verification came to. Who failed is the caller's to say, and
+    /// evidence that it has named already stays.
+    pub(super) fn judged(&mut self, last: Verification) {
+        self.verified = last.ok;
+        self.evidence = self.evidence.take().or(last.place);
+        self.metrics = last.metrics;
+        self.audit = last.audit;
+        self.walls = last.walls;
     }
 
     /// Whether its target is a directory of this host.

@@ -100,16 +100,13 @@ async fn perform(
         _ => ("VERIFICATION_FAILED", 3),
     };
     (summary.exit_reason, summary.exit_code) = (reason.to_owned(), exit);
-    (summary.blame, summary.evidence) = (verification.blame, verification.place);
+    summary.blame = verification.blame;
     chronicle.ended(&summary.exit_reason)?;
     summary.detail = match (&verification.failed_stage, &verification.reason) {
         (Some(stage), Some(reason)) => format!("{stage}: {reason}"),
         _ => "every stage passed".to_owned(),
     };
-    summary.verified = verification.ok;
-    summary.metrics = verification.metrics;
-    summary.audit = verification.audit;
-    summary.walls = verification.walls;
+    summary.judged(verification);
     summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     evidence.take(&workspace)?;
     drop(workspace);

@@ -49,12 +49,8 @@ impl OpenTarget {
             summary.exit_code = ending.exit_code;
             summary.usage = usage;
             if let Some(last) = last {
-                summary.verified = last.ok;
                 summary.blame = last.blame;
-                summary.evidence = last.place;
-                summary.metrics = last.metrics;
-                summary.audit = last.audit;
-                summary.walls = last.walls;
+                summary.judged(last);
             }
             summary.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             summary.turns = ledgers.turns;
