@@ -13,7 +13,7 @@ use crate::{
         answers::LEDGER,
         drive::Drive,
         evidence,
-        turns::{Witnesses, failure, run_exhausted},
+        turns::{Engaged, Witnesses, failure, run_exhausted},
         workspace::Settled,
     },
     fsm::{Blame, Event, Evidence, Purpose, TurnFailure, TurnResult},
@@ -119,7 +119,7 @@ impl UnderWay {
     }
 }
 
-impl Drive<'_> {
+impl<'a> Drive<'a> {
     /// Takes a turn and settles its changes.
     pub(super) async fn turn(
         &mut self,
@@ -294,29 +294,17 @@ impl Drive<'_> {
 
     /// One turn, starting sandbox and server when they are not there.
     async fn ask(&mut self, turn: &Turn) -> Result<TurnReport, EngineError> {
-        if self.agent.is_none() || self.parts.workspace.desk().is_none() {
-            self.agent = None;
-            self.parts.workspace.open_agent(self.parts.backend).await?;
-            let parts = &self.parts;
-            let (outside, bootstrap) = (parts.outside.as_ref(), parts.judge.bootstrap);
-            let config = parts.agent_config.clone();
-            let witnesses = self.witnesses();
-            let agent = witnesses.engage(&parts.workspace, parts.door, outside, bootstrap, config);
-            self.agent = Some(agent.await?);
-        }
-        let (Some(agent), Some(desk)) = (self.agent.as_mut(), self.parts.workspace.desk()) else {
-            return Err(EngineError::Usage("no agent".to_owned()));
+        let (witnesses, parts) = (self.witnesses(), &mut self.parts);
+        let engaged = Engaged {
+            backend: parts.backend,
+            door: parts.door,
+            outside: parts.outside.as_ref(),
+            bootstrap: parts.judge.bootstrap,
+            config: &parts.agent_config,
         };
-        let (reporter, door) = (self.parts.reporter, self.parts.door);
-        let tell = |line: &str| {
-            let (_, total) = door.usage();
-            reporter.say(Happening::Agent {
-                line: line.to_owned(),
-                calls: total.calls,
-                tokens: total.input_tokens + total.output_tokens,
-            });
-        };
-        Ok(agent.turn(desk, turn, &tell).await?)
+        witnesses
+            .ask(engaged, &mut self.agent, &mut parts.workspace, turn)
+            .await
     }
 
     /// Judges the phase. A sandbox that died in it is replaced by one on the last
@@ -357,7 +345,7 @@ impl Drive<'_> {
         self.close().await
     }
 
-    fn witnesses(&self) -> Witnesses<'_> {
+    fn witnesses(&self) -> Witnesses<'a> {
         Witnesses {
             run: self.parts.run,
             reporter: self.parts.reporter,

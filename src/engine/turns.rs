@@ -1,10 +1,10 @@
-//! What turns share, whoever takes them: the server at the agent's place, who failed, and
-//! the evidence of what the guard took back.
+//! What turns share, whoever takes them: the server at the agent's place, how it is asked, who
+//! failed, and the evidence of what the guard took back.
 
 use serde_json::json;
 
 use crate::{
-    agent::{Agent, AgentConfig, TurnEnd, TurnReport},
+    agent::{Agent, AgentConfig, Turn, TurnEnd, TurnReport},
     broker::{Exhausted, ModelDoor},
     engine::{
         EngineError, OutsideAgent,
@@ -17,6 +17,7 @@ use crate::{
     guard::{Judged, Phase, Ruling},
     record::RunDir,
     report::{Happening, Reporter},
+    sandbox::Backend,
 };
 
 /// Paths put back as bootstrap made them that the journal names, each time.
@@ -39,18 +40,50 @@ pub(super) struct KeptBack<'s> {
     pub refused: Vec<&'s Judged>,
 }
 
+/// What an agent is asked with: where it is, and what it reaches.
+#[derive(Clone, Copy)]
+pub(super) struct Engaged<'a> {
+    pub backend: &'a Backend,
+    pub door: &'a ModelDoor,
+    /// The user's server, where the agent works there.
+    pub outside: Option<&'a OutsideAgent>,
+    pub bootstrap: Option<&'a Bootstrap>,
+    pub config: &'a AgentConfig,
+}
+
 impl Witnesses<'_> {
-    /// The server at the agent's new place: started inside, or the user's.
-    pub async fn engage(
+    /// One turn, starting sandbox and server when they are not there; its progress is told.
+    pub async fn ask(
         self,
-        workspace: &Workspace,
-        door: &ModelDoor,
-        outside: Option<&OutsideAgent>,
-        bootstrap: Option<&Bootstrap>,
-        mut config: AgentConfig,
-    ) -> Result<Agent, EngineError> {
+        engaged: Engaged<'_>,
+        agent: &mut Option<Agent>,
+        workspace: &mut Workspace,
+        turn: &Turn,
+    ) -> Result<TurnReport, EngineError> {
+        if agent.is_none() || workspace.desk().is_none() {
+            *agent = None;
+            workspace.open_agent(engaged.backend).await?;
+            *agent = Some(self.engage(engaged, workspace).await?);
+        }
+        let (Some(agent), Some(desk)) = (agent.as_mut(), workspace.desk()) else {
+            return Err(EngineError::Usage("no agent".to_owned()));
+        };
+        let tell = |line: &str| {
+            let (_, total) = engaged.door.usage();
+            self.reporter.say(Happening::Agent {
+                line: line.to_owned(),
+                calls: total.calls,
+                tokens: total.input_tokens + total.output_tokens,
+            });
+        };
+        Ok(agent.turn(desk, turn, &tell).await?)
+    }
+
+    /// The server at the agent's new place: started inside, or the user's.
+    async fn engage(self, engaged: Engaged<'_>, workspace: &Workspace) -> Result<Agent, EngineError> {
+        let mut config = engaged.config.clone();
         let Some(sandbox) = workspace.agent() else {
-            let (Some(desk), Some(outside)) = (workspace.desk(), outside) else {
+            let (Some(desk), Some(outside)) = (workspace.desk(), engaged.outside) else {
                 return Err(EngineError::Usage("no agent".to_owned()));
             };
             let user = (outside.user.as_str(), outside.password.as_ref());
@@ -62,8 +95,8 @@ impl Witnesses<'_> {
                 report: sandbox.walls().clone(),
             });
         }
-        door.serve(sandbox.listen(sandbox.inside().model_port).await?);
-        if let Some(bootstrap) = bootstrap {
+        engaged.door.serve(sandbox.listen(sandbox.inside().model_port).await?);
+        if let Some(bootstrap) = engaged.bootstrap {
             config.env = bootstrap.env(sandbox.inside())?;
         }
         Ok(Agent::start(sandbox, config).await?)

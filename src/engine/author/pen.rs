@@ -4,19 +4,19 @@ use serde_json::json;
 
 use super::trace::{self, Call};
 use crate::{
-    agent::{Agent, AgentConfig, Turn, TurnReport},
+    agent::{Agent, AgentConfig, Turn},
     broker::{ModelDoor, Usage},
     engine::{
         EngineError, OutsideAgent,
         bootstrap::Bootstrap,
         evidence,
         turn::UnderWay,
-        turns::{self, Witnesses},
+        turns::{self, Engaged, Witnesses},
         workspace::{Settled, Workspace},
     },
     fsm::{Blame, TurnFailure},
     guard::{Phase, Ruling},
-    report::{Happening, escape},
+    report::escape,
     sandbox::{Backend, SandboxError},
 };
 
@@ -103,7 +103,14 @@ impl<'a> Author<'a> {
             prompt,
             events: run.path().join(under_way.events()),
         };
-        let report = self.ask(workspace, &turn, bootstrap).await;
+        let engaged = Engaged {
+            backend: self.backend,
+            door: self.door,
+            outside: self.outside,
+            bootstrap,
+            config: &self.config,
+        };
+        let report = self.witnesses.ask(engaged, &mut self.agent, workspace, &turn).await;
         let events = under_way.keep_events(run)?;
         if let Err(EngineError::Sandbox(
             SandboxError::Build { .. } | SandboxError::TierTooLow { .. } | SandboxError::Witness(_),
@@ -176,36 +183,6 @@ impl<'a> Author<'a> {
             trace,
             exhausted: turns::run_exhausted(self.door),
         })
-    }
-
-    async fn ask(
-        &mut self,
-        workspace: &mut Workspace,
-        turn: &Turn,
-        bootstrap: Option<&Bootstrap>,
-    ) -> Result<TurnReport, EngineError> {
-        if self.agent.is_none() || workspace.desk().is_none() {
-            self.agent = None;
-            workspace.open_agent(self.backend).await?;
-            let config = self.config.clone();
-            let engaged = self
-                .witnesses
-                .engage(workspace, self.door, self.outside, bootstrap, config);
-            self.agent = Some(engaged.await?);
-        }
-        let (Some(agent), Some(desk)) = (self.agent.as_mut(), workspace.desk()) else {
-            return Err(EngineError::Usage("no agent".to_owned()));
-        };
-        let (reporter, door) = (self.witnesses.reporter, self.door);
-        let tell = |line: &str| {
-            let (_, total) = door.usage();
-            reporter.say(Happening::Agent {
-                line: line.to_owned(),
-                calls: total.calls,
-                tokens: total.input_tokens + total.output_tokens,
-            });
-        };
-        Ok(agent.turn(desk, turn, &tell).await?)
     }
 
     /// Says what happens.
