@@ -5,6 +5,8 @@
 mod distributions;
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/sdists.rs"]
+mod sdists;
 
 use std::{fs, process::Command};
 

@@ -5,6 +5,8 @@
 mod kit;
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/sdists.rs"]
+mod sdists;
 
 #[path = "policy_audit/bounds.rs"]
 mod bounds;

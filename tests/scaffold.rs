@@ -11,5 +11,7 @@ mod program;
 mod repair;
 #[path = "scaffold/repository.rs"]
 mod repository;
+#[path = "support/sdists.rs"]
+mod sdists;
 #[path = "scaffold/write.rs"]
 mod write;

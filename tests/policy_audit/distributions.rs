@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Bench, at, json};
+use crate::{Bench, at, json, sdists};
 
 /// Seconds of a processor that one may take: an optimised program has five. Others of this
 /// machine do not count.
@@ -37,21 +37,7 @@ fn quick(bench: &Bench, target: &Path, more: &[&str]) -> Value {
 
 /// The distributions that could be brought; in CI all ten.
 fn distributions() -> Vec<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dir = here.join("target/sdists");
-    let brought = Command::new("sh")
-        .arg(here.join("tests/policy/sdists"))
-        .arg(&dir)
-        .status();
-    let missing = fs::read_to_string(dir.join("missing")).unwrap_or_default();
-    let whole = brought.is_ok_and(|status| status.success()) && missing.is_empty();
-    assert!(
-        whole || std::env::var_os("CI").is_none(),
-        "not all could be brought: {missing}"
-    );
-    if !whole {
-        eprintln!("SKIPPED: source distributions that PyPI did not give: {missing}");
-    }
+    let (dir, whole) = sdists::bring("sdists", &[]);
     let all = fs::read_dir(&dir)
         .into_iter()
         .flatten()

@@ -4,7 +4,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use serde_json::Value;
@@ -12,15 +11,16 @@ use serde_json::Value;
 use crate::{
     program::{Bench, expect, opencode, program},
     repository::{CONTRACT, shell, writes},
+    sdists,
 };
 
 /// How each runs its own tests, where they are.
 const OWN: [(&str, &str); 5] = [
-    ("decorator", "PYTHONPATH=src python3 src/tests/test.py"),
-    ("idna", "python3 -m unittest discover -s tests"),
-    ("mistune", "PYTHONPATH=src python3 -m unittest discover -s tests"),
-    ("polib", "python3 tests/tests.py"),
-    ("pycparser", "python3 -m unittest discover -s tests"),
+    ("decorator==5.1.1", "PYTHONPATH=src python3 src/tests/test.py"),
+    ("idna==3.7", "python3 -m unittest discover -s tests"),
+    ("mistune==3.0.2", "PYTHONPATH=src python3 -m unittest discover -s tests"),
+    ("polib==1.2.0", "python3 tests/tests.py"),
+    ("pycparser==2.22", "python3 -m unittest discover -s tests"),
 ];
 
 /// Reads what unittest prints in the end.
@@ -30,20 +30,11 @@ const SCORE: &str = "import json, re, sys\ntext = open(sys.argv[1]).read()\nran 
 
 /// Archives by name; in CI all five.
 fn distributions() -> Vec<(&'static str, &'static str, PathBuf)> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dir = here.join("target/sdists-scaffold");
-    let script = here.join("tests/scaffold/sdists.sh");
-    let brought = Command::new("sh").arg(script).arg(&dir).status();
-    let missing = fs::read_to_string(dir.join("missing")).unwrap_or_default();
-    let whole = brought.is_ok_and(|status| status.success()) && missing.is_empty();
-    assert!(
-        whole || std::env::var_os("CI").is_none(),
-        "not all could be brought: {missing}"
-    );
-    if !whole {
-        eprintln!("SKIPPED: source distributions that PyPI did not give: {missing}");
-    }
-    let all = OWN.map(|(name, command)| (name, command, dir.join(format!("{name}.tar.gz"))));
+    let (dir, _) = sdists::bring("sdists-scaffold", &OWN.map(|(pin, _)| pin));
+    let all = OWN.map(|(pin, command)| {
+        let (name, _) = pin.split_once("==").expect("a pin");
+        (name, command, dir.join(format!("{name}.tar.gz")))
+    });
     all.into_iter().filter(|(.., path)| path.is_file()).collect()
 }
 
