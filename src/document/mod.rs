@@ -9,6 +9,7 @@
 //! | `yaml` | YAML text to a tree of located nodes |
 //! | `json` | JSON with comments, as editors read it, to the same tree |
 //! | `foreign` | going over documents of other programs |
+//! | `makefile` | rules of a Makefile, and what is run for a goal |
 //! | `fields` | typed reading of one mapping; unknown keys and near misses |
 //! | `typed`, `refusal` | the tree read as any type of serde's, with the place of what does not fit |
 //! | `located` | a value that remembers its place |
@@ -19,6 +20,7 @@ mod fields;
 mod foreign;
 mod json;
 mod located;
+mod makefile;
 mod refusal;
 mod typed;
 mod yaml;
@@ -28,6 +30,7 @@ pub use fields::Fields;
 pub use foreign::{Foreign, Spot, get, scalars, text};
 pub use json::parse_json;
 pub use located::Located;
+pub use makefile::{Makefile, logical as makefile_lines};
 pub use typed::read;
 pub use yaml::{Key, Node, Value, parse, parse_foreign};
 

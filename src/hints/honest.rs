@@ -1,17 +1,12 @@
 //! Whether what a hint runs could measure: a summary that is only printed is none.
 
-use std::collections::BTreeSet;
-
 use super::{FILE_MAX, kind, placeholder};
 use crate::{
     contract::{self, AuditedTree},
-    document::{Foreign, get, text},
+    document::{Foreign, Makefile, get, text},
     names::RelPath,
     policy::shell::{Written, listed},
 };
-
-/// Most targets of a Makefile that are followed.
-const TARGETS_MAX: usize = 100;
 
 /// Whether a command runs anything but what prints, copies and sets: neither itself, nor in the
 /// scripts, targets of a Makefile and scripts of package.json that it runs. What cannot be
@@ -60,7 +55,9 @@ fn inner(command: &Written, dir: &str, tree: &dyn AuditedTree) -> Option<Vec<Str
             let targets = core[1..]
                 .iter()
                 .filter(|word| !word.starts_with('-') && !word.contains('='));
-            Some(recipes(&text, targets.copied()))
+            let makefile = Makefile::read(&text);
+            let recipes = makefile.recipes(targets.copied());
+            Some(recipes.map(|recipe| recipe.command.to_owned()).collect())
         }
         "npm" | "pnpm" | "yarn" | "bun" => {
             let named: Vec<&str> = core[1..]
@@ -85,40 +82,6 @@ fn inner(command: &Written, dir: &str, tree: &dyn AuditedTree) -> Option<Vec<Str
         }
         _ => None,
     }
-}
-
-/// Lines of the recipes of targets, and of what they depend on.
-fn recipes<'t>(text: &str, targets: impl Iterator<Item = &'t str>) -> Vec<String> {
-    let mut wanted: Vec<String> = targets.map(str::to_owned).collect();
-    let mut done = BTreeSet::new();
-    let mut all = Vec::new();
-    let joined = text.replace("\\\n", " ");
-    while let Some(target) = wanted.pop() {
-        if done.len() == TARGETS_MAX || !done.insert(target.clone()) {
-            continue;
-        }
-        let mut within = false;
-        for line in joined.lines() {
-            if let Some(recipe) = line.strip_prefix('\t') {
-                if within {
-                    all.push(recipe.trim_start_matches(['@', '-', '+', ' ']).to_owned());
-                }
-            } else if let Some((names, rest)) = line.split_once(':') {
-                within = names.split_whitespace().any(|name| name == target) && !rest.starts_with('=');
-                if within {
-                    let (depends, recipe) = rest.trim_start_matches(':').split_once(';').unwrap_or((rest, ""));
-                    wanted.extend(
-                        depends
-                            .split_whitespace()
-                            .map(|name| name.trim_start_matches(':').to_owned()),
-                    );
-                    all.push(recipe.trim().to_owned());
-                }
-            }
-        }
-    }
-    all.retain(|recipe| !recipe.is_empty());
-    all
 }
 
 /// Words by which a command is known again: modules with their packages, and programs.
