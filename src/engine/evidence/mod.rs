@@ -1,14 +1,21 @@
 //! What the journal says of a run so that a stranger can check it, from its first record to
 //! the receipt (docs/audit.md).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `notes` | the records of its course: commands, changes, turns |
+//! | `walled` | what stood around its sandboxes |
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+mod notes;
+mod walled;
+
+use std::{fs::File, path::Path, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    broker::Usage,
-    contract::{self, StageName},
+    contract,
     engine::{
         EngineError, Outcome, TargetOptions, author,
         inputs::{Executable, Inputs, LOCK_VERSION, Lock},
@@ -16,23 +23,22 @@ use crate::{
         past::Past,
         workspace::Workspace,
     },
-    fsm::{Blame, TurnFailure},
-    guard::{Judged, Phase},
-    policy::{Policy, SandboxPlan},
+    policy::Policy,
     record::{
         RunDir,
         audit::{CONTINUED, Digest, Ending, RESUMED, Receipt, Signer, StateLine},
     },
-    sandbox::{Backend, WallReport},
+    sandbox::Backend,
 };
+
+pub(super) use notes::{BOOTSTRAP_EXEC, EXEC, Executed, note_changes, note_turn};
+pub(super) use walled::Walled;
 
 /// The kind of the record that says what the target's own policy left of the host's.
 pub(super) const NARROWED: &str = "narrowed";
 
 /// What goes into a run, by hash.
 const LOCK: &str = "lock.json";
-/// Changes of one record.
-const CHANGES_A_RECORD: usize = 500;
 /// Ledgers that others write and the journal binds.
 const LEDGERS: [&str; 6] = [
     "model.jsonl",
@@ -279,157 +285,6 @@ fn same(run: &RunDir, lock: &Lock<'_>) -> Result<(), EngineError> {
 /// Binds what the doors have written down so far.
 pub(super) fn bind_ledgers(run: &RunDir) -> Result<(), EngineError> {
     Ok(LEDGERS.iter().try_for_each(|ledger| run.bind_ledger(ledger))?)
-}
-
-/// A command, its verdict, and what came of it.
-pub(super) struct Executed<'a> {
-    /// Where its artifacts lie.
-    pub prefix: &'a str,
-    pub script: &'a str,
-    /// The rule that refused it.
-    pub refused: Option<&'a str>,
-    pub rc: i32,
-    pub signal: Option<i32>,
-    /// The limit that ended it.
-    pub cap: Option<&'a str>,
-    pub blame: Option<Blame>,
-}
-
-/// A command's record.
-pub(super) const EXEC: &str = "exec";
-/// The same of a command of bootstrap.
-pub(super) const BOOTSTRAP_EXEC: &str = "bootstrap-exec";
-
-impl Executed<'_> {
-    pub fn note(&self, run: &RunDir) -> Result<(), EngineError> {
-        let verdict = if self.refused.is_some() { "refused" } else { "allowed" };
-        // Whether bootstrap's commands run is the cache's matter, and no part of a course.
-        let name = self.prefix.rsplit('/').next().unwrap_or(self.prefix);
-        let bootstraps = name.starts_with(&format!("{}_", StageName::Bootstrap));
-        run.note(
-            if bootstraps { BOOTSTRAP_EXEC } else { EXEC },
-            &json!({
-                "at": self.prefix,
-                "script": Digest::of(self.script.as_bytes()),
-                "verdict": verdict,
-                "rule": self.refused,
-                "rc": self.rc,
-                "signal": self.signal,
-                "cap": self.cap,
-                "blame": self.blame,
-            }),
-        )?;
-        Ok(())
-    }
-}
-
-/// Every change of a phase, what became of it and by which rule, in as many records as it takes.
-pub(super) fn note_changes(
-    run: &RunDir,
-    at: &str,
-    phase: Phase,
-    kept: bool,
-    judged: &[Judged],
-    evidence: Option<Digest>,
-) -> Result<(), EngineError> {
-    let parts = judged.len().div_ceil(CHANGES_A_RECORD).max(1);
-    for part in 0..parts {
-        let from = part * CHANGES_A_RECORD;
-        let changes = &judged[from..judged.len().min(from + CHANGES_A_RECORD)];
-        // The course of a run is its machine's: how often a contract was tried before is none of it.
-        let event = match phase {
-            Phase::Scaffold | Phase::Repair => "contract-changes",
-            Phase::PlanUpdate | Phase::ExecuteStep | Phase::FixOrReplan => "changes",
-        };
-        run.note(
-            event,
-            &json!({
-                "at": at,
-                "phase": phase,
-                "kept": kept,
-                "evidence": evidence,
-                "part": part,
-                "parts": parts,
-                "changes": changes,
-            }),
-        )?;
-    }
-    Ok(())
-}
-
-/// A turn of the agent, by its artifacts.
-pub(super) fn note_turn(
-    run: &RunDir,
-    base: &str,
-    usage: &Usage,
-    failed: Option<&TurnFailure>,
-) -> Result<(), EngineError> {
-    let artifact = |ending: &str| -> Result<Value, EngineError> {
-        let path = run.path().join(format!("{base}.{ending}"));
-        Ok(match path.exists() {
-            true => json!(digest_of(&path)?),
-            false => Value::Null,
-        })
-    };
-    run.note(
-        "turn",
-        &json!({
-            "at": base,
-            "prompt": artifact("prompt.md")?,
-            "events": artifact("events.jsonl")?,
-            "result": artifact("json")?,
-            "calls": usage.calls,
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "blame": failed.map(|failed| failed.blame),
-        }),
-    )?;
-    bind_ledgers(run)
-}
-
-/// What stands around the sandboxes of a run, by their role: told when it is new.
-#[derive(Default)]
-pub(super) struct Walled(BTreeMap<String, (Digest, String)>, BTreeMap<String, Digest>);
-
-impl Walled {
-    /// A sandbox stands.
-    pub fn note(
-        &mut self,
-        run: &RunDir,
-        role: &str,
-        plan: &SandboxPlan,
-        report: &WallReport,
-    ) -> Result<(), EngineError> {
-        let plan = plan_digest(plan);
-        let seen = Digest::of(json!([plan, report]).to_string().as_bytes());
-        if self.1.insert(role.to_owned(), seen) == Some(seen) {
-            return Ok(());
-        }
-        self.0.insert(role.to_owned(), (plan, report.tier.to_string()));
-        run.note("walls", &json!({"role": role, "plan": plan, "report": report}))?;
-        Ok(())
-    }
-
-    /// What stood before the run was cut off.
-    pub fn stood(&mut self, walls: impl Iterator<Item = (String, (Digest, String))>) {
-        self.0.extend(walls);
-    }
-
-    pub fn all(&self) -> impl Iterator<Item = (&String, &(Digest, String))> {
-        self.0.iter()
-    }
-}
-
-/// The digest of what a plan asks for, without the names of this one run and of places on
-/// this one host.
-fn plan_digest(plan: &SandboxPlan) -> Digest {
-    let mut plan = plan.clone();
-    plan.label.clear();
-    plan.workspace.lowers.clear();
-    plan.workspace.scratch.clear();
-    plan.read_only.iter_mut().for_each(|mount| mount.host.clear());
-    // Plain values: encoding them never fails.
-    Digest::of(&serde_json::to_vec(&plan).unwrap_or_default())
 }
 
 /// SHA-256 of a file of the host.
