@@ -9,6 +9,7 @@
 //! | `at`, `walk`, `content`, `remove` | file calls without links, the bounded walk, bytes, removal |
 //! | `pristine` | [`Pristine`]: what everything of a run stands on |
 //! | `cache`, `survey`, `ingest` | the pristine copy: remembered, looked over, copied |
+//! | `prune` | what goes from the cache |
 //! | `layers` | [`BaseLayer`]: what was made once over a copy, remembered likewise |
 //! | `checkpoint`, `freeze`, `layer`, `edits` | frozen states: read, made, written, taken back |
 //! | `copy` | a workspace that is a copy, where overlay cannot be had |
@@ -39,6 +40,7 @@ mod link;
 mod manifest;
 mod patch;
 mod pristine;
+mod prune;
 mod remove;
 mod state;
 mod steps;
