@@ -1,8 +1,11 @@
 //! The grammar, and the predecessor's command line in it.
 
+use std::path::Path;
+
 use clap::CommandFactory;
 
 use super::*;
+use crate::{engine::Unattended, policy::parse_size};
 
 #[test]
 fn the_grammar_is_sound() {

@@ -5,11 +5,12 @@ use std::{path::PathBuf, sync::Arc};
 use clap::{Args, Subcommand};
 
 use super::{
-    args::TargetArgs,
     invocation::Invocation,
     model, reports,
     scaffold::{self, ScaffoldArgs},
-    settings, show, target_options, warn,
+    settings, show,
+    target::TargetArgs,
+    target_options, warn,
 };
 use crate::{
     engine::{EngineError, Stop, TargetOptions},

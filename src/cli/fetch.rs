@@ -5,8 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{
-    args::{TargetArgs, seconds},
     surroundings::Surroundings,
+    target::{TargetArgs, seconds},
 };
 use crate::{
     engine::EngineError,

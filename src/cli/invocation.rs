@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, ffi::OsString};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSource};
 
 use super::{
-    args::{CONFIG_KEYS, Cli, PATH_KEYS, RunArgs, TargetArgs},
+    args::{CONFIG_KEYS, Cli, PATH_KEYS, RunArgs},
     surroundings::{Origin, Setting, Surroundings},
+    target::TargetArgs,
 };
 use crate::{
     engine::EngineError,

@@ -23,6 +23,7 @@ mod settings;
 mod show;
 mod suite;
 mod surroundings;
+mod target;
 
 use std::{
     ffi::OsString,
@@ -43,9 +44,10 @@ use crate::{
     sandbox::jail::{Jail, Probe},
     source,
 };
-use args::{ApplyArgs, Cli, DemoArgs, InitArgs, RunArgs, SchemaArgs, TargetArgs, Verb};
+use args::{ApplyArgs, Cli, DemoArgs, InitArgs, RunArgs, SchemaArgs, Verb};
 use invocation::Invocation;
 use surroundings::{Setting, Surroundings};
+use target::TargetArgs;
 
 /// The demonstration's recorded answers.
 const DEMO: &str = include_str!("../../examples/demo.cassette.jsonl");

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    args::{RunArgs, TargetArgs, WallArgs},
+    args::RunArgs,
     model::Resolved,
     runs::RunsArgs,
     surroundings::Surroundings,
+    target::{TargetArgs, WallArgs},
 };
 use crate::{
     agent::Server,

@@ -6,12 +6,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    args::TargetArgs,
     environment::{EndpointArgs, engine_error},
     invocation::Invocation,
     model,
     scaffold::ScaffoldArgs,
-    settings, target_options, warn,
+    settings,
+    target::TargetArgs,
+    target_options, warn,
 };
 use crate::{
     engine::{EngineError, Stop},

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::args::{CONFIG_KEYS, TargetArgs, Verb};
+use super::{
+    args::{CONFIG_KEYS, Verb},
+    target::TargetArgs,
+};
 use crate::{
     contract::{self, ConfigEntry, Dotenv},
     engine::EngineError,
