@@ -221,3 +221,6 @@ pub(super) fn read_version(root: &mut Fields) -> Result<(), Fault> {
 #[cfg(test)]
 #[path = "pipeline_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "pipeline_value_tests.rs"]
+mod value_tests;
