@@ -84,13 +84,6 @@ pub(super) fn live(post: Post<'_>) {
             return;
         }
     };
-    let _ = wire::send(
-        control.as_fd(),
-        &Progress::Started {
-            pid: main.as_raw().unsigned_abs(),
-        },
-        &[],
-    );
     let mut tree = Tree { main, end: None };
     let deadline = began + Duration::from_millis(request.wall_ms);
     let why = tree.watch(&control, &signals, deadline, memory::Cap::of(confinement));

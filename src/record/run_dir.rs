@@ -386,8 +386,13 @@ fn make_parents(path: &Path) -> io::Result<&Path> {
 }
 
 fn replace(path: &Path, bytes: &[u8], synced: Synced) -> io::Result<()> {
-    let dir = make_parents(path)?;
-    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(dir)?;
+    let begin = |dir: &Path| tempfile::Builder::new().prefix(".writing-").tempfile_in(dir);
+    let dir = path.parent().unwrap_or(Path::new("."));
+    // It is there nearly always.
+    let mut file = match begin(dir) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => begin(make_parents(path)?)?,
+        begun => begun?,
+    };
     file.write_all(bytes)?;
     if synced == Synced::Later {
         file.persist(path)?;

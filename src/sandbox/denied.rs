@@ -1,6 +1,6 @@
 //! Who refused or ended something of a command, as it was seen from outside of it.
 
-use std::path::PathBuf;
+use std::{fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,41 +57,62 @@ impl Denied {
     }
 }
 
-/// A count of the kernel's that a sandbox's cgroups keep, and what it was before a command.
+/// Most bytes of a file of events that are read; the kernel's have a hundred or two.
+const EVENTS: usize = 4096;
+
+/// A count of the kernel's that a sandbox's cgroups keep.
+#[derive(Clone)]
+pub(super) struct EventFile {
+    file: Arc<File>,
+    name: &'static str,
+}
+
+impl EventFile {
+    /// Processes that were killed for the sandbox's memory (`oom_kill` in `memory.events` of
+    /// cgroup v2 and in `memory.oom_control` of v1); `None` where it cannot be opened.
+    pub fn oom_kills(file: &Path) -> Option<Self> {
+        Self::open(file, "oom_kill ")
+    }
+
+    /// Processes that were not started for want of room (`max` in `pids.events` of both).
+    pub fn refused_forks(file: &Path) -> Option<Self> {
+        Self::open(file, "max ")
+    }
+
+    fn open(file: &Path, name: &'static str) -> Option<Self> {
+        let file = Arc::new(File::open(file).ok()?);
+        Some(Self { file, name })
+    }
+
+    /// What is counted from now on.
+    pub fn begin(&self) -> EventCount {
+        EventCount {
+            events: self.clone(),
+            before: self.now(),
+        }
+    }
+
+    /// The kernel writes such a file anew for each read at its beginning.
+    fn now(&self) -> u64 {
+        let mut text = [0; EVENTS];
+        let length = self.file.read_at(&mut text, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(&text[..length]);
+        let count = text.lines().find_map(|line| line.strip_prefix(self.name));
+        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+/// Such a count, and what it was before a command.
 #[derive(Clone)]
 pub(super) struct EventCount {
-    file: PathBuf,
-    name: &'static str,
+    events: EventFile,
     before: u64,
 }
 
 impl EventCount {
-    /// Processes that were killed for the sandbox's memory (`oom_kill` in `memory.events` of
-    /// cgroup v2 and in `memory.oom_control` of v1).
-    pub fn oom_kills(file: PathBuf) -> Self {
-        Self::begin(file, "oom_kill ")
-    }
-
-    /// Processes that were not started for want of room (`max` in `pids.events` of both).
-    pub fn refused_forks(file: PathBuf) -> Self {
-        Self::begin(file, "max ")
-    }
-
-    fn begin(file: PathBuf, name: &'static str) -> Self {
-        let mut count = Self { file, name, before: 0 };
-        count.before = count.now();
-        count
-    }
-
     /// Whether there was one since.
     pub fn grew(&self) -> bool {
-        self.now() > self.before
-    }
-
-    fn now(&self) -> u64 {
-        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
-        let count = text.lines().find_map(|line| line.strip_prefix(self.name));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        self.events.now() > self.before
     }
 }
 
@@ -104,15 +125,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let file = dir.path().join("events");
         std::fs::write(&file, "low 3\nmax 4\noom_kill 1\n").expect("write");
-        let (kills, forks) = (
-            EventCount::oom_kills(file.clone()),
-            EventCount::refused_forks(file.clone()),
-        );
+        let [kills, forks] =
+            [EventFile::oom_kills(&file), EventFile::refused_forks(&file)].map(|events| events.expect("open").begin());
         assert!(!kills.grew() && !forks.grew());
         std::fs::write(&file, "low 9\nmax 5\noom_kill 1\n").expect("write");
         assert!(!kills.grew() && forks.grew());
-        std::fs::remove_file(&file).expect("remove");
-        assert!(!kills.grew() && !forks.grew());
+        assert!(!forks.events.begin().grew());
+        assert!(EventFile::oom_kills(&dir.path().join("none")).is_none());
     }
 
     #[test]

@@ -106,9 +106,13 @@ pub struct Running {
     heard: Heard,
     silence: Option<Duration>,
     counts: Counts,
+    /// Answers the name of a cap that is exceeded; asked from [`TICK`] on.
+    exceeded: Option<Exceeded>,
     watcher: Option<tokio::task::JoinHandle<()>>,
     kept: Option<Kept>,
 }
+
+type Exceeded = Box<dyn FnMut() -> Option<&'static str> + Send>;
 
 /// What the kernel counts for a sandbox, where its cgroups do.
 #[derive(Clone, Default)]
@@ -158,6 +162,7 @@ impl Running {
             heard,
             silence: spec.silence,
             counts,
+            exceeded: None,
             watcher: None,
             kept,
         })
@@ -179,15 +184,19 @@ impl Running {
         self.stderr.drain();
     }
 
-    /// A watcher that kills the tree when `exceeded` answers the name of a cap.
-    pub(super) fn watch(&mut self, mut exceeded: impl FnMut() -> Option<&'static str> + Send + 'static) {
-        let Ok(control) = self.control.get_ref().try_clone() else {
+    /// From now on the tree is killed when `exceeded` answers the name of a cap.
+    pub(super) fn watch(&mut self, exceeded: impl FnMut() -> Option<&'static str> + Send + 'static) {
+        self.exceeded = Some(Box::new(exceeded));
+    }
+
+    /// Begins to look; each look may take its time, and the command's output does not wait for it.
+    fn begin_watch(&mut self) {
+        let (Some(mut exceeded), Ok(control)) = (self.exceeded.take(), self.control.get_ref().try_clone()) else {
             return;
         };
         let killed_for = self.killed_for.clone();
         self.watcher = Some(tokio::spawn(async move {
-            // Most commands are over before there is anything to look at.
-            let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+            let mut tick = tokio::time::interval(TICK);
             loop {
                 tick.tick().await;
                 if let Some(cap) = exceeded() {
@@ -205,51 +214,48 @@ impl Running {
     /// [`SandboxError::Gone`] when the sandbox died meanwhile;
     /// [`SandboxError::Guest`] when a wall could not be built.
     pub async fn wait(mut self) -> Result<ExecOutcome, SandboxError> {
-        let limit = tokio::time::Instant::now() + self.wall + GRACE;
+        let began = tokio::time::Instant::now();
+        let limit = began + self.wall + GRACE;
         let heard = self.heard.clone();
         let mut silence = self.silence;
-        let ended = loop {
-            let progress = tokio::select! {
+        let told = loop {
+            tokio::select! {
                 progress = next(&self.control) => match progress {
-                    Ok(progress) => progress,
+                    Ok(progress) => break progress,
                     Err(why) => {
                         // What it said before its sandbox went is all that tells of it.
                         self.drain();
                         return Err(why);
                     }
                 },
-                () = self.stdout.pump(), if self.stdout.open() => continue,
-                () = self.stderr.pump(), if self.stderr.open() => continue,
+                () = self.stdout.pump(), if self.stdout.open() => {}
+                () = self.stderr.pump(), if self.stderr.open() => {}
+                // Most commands are over before there is anything to look at.
+                () = tokio::time::sleep_until(began + TICK), if self.exceeded.is_some() => self.begin_watch(),
                 () = heard.nothing_for(silence) => {
                     silence = None;
                     name_cap(&self.killed_for, "max_silence_seconds");
                     self.kill();
-                    continue;
                 }
                 () = tokio::time::sleep_until(limit) => {
                     return Err(SandboxError::Gone("a stage's supervisor did not answer in time".to_owned()));
                 }
-            };
-            match progress {
-                Progress::Started { .. } => {}
-                Progress::Refused { step, errno, why } => return Err(SandboxError::Guest { step, errno, why }),
-                ended @ Progress::Ended { .. } => break ended,
             }
+        };
+        let (end, timed_out, cap_hit, usage, leaked, leaked_total) = match told {
+            Progress::Refused { step, errno, why } => return Err(SandboxError::Guest { step, errno, why }),
+            Progress::Ended {
+                end,
+                timed_out,
+                cap_hit,
+                usage,
+                leaked,
+                leaked_total,
+            } => (end, timed_out, cap_hit, usage, leaked, leaked_total),
         };
         // What the pipes hold now is all that counts: a daemon that keeps the
         // other end open must not keep us.
         self.drain();
-        let Progress::Ended {
-            end,
-            timed_out,
-            cap_hit,
-            usage,
-            leaked,
-            leaked_total,
-        } = ended
-        else {
-            return Err(SandboxError::Gone("protocol".to_owned()));
-        };
         let (stdout, stderr) = (self.stdout.captured(), self.stderr.captured());
         if let Some(kept) = self.kept.take()
             && let Ok(control) = self.control.get_ref().try_clone()

@@ -20,7 +20,7 @@ use crate::{
     policy::Inside,
     sandbox::{
         ExecSpec, Running, SandboxError, WallReport, WitnessReport,
-        denied::EventCount,
+        denied::{EventCount, EventFile},
         doors::{Doors, StageNames},
         exec::{Counts, Kept},
         output::{async_fd, nonblocking},
@@ -138,7 +138,11 @@ pub(super) struct Link {
 pub struct Sandbox {
     pub(super) link: Arc<Mutex<Link>>,
     disk: Option<Arc<DiskWatch>>,
+    ooms: Option<EventFile>,
+    forks: Option<EventFile>,
     premises: Premises,
+    /// Whose the pipes of its commands are.
+    owner: Option<u32>,
     stages: AtomicU64,
     /// Stages whose leftovers live on.
     kept: Kept,
@@ -171,7 +175,10 @@ impl Sandbox {
                 owed: 0,
             })),
             disk: premises.disk.clone().map(|cap| Arc::new(DiskWatch::new(cap))),
+            ooms: premises.oom_events.as_deref().and_then(EventFile::oom_kills),
+            forks: premises.fork_events.as_deref().and_then(EventFile::refused_forks),
             premises,
+            owner: owner(),
             stages: AtomicU64::new(1),
             kept: Arc::default(),
             names: StageNames::default(),
@@ -238,7 +245,7 @@ impl Sandbox {
         let null = std::fs::File::open("/dev/null").map_err(io)?;
         let (stdout, out) = std::io::pipe().map_err(io)?;
         let (stderr, err) = std::io::pipe().map_err(io)?;
-        if let Some(id) = owner() {
+        if let Some(id) = self.owner {
             // A pipe is its maker's: who is another could not open it anew (`/dev/stderr`).
             for pipe in [&out, &err] {
                 std::os::unix::fs::fchown(pipe, Some(id), Some(id)).map_err(io)?;
@@ -255,8 +262,8 @@ impl Sandbox {
             reach: spec.reach,
         }));
         let counts = Counts {
-            ooms: self.premises.oom_events.clone().map(EventCount::oom_kills),
-            forks: self.premises.fork_events.clone().map(EventCount::refused_forks),
+            ooms: self.ooms.as_ref().map(EventFile::begin),
+            forks: self.forks.as_ref().map(EventFile::begin),
         };
         let ooms = counts.ooms.clone();
         let disk = self.disk.clone();

@@ -230,8 +230,6 @@ pub enum Control {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "progress", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Progress {
-    /// The main process passed its walls and is being executed.
-    Started { pid: u32 },
     /// It could not be started; `step` names the wall or call that failed.
     Refused {
         step: String,
