@@ -7,11 +7,13 @@ mod endpoint;
 mod program;
 
 use std::{
+    collections::BTreeSet,
     fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -85,6 +87,52 @@ impl Drop for Served {
     }
 }
 
+/// What stands before a server and notes what it is asked for.
+struct Relay {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Relay {
+    /// Listens until the test ends; the client makes a connection for each request.
+    fn before(served: &Served) -> Self {
+        let server = served.url.trim_start_matches("http://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let url = format!("http://{}", listener.local_addr().expect("address"));
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let noted = asked.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (server, noted) = (server.clone(), noted.clone());
+                std::thread::spawn(move || relay(client, &server, &noted));
+            }
+        });
+        Self { url, asked }
+    }
+
+    /// The first lines of the requests in which this stands.
+    fn asked(&self, what: &str) -> Vec<String> {
+        let asked = self.asked.lock().expect("lock");
+        asked.iter().filter(|line| line.contains(what)).cloned().collect()
+    }
+}
+
+fn relay(client: TcpStream, server: &str, noted: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let mut server = TcpStream::connect(server)?;
+    let (mut back, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    let mut client = BufReader::new(client);
+    let mut first = String::new();
+    client.read_line(&mut first)?;
+    noted.lock().expect("lock").push(first.trim_end().to_owned());
+    server.write_all(first.as_bytes())?;
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut back, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+    std::io::copy(&mut client, &mut server)?;
+    server.shutdown(Shutdown::Both)
+}
+
 fn healthy(port: u16) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -152,18 +200,24 @@ fn an_agent_at_the_users_server_works_on_a_copy_and_is_judged_like_any_other() {
     }));
     let bench = repository();
     let served = Served::start(&bench.path("server"), &endpoint);
+    let relay = Relay::before(&served);
     let before = fingerprint(&bench.path("repo"));
     let output = expect(
-        run(&bench, &format!("{}/", served.url), &["--allow-unsandboxed-agent"]),
+        run(&bench, &format!("{}/", relay.url), &["--allow-unsandboxed-agent"]),
         0,
     );
+    // OpenCode never forgets whom it tells of its events: it is asked once for each place that
+    // the tree had, and not for each turn.
+    let (turns, streams) = (relay.asked("/prompt_async?"), relay.asked("GET /event?"));
+    assert_eq!((turns.len(), streams.len()), (4, 3));
+    assert_eq!(BTreeSet::from_iter(&streams).len(), 3, "{streams:?}");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("THE AGENT RUNS OUTSIDE THE SANDBOX"), "{said}");
     assert_eq!(fingerprint(&bench.path("repo")), before, "the target is never written");
 
     let summary = bench.summary();
     assert_eq!(summary["exit_reason"], "DONE", "{summary}");
-    assert_eq!(summary["outside_agent"], served.url);
+    assert_eq!(summary["outside_agent"], relay.url);
     assert_eq!(summary["guard_events"], 1, "{summary}");
     let wall = &summary["walls"]["walls"][0];
     assert_eq!(

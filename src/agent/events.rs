@@ -1,12 +1,15 @@
 //! The server's event stream (server-sent events, WHATWG HTML section 9.2), read with bounds.
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::Value;
 
 /// Largest event; a larger one is skipped.
 const EVENT_BYTES: usize = 4 << 20;
+/// Most events between two turns: a sign of life every few seconds, of hours of stages.
+const BETWEEN_TURNS: usize = 20_000;
 
 /// Events as they come.
 pub(super) struct Events {
@@ -20,6 +23,19 @@ impl Events {
             body,
             lines: Lines::default(),
         }
+    }
+
+    /// Without what came between two turns; `None` when the stream is over, or says too much
+    /// to be caught up with.
+    pub fn caught_up(mut self) -> Option<Self> {
+        for _ in 0..BETWEEN_TURNS {
+            match self.next().now_or_never() {
+                Some(Some(_)) => {}
+                Some(None) => return None,
+                None => return Some(self),
+            }
+        }
+        None
     }
 
     /// The next event; `None` when the stream is over. Cancelling loses nothing.

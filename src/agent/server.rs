@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     AgentConfig, AgentError, Desk, OPENCODE_VERSION, TurnEnd, config,
+    events::Events,
     http::{Client, HttpError},
 };
 use crate::{
@@ -42,6 +43,10 @@ pub struct Agent {
     pub(super) config: AgentConfig,
     /// The session of a turn that has not come to its end.
     pub(super) session: Option<String>,
+    /// The events of a directory, where a turn has ended there. OpenCode never forgets whom it
+    /// tells of them: with a stream for each turn, hundreds of turns later it took seconds for
+    /// one, and a gigabyte of memory.
+    pub(super) events: Option<(String, Events)>,
     /// Its process, where it is ours.
     process: Option<Process>,
 }
@@ -95,6 +100,7 @@ impl Agent {
             client: Client::new(&password),
             config,
             session: None,
+            events: None,
             process: Some(process),
         };
         agent.until_healthy(Desk::Inside(sandbox)).await?;
@@ -114,6 +120,7 @@ impl Agent {
             client: Client::with_user(user, password.map_or("", Secret::expose)),
             config,
             session: None,
+            events: None,
             process: None,
         };
         agent.until_healthy(desk).await?;

@@ -128,14 +128,19 @@ impl Agent {
         let client = self.client.clone();
         let (wall, stall) = (self.config.turn_wall, self.config.stall);
         let directory = format!("directory={}", desk.inside().workspace.replace('/', "%2F"));
-        // The stream first: it does not repeat what was missed.
-        let stream = client
-            .open(desk, Method::GET, &format!("/event?{directory}"), None)
-            .await?;
-        if !stream.status().is_success() {
-            return Ok(TurnEnd::Agent(format!("the event stream answered {}", stream.status())));
-        }
-        let mut events = Events::new(stream.into_body());
+        // The stream first: it does not repeat what was missed. That of the turn before goes on.
+        let before = self.events.take().filter(|(of, _)| *of == directory);
+        let mut events = match before.and_then(|(_, events)| events.caught_up()) {
+            Some(events) => events,
+            None => {
+                let path = format!("/event?{directory}");
+                let stream = client.open(desk, Method::GET, &path, None).await?;
+                if !stream.status().is_success() {
+                    return Ok(TurnEnd::Agent(format!("the event stream answered {}", stream.status())));
+                }
+                Events::new(stream.into_body())
+            }
+        };
         let rules = config::permissions(turn.phase, &self.config, desk);
         let open = json!({"title": turn.label, "permission": rules});
         let session = client
@@ -196,6 +201,7 @@ impl Agent {
                 }
                 Next::Idle => {
                     self.session = None;
+                    self.events = Some((directory, events));
                     return Ok(seen.end());
                 }
             }

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most targets of one rule, and most that are followed.
 const TARGETS_MAX: usize = 500;
 
+/// The variable that names what is made where no goal is given.
+const GOAL: &str = ".DEFAULT_GOAL";
+
 /// One rule.
 #[derive(Default)]
 struct Rule {
@@ -50,7 +53,10 @@ impl Makefile {
             }
             let bare = line.split('#').next().unwrap_or_default().trim();
             if let Some((name, value)) = assignment(bare) {
-                read.variables.push((name.to_owned(), value.to_owned()));
+                match name {
+                    GOAL => read.goal = value.split_whitespace().next().map(str::to_owned),
+                    _ => read.variables.push((name.to_owned(), value.to_owned())),
+                }
                 continue;
             }
             // After a semicolon it is the shell's to say what a comment is.
@@ -71,8 +77,7 @@ impl Makefile {
                 .entry(target.to_owned())
                 .or_default()
                 .push(self.rules.len());
-            // What is assigned to `.DEFAULT_GOAL` reads as something that it depends on.
-            if target == ".DEFAULT_GOAL" || self.goal.is_none() && !target.starts_with('.') && !target.contains('%') {
+            if self.goal.is_none() && !target.starts_with('.') && !target.contains('%') {
                 self.goal = Some(target.to_owned());
             }
         }
@@ -144,8 +149,8 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     let at = line.find('=')?;
     let name = line[..at].trim_end_matches([':', '?', '+', '!']).trim();
     let name = name.strip_prefix("export ").unwrap_or(name).trim();
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_name.then(|| (name, line[at + 1..].trim()))
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (plain || name == GOAL).then(|| (name, line[at + 1..].trim()))
 }
 
 #[cfg(test)]
@@ -189,6 +194,10 @@ mod tests {
         assert_eq!(variables, ["A b:c", "B d"]);
         assert_eq!(read.goal(), Some("a"));
         assert_eq!(assignment("a: b=c"), None);
+        for spelt in [".DEFAULT_GOAL = b", ".DEFAULT_GOAL:=b", ".DEFAULT_GOAL ?= b # c"] {
+            let read = Makefile::read(&format!("a:\n\tx\n{spelt}\n"));
+            assert_eq!((read.goal(), read.variables.len()), (Some("b"), 0), "{spelt}");
+        }
     }
 
     #[test]

@@ -52,11 +52,15 @@ fn inner(command: &Written, dir: &str, tree: &dyn AuditedTree) -> Option<Vec<Str
             let text = ["GNUmakefile", "makefile", "Makefile"]
                 .iter()
                 .find_map(|name| read(name))?;
-            let targets = core[1..]
-                .iter()
-                .filter(|word| !word.starts_with('-') && !word.contains('='));
             let makefile = Makefile::read(&text);
-            let recipes = makefile.recipes(targets.copied());
+            let named = core[1..].iter().copied();
+            let mut goals: Vec<&str> = named
+                .filter(|word| !word.starts_with('-') && !word.contains('='))
+                .collect();
+            if goals.is_empty() {
+                goals.extend(makefile.goal());
+            }
+            let recipes = makefile.recipes(goals);
             Some(recipes.map(|recipe| recipe.command.to_owned()).collect())
         }
         "npm" | "pnpm" | "yarn" | "bun" => {
