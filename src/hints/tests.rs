@@ -275,6 +275,16 @@ fn what_measures_nothing_is_not_tried() {
 }
 
 #[test]
+fn what_a_runner_of_commands_runs_is_looked_into() {
+    let makefile = "all: check\ncheck:\n\tpytest -q\nshow:\n\techo 0.9\n";
+    let named = tree(&[("Makefile", makefile)]);
+    let goal = tree(&[("Makefile", &format!("{makefile}.DEFAULT_GOAL := show\n"))]);
+    assert!(measures("make check", &named) && !measures("make show", &named));
+    // Without a goal it makes its first target, or the one that the file says.
+    assert!(measures("make", &named) && !measures("make", &goal));
+}
+
+#[test]
 fn hostile_sizes_are_bounded() {
     let many = format!(
         "```sh\n{}```\n",
