@@ -15,8 +15,8 @@ use std::{
 use opencode_fsm::{
     broker::{EgressConfig, EgressDoor},
     policy::{NetworkMode, NetworkRules, Role, SandboxPlan},
-    sandbox::{ExecSpec, OutputCaps, Sandbox, jail::Jail},
-    wire::{Argv, Leftovers, Reach},
+    sandbox::{ExecSpec, Sandbox, jail::Jail},
+    wire::Argv,
 };
 use support::{PROGRAM, Wanted, median, own, plan, row};
 
@@ -138,22 +138,8 @@ fn outside(words: &[String]) -> Duration {
 }
 
 async fn inside(sandbox: &Sandbox, words: &[String]) -> Duration {
-    let caps = OutputCaps {
-        tail_bytes: 4096,
-        sink: None,
-    };
-    let spec = ExecSpec {
-        argv: Argv::Direct(words.to_vec()),
-        env: Vec::new(),
-        cwd: "/workspace".to_owned(),
-        wall: Duration::from_secs(60),
-        silence: None,
-        terminal: None,
-        leftovers: Leftovers::Kill,
-        reach: Reach::Own,
-        stdout: caps.clone(),
-        stderr: caps,
-    };
+    let argv = Argv::Direct(words.to_vec());
+    let spec = ExecSpec::question(argv, "/workspace", Duration::from_secs(60), 4096);
     let outcome = sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
     let said = String::from_utf8_lossy(&outcome.stderr.tail).into_owned();
     assert!(!outcome.stdout.tail.is_empty(), "{said}");

@@ -11,9 +11,9 @@ use std::{
 
 use opencode_fsm::{
     policy::{LEASE, Limits, Role, SandboxPlan, Tier, WorkspacePlan},
-    sandbox::{self, ExecSpec, OutputCaps, Sandbox},
+    sandbox::{self, ExecSpec, Sandbox},
     tree::{Cache, CopyLimits, Pristine},
-    wire::{Argv, Leftovers, Reach},
+    wire::Argv,
 };
 
 /// The program under measurement.
@@ -123,18 +123,7 @@ pub async fn run_script(sandbox: &Sandbox, script: &str) {
 }
 
 async fn run(sandbox: &Sandbox, argv: Argv) {
-    let spec = ExecSpec {
-        argv,
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        wall: Duration::from_secs(10),
-        silence: None,
-        terminal: None,
-        leftovers: Leftovers::Kill,
-        reach: Reach::Own,
-        stdout: OutputCaps::default(),
-        stderr: OutputCaps::default(),
-    };
+    let spec = ExecSpec::question(argv, "/", Duration::from_secs(10), 0);
     sandbox.exec(spec).await.expect("exec").wait().await.expect("wait");
 }
 
