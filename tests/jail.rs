@@ -2,10 +2,13 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use opencode_fsm::{
-    sandbox::Found,
+    sandbox::{Found, Sandbox, SandboxError},
     wire::{Leftovers, Termination},
 };
 use support::{Scratch, backend, plan, run, sh, text};
@@ -293,4 +296,106 @@ async fn a_sweep_spares_a_main_process_and_not_its_group() {
     let left = run(&sandbox, left).await;
     assert_eq!(text(&left).trim(), "1");
     assert!(!waited.is_finished(), "the main process lives");
+}
+
+/// The supervisor of a command, as it is known inside and on the host.
+struct Seen {
+    inside: String,
+    on_host: String,
+}
+
+/// Runs a command that tells who supervises it; the host finds it by its pid in the pid
+/// namespace that it says it is in (proc_pid_status(5), `NSpid`).
+async fn supervisor(sandbox: &Sandbox) -> Seen {
+    let told = text(&run(sandbox, "echo $PPID $(readlink /proc/self/ns/pid)").await);
+    let (pid, namespace) = told.trim().split_once(' ').expect("two words");
+    let is_it = |process: &Path| {
+        let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        pids.and_then(|pids| pids.split_whitespace().last()) == Some(pid)
+            && std::fs::read_link(process.join("ns/pid")).is_ok_and(|link| link.as_os_str() == namespace)
+    };
+    let mut processes = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .map(|entry| entry.path());
+    let found = processes.find(|process| is_it(process)).expect("it waits");
+    Seen {
+        inside: pid.to_owned(),
+        on_host: found.display().to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_supervisor_of_whose_stage_nothing_is_left_sees_to_the_next() {
+    let dir = Scratch::new();
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "again")).await.expect("a sandbox");
+    let first = supervisor(&sandbox).await.inside;
+    // What one command has used is not the next one's.
+    let greedy = run(
+        &sandbox,
+        "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; x=$(head -c 60000000 /dev/zero | tr '\\0' x)",
+    )
+    .await;
+    assert_eq!(greedy.end, OK);
+    let modest = run(&sandbox, "true").await;
+    assert!(
+        modest.usage.user_ms < greedy.usage.user_ms / 2 && modest.usage.max_rss_bytes < greedy.usage.max_rss_bytes / 2,
+        "{modest:?} after {greedy:?}"
+    );
+    // Nor is what it was told kept: 200 long commands would be twelve megabytes.
+    let memory = |seen: Seen| {
+        let status = std::fs::read_to_string(format!("{}/status", seen.on_host)).expect("its status");
+        let kept = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+        kept.and_then(|kept| kept.trim().strip_suffix(" kB"))
+            .and_then(|kept| kept.parse::<u64>().ok())
+            .expect("a size")
+    };
+    let long = format!("true {}", "x".repeat(60_000));
+    run(&sandbox, &long).await;
+    let before = memory(supervisor(&sandbox).await);
+    for _ in 0..200 {
+        run(&sandbox, &long).await;
+    }
+    let seen = supervisor(&sandbox).await;
+    assert_eq!(seen.inside, first);
+    let after = memory(seen);
+    assert!(after < before + 2_000, "{before} kB, then {after} kB");
+    // One that had something to end goes with it, and so does one whose command never was.
+    run(&sandbox, "sleep 1000 & true").await;
+    let second = supervisor(&sandbox).await.inside;
+    assert_ne!(second, first);
+    let mut nowhere = sh("true");
+    nowhere.cwd = "/nowhere".to_owned();
+    let refused = sandbox.exec(nowhere).await.expect("exec").wait().await;
+    assert!(
+        matches!(&refused, Err(SandboxError::Guest { step, .. }) if step.contains("/nowhere")),
+        "{refused:?}"
+    );
+    assert_ne!(supervisor(&sandbox).await.inside, second);
+}
+
+#[tokio::test]
+async fn a_stage_that_is_killed_while_it_waits_is_replaced() {
+    let dir = Scratch::new();
+    let backend = backend(&[]).await;
+    let sandbox = backend.create(&plan(dir.path(), "replaced")).await.expect("a sandbox");
+    let Seen { inside, on_host } = supervisor(&sandbox).await;
+    let pid = on_host.rsplit('/').next().expect("a pid");
+    let give_up = Instant::now() + Duration::from_secs(10);
+    let waiting = loop {
+        let children = std::fs::read_to_string(format!("{on_host}/task/{pid}/children")).expect("its children");
+        if let Some(child) = children.split_whitespace().next() {
+            break child.parse().expect("a pid");
+        }
+        assert!(Instant::now() < give_up, "no process waits for a command");
+    };
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(waiting), nix::sys::signal::SIGKILL).expect("kill");
+    // Its supervisor cannot trust the memory that both had.
+    while Path::new(&on_host).exists() {
+        assert!(Instant::now() < give_up, "its supervisor goes on");
+        std::thread::yield_now();
+    }
+    assert_ne!(supervisor(&sandbox).await.inside, inside);
 }

@@ -4,10 +4,12 @@
 //! may not do much. One file a concern:
 //!
 //! - `door`: how the guest of a container comes to its host;
-//! - `supervisor`: the loop over the host's socket; one warden a stage;
+//! - `supervisor`: the loop over the host's socket; one warden a stage, used again where nothing
+//!   of its stage is left;
 //! - `ready`: a stage that waits for its command;
 //! - `warden`: a stage's own subreaper: time and memory caps, the end of its tree;
-//! - `payload`: the ordered list of walls between a warden and `execve`;
+//! - `payload`: the ordered list of walls between a warden and `execve`; `vfork`: the process
+//!   around which they are built;
 //! - `capabilities`, `land`: two of these walls;
 //! - `nested`: the user namespace that every command enters;
 //! - `memory`: what a stage holds of the host's memory;
@@ -33,6 +35,7 @@ mod supervisor;
 mod tap;
 mod text;
 mod tree;
+mod vfork;
 mod warden;
 
 pub(crate) use capabilities::{drop_bounding, drop_capabilities};

@@ -12,13 +12,14 @@
 //!  9. landlock(7)
 //! 10. seccomp(2)
 //! 11. the command arrives: all of the above is done before it is known
-//! 12. stdio in place, `oom_score_adj`, `chdir(2)`, `execve(2)`; or, for a witness, what is
-//!     forbidden tried in this process, or rows of a data file read in it
+//! 12. stdio in place, `oom_score_adj`, `chdir(2)`, `execve(2)`; or a copy of this process with
+//!     memory of its own, which tries what is forbidden, for a witness, or reads rows of a file
+//!
+//! Until it executes the command it shares its warden's memory ([`super::vfork`]).
 #![allow(unsafe_code)]
 
 use std::{
-    convert::Infallible,
-    ffi::CString,
+    ffi::{CString, c_char},
     fs::{File, OpenOptions},
     io::Write,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
@@ -27,14 +28,18 @@ use std::{
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
-    sys::{prctl, signal::Signal},
-    unistd::{Gid, Uid, chdir, execve, setgroups, setresgid, setresuid, setsid},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+    },
+    unistd::{Gid, Pid, Uid, chdir, getpid, setgroups, setresgid, setresuid, setsid},
 };
 
 use super::{
     Failure,
     capabilities::{drop_bounding, drop_capabilities, keep_override},
     land::restrict,
+    vfork::{PANICKED, sibling},
 };
 use crate::{
     dataset::{self, RowsAsk},
@@ -48,17 +53,63 @@ pub(crate) const BEHIND: i32 = 10;
 
 /// What a reader of data files may take of memory, in bytes.
 const READER_MEMORY: u64 = 1 << 30;
-/// The exit code of a process that panicked.
-const PANICKED: i32 = 101;
+/// What a main process leaves in the memory that it shares with its warden ([`vfork`]). Where
+/// nothing is in it, the main process was killed half-way, and may have been in the allocator.
+#[derive(Default)]
+pub(super) struct Left {
+    /// What it was asked.
+    request: Option<ExecRequest>,
+    /// What it executes: no memory is had or given back from here to the end of that.
+    command: Option<Command>,
+    /// The process that does what is no program.
+    pub stand_in: Option<Pid>,
+    /// Why it is neither.
+    pub failure: Option<Failure>,
+}
 
-/// Builds the walls around the calling process, waits for a command, and becomes it.
-/// Where none comes it says so, as a failure.
+impl Left {
+    /// Whether the main process came to where it leaves that memory alone.
+    pub fn whole(&self) -> bool {
+        self.command.is_some() || self.stand_in.is_some() || self.failure.is_some()
+    }
+}
+
+/// Builds the walls around the calling process, waits for a command, and becomes it. Where none
+/// comes it says so, as a failure. Answers the exit code of a process that became nothing.
 pub(super) fn become_next(
     confinement: &Confinement,
     nested: Option<BorrowedFd<'_>>,
     reach: Reach,
     orders: BorrowedFd<'_>,
-) -> Result<Infallible, Failure> {
+    left: &mut Left,
+) -> i32 {
+    match become_or_stand_in(confinement, nested, reach, orders, left) {
+        Ok(stand_in) => {
+            left.stand_in = Some(stand_in);
+            0
+        }
+        Err(failure) => {
+            left.failure = Some(failure);
+            127
+        }
+    }
+}
+
+/// The pid of what does in its place what is no program.
+fn become_or_stand_in(
+    confinement: &Confinement,
+    nested: Option<BorrowedFd<'_>>,
+    reach: Reach,
+    orders: BorrowedFd<'_>,
+    left: &mut Left,
+) -> Result<Pid, Failure> {
+    let tell = |pid: Pid| {
+        wire::send(orders, &pid.as_raw(), &[]).map_err(|why| Failure::plain("tell the supervisor of the stage", why))
+    };
+    tell(getpid())?;
+    SigSet::all()
+        .thread_unblock()
+        .map_err(|e| Failure::new("sigprocmask", e))?;
     let offer = build_walls(confinement, reach, nested)?;
     let (request, fds) =
         wire::recv::<ExecRequest>(orders).map_err(|why| Failure::plain("wait for the command", why))?;
@@ -67,26 +118,49 @@ pub(super) fn become_next(
         .map_err(|_| Failure::plain("read the request", "three descriptors are needed"))?;
     place(&stdio)?;
     offer.make();
+    let request = left.request.insert(request);
+    chdir(request.cwd.as_str()).map_err(|e| Failure::new(&format!("chdir {:?}", request.cwd), e))?;
     match &request.argv {
-        Argv::Witness(marks) => in_place(&request.cwd, |out| {
+        Argv::Witness(marks) => stand_in(tell, |out| {
             let text = serde_json::to_vec(&probe::testify(marks)).unwrap_or_default();
             i32::from(out.write_all(&text).and_then(|()| out.flush()).is_err())
         }),
-        Argv::Rows(ask) => in_place(&request.cwd, |out| print_rows(ask, out)),
-        _ => Command::new(&request)?.run(),
+        Argv::Rows(ask) => stand_in(tell, |out| print_rows(ask, out)),
+        Argv::Shell(script) => execute(&["/bin/sh", "-c", script], &request.env, &mut left.command),
+        Argv::Direct(words) => execute(words, &request.env, &mut left.command),
     }
 }
 
-/// Does something in this very process, and ends it with the exit code that comes of it.
-fn in_place(cwd: &str, act: impl FnOnce(&mut std::io::Stdout) -> i32) -> Result<Infallible, Failure> {
-    chdir(cwd).map_err(|e| Failure::new(&format!("chdir {cwd:?}"), e))?;
-    // SAFETY: plain numbers (close_range(2)). As an execution would; the end of the pipe for
-    // failures says that the walls were passed.
+/// Has something done in a process of its own, which ends with the exit code that comes of it: what
+/// looks at hostile bytes must not do that in its warden's memory. Gives its pid, and tells it.
+fn stand_in(
+    tell: impl Fn(Pid) -> Result<(), Failure>,
+    act: impl FnOnce(&mut std::io::Stdout) -> i32,
+) -> Result<Pid, Failure> {
+    if let Some(pid) = sibling()? {
+        return tell(pid).map(|()| pid);
+    }
+    // A copy does not have its original's (PR_SET_PDEATHSIG(2const)); numbers cannot fail.
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    // SAFETY: plain numbers (close_range(2)). As an execution would: nothing that is closed
+    // here is used, or dropped, any more.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
-    // A panic must not go on as the supervisor that this process is a copy of.
+    // A panic must not go on as the warden that this process is a copy of.
     let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&mut std::io::stdout())));
-    // SAFETY: leaves without running anything of the supervisor's, or closing what is closed (_exit(2)).
+    // SAFETY: leaves without running anything of the warden's, or closing what is closed (_exit(2)).
     unsafe { libc::_exit(code.unwrap_or(PANICKED)) }
+}
+
+/// Becomes a program, or says why not.
+fn execute<S: AsRef<str>>(
+    words: &[S],
+    env: &[(String, String)],
+    executed: &mut Option<Command>,
+) -> Result<Pid, Failure> {
+    let why = executed.insert(Command::new(words, env)?).execute();
+    *executed = None;
+    let name = words.first().map_or("", AsRef::as_ref);
+    Err(Failure::new(&format!("execve {name:?}"), why))
 }
 
 /// Rows of a data file, which may be made to break their reader: what it takes of memory is
@@ -154,28 +228,39 @@ fn build_walls(confinement: &Confinement, reach: Reach, nested: Option<BorrowedF
     Ok(offer)
 }
 
-/// A command as `execve(2)` takes it.
+/// A command as `execve(2)` takes it, so that nothing needs memory any more.
 struct Command {
     programs: Vec<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-    cwd: CString,
+    argv: Strings,
+    env: Strings,
+}
+
+/// Strings as C lists them.
+struct Strings {
+    /// Each into `held`, with the null at their end.
+    pointers: Vec<*const c_char>,
+    _held: Vec<CString>,
+}
+
+impl Strings {
+    fn new(strings: impl Iterator<Item = Result<CString, Failure>>) -> Result<Self, Failure> {
+        let held: Vec<CString> = strings.collect::<Result<_, _>>()?;
+        let pointers = held.iter().map(|string| string.as_ptr());
+        Ok(Self {
+            pointers: pointers.chain([std::ptr::null()]).collect(),
+            _held: held,
+        })
+    }
 }
 
 impl Command {
     /// Checks and prepares a command.
-    fn new(request: &ExecRequest) -> Result<Self, Failure> {
-        let ExecRequest { argv, env, cwd, .. } = request;
+    fn new<S: AsRef<str>>(words: &[S], env: &[(String, String)]) -> Result<Self, Failure> {
         let c = |text: &str| CString::new(text).map_err(|_| Failure::plain("read the request", "a NUL byte in it"));
-        let words: Vec<&str> = match argv {
-            Argv::Shell(script) => vec!["/bin/sh", "-c", script],
-            Argv::Direct(words) => words.iter().map(String::as_str).collect(),
-            // They are no commands.
-            Argv::Witness(_) | Argv::Rows(_) => Vec::new(),
-        };
-        let program = *words
+        let program = words
             .first()
-            .ok_or_else(|| Failure::plain("read the request", "an empty command"))?;
+            .ok_or_else(|| Failure::plain("read the request", "an empty command"))?
+            .as_ref();
         let path = env
             .iter()
             .find(|(k, _)| k == "PATH")
@@ -190,28 +275,25 @@ impl Command {
         };
         Ok(Self {
             programs,
-            argv: words.into_iter().map(c).collect::<Result<_, _>>()?,
-            env: env
-                .iter()
-                .map(|(k, v)| c(&format!("{k}={v}")))
-                .collect::<Result<_, _>>()?,
-            cwd: c(cwd)?,
+            argv: Strings::new(words.iter().map(|word| c(word.as_ref())))?,
+            env: Strings::new(env.iter().map(|(k, v)| c(&format!("{k}={v}"))))?,
         })
     }
 
-    /// Becomes it.
-    fn run(self) -> Result<Infallible, Failure> {
-        chdir(self.cwd.as_c_str()).map_err(|e| Failure::new(&format!("chdir {:?}", self.cwd), e))?;
+    /// Becomes it, or answers why not.
+    fn execute(&self) -> Errno {
+        let (argv, env) = (self.argv.pointers.as_ptr(), self.env.pointers.as_ptr());
         let mut last = Errno::ENOENT;
         for program in &self.programs {
-            match execve(program.as_c_str(), &self.argv, &self.env) {
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(errno) => last = errno,
-                Ok(never) => return Ok(never),
+            // SAFETY: both lists end with a null and point into strings that `self` holds and
+            // nobody changes (execve(2)).
+            unsafe { libc::execve(program.as_ptr(), argv, env) };
+            match Errno::last() {
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                errno => last = errno,
             }
         }
-        let name = self.argv.first().map(|c| c.as_c_str()).unwrap_or(c"");
-        Err(Failure::new(&format!("execve {name:?}"), last))
+        last
     }
 }
 

@@ -8,9 +8,10 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     sys::{
         signal::{Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        wait::WaitStatus,
     },
     unistd::Pid,
 };
@@ -204,7 +205,7 @@ const ADOPTED_ROUNDS: u32 = 200;
 /// Kills what `root` has for children, but `spare`. Whoever forks and leaves, each time in a
 /// session of its own, is a child of the subreaper at every moment: to look there takes less
 /// time than it lives (proc_pid_task_children(5)).
-fn kill_adopted(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(Pid, WaitStatus)) {
+fn kill_adopted(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(&Dead)) {
     let list = format!("/proc/{root}/task/{root}/children");
     for _ in 0..ADOPTED_ROUNDS {
         reap(reaped);
@@ -226,7 +227,7 @@ fn kill_adopted(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(Pid, Wai
 /// Kills everything below `root` that is not in `spare`, however it forks,
 /// detaches or ignores ([`kill_all`]); the loop ends when a pass finds nothing alive. Reaps our own children,
 /// handing every status to `reaped`. Returns what was alive in the first pass that met anybody.
-pub(super) fn kill_below(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(Pid, WaitStatus)) -> Vec<Process> {
+pub(super) fn kill_below(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut(&Dead)) -> Vec<Process> {
     let mut first = None;
     let mut passes = Passes::begin();
     loop {
@@ -279,20 +280,73 @@ fn all_below_but(root: Pid, spare: &HashSet<i32>) -> Vec<Process> {
         .collect()
 }
 
-/// Reaps every dead child without waiting; `false` when none is left at all.
-pub(super) fn reap(reaped: &mut dyn FnMut(Pid, WaitStatus)) -> bool {
+/// What a process and those that it has waited for have used.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Used {
+    pub user: Duration,
+    pub system: Duration,
+    /// The largest resident set of one of them, bytes.
+    pub max_rss_bytes: u64,
+}
+
+impl Used {
+    pub fn add(&mut self, more: &Self) {
+        self.user += more.user;
+        self.system += more.system;
+        self.max_rss_bytes = self.max_rss_bytes.max(more.max_rss_bytes);
+    }
+}
+
+impl From<libc::rusage> for Used {
+    fn from(usage: libc::rusage) -> Self {
+        let time = |time: libc::timeval| {
+            let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+            Duration::from_secs(seconds) + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+        };
+        Self {
+            user: time(usage.ru_utime),
+            system: time(usage.ru_stime),
+            max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        }
+    }
+}
+
+/// A child that was waited for.
+pub(super) struct Dead {
+    pub pid: Pid,
+    pub status: WaitStatus,
+    pub used: Used,
+}
+
+/// Reaps every dead child without waiting; `false` when none is left at all. A tracee of ours
+/// that stops is told of like one that died, and has used nothing (wait4(2)).
+pub(super) fn reap(reaped: &mut dyn FnMut(&Dead)) -> bool {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => return true,
-            Ok(status) => {
-                if let Some(pid) = status.pid() {
-                    reaped(pid, status);
-                }
-            }
-            Err(nix::Error::EINTR) => {}
+        match wait_for_one() {
+            Ok(None) => return true,
+            Ok(Some(dead)) => reaped(&dead),
+            Err(Errno::EINTR) => {}
             Err(_) => return false,
         }
     }
+}
+
+/// One whose state has changed, if there is one.
+#[allow(unsafe_code)]
+fn wait_for_one() -> Result<Option<Dead>, Errno> {
+    let mut status = 0;
+    // SAFETY: every field is a number, for which zeros are a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both outlive the call, which fills them (wait4(2)).
+    let pid = Errno::result(unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) })?;
+    if pid == 0 {
+        return Ok(None);
+    }
+    let pid = Pid::from_raw(pid);
+    let status = WaitStatus::from_raw(pid, status)?;
+    let over = matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
+    let used = if over { usage.into() } else { Used::default() };
+    Ok(Some(Dead { pid, status, used }))
 }
 
 #[allow(unsafe_code)]

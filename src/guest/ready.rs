@@ -2,74 +2,72 @@
 #![allow(unsafe_code)]
 
 use std::{
-    io::{PipeReader, Read},
+    io::PipeWriter,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use nix::{
     sched::{CpuSet, sched_getaffinity},
-    sys::socket::{AddressFamily, SockFlag, SockType, socketpair},
     unistd::{ForkResult, Pid, fork},
 };
 
 use super::{
     Failure, payload,
-    warden::{self, Post},
+    warden::{self, Order, Post},
 };
-use crate::wire::{self, Confinement, ExecRequest, Reach};
+use crate::wire::{self, Argv, Confinement, ExecRequest, Reach};
 
 /// A stage without its command: its warden and main process exist, walled in or about to
-/// be, and are given to the next command with the same reach. It is used once; dropped, it
-/// ends.
+/// be, and are given to the next command with the same reach. Dropped, it ends.
 pub(super) struct Ready {
     warden: Pid,
     reach: Reach,
-    /// To the warden: the command and the stage's control socket.
+    /// To the warden: its [`Order`] and the stage's control socket.
     orders: OwnedFd,
-    /// To the main process: the command and its stdio.
+    /// To the main process: the command and its stdio. It tells its pid there.
     main_orders: OwnedFd,
-    pid_from: PipeReader,
+    /// That of the process that waits, once it was told.
     main: Option<i32>,
 }
 
 impl Ready {
-    /// Forks the warden, who forks the main process; `leave_behind` runs in the warden
-    /// first, to close what is the supervisor's alone. The caller is single-threaded.
+    /// Forks the warden, who makes the main process; `leave_behind` runs in the warden
+    /// first, to close what is the supervisor's alone, and `freed` is where it says that its
+    /// stage is over and it waits again. The caller is single-threaded.
     pub fn make(
         confinement: &Confinement,
         nested: Option<BorrowedFd<'_>>,
         reach: Reach,
+        freed: &PipeWriter,
         leave_behind: impl FnOnce(),
     ) -> Result<Self, Failure> {
-        let pair = || {
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-                .map_err(|e| Failure::new("socketpair", e))
-        };
+        let pair = || wire::pair().map_err(|e| Failure::io("socketpair", &e));
         let (orders, orders_in) = pair()?;
         let (main_orders, main_orders_in) = pair()?;
-        let (pid_from, pid_to) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
         // SAFETY: this process is single-threaded, so the child may do anything.
         match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
             ForkResult::Child => {
-                drop((orders, main_orders, pid_from));
+                drop((orders, main_orders));
                 leave_behind();
-                warden::live(Post {
+                let post = Post {
                     confinement,
                     nested,
                     reach,
                     orders: orders_in,
                     main_orders: main_orders_in,
-                    pid_to,
-                });
+                    freed,
+                };
+                // A panic must not go on as the supervisor that this process is a copy of.
+                let lived = catch_unwind(AssertUnwindSafe(|| warden::live(post)));
                 // SAFETY: leaves without running anything of the parent's.
-                unsafe { libc::_exit(0) }
+                unsafe { libc::_exit(i32::from(lived.is_err())) }
             }
             ForkResult::Parent { child } => Ok(Self {
                 warden: child,
                 reach,
                 orders,
                 main_orders,
-                pid_from,
                 main: None,
             }),
         }
@@ -85,13 +83,15 @@ impl Ready {
         self.reach
     }
 
-    /// The pid of its main process; 0 where there is none. Waits until it is known.
+    /// The next pid that is told; 0 where there is no such process. Waits until it is known.
+    fn told(&self) -> i32 {
+        wire::recv(self.main_orders.as_fd()).map_or(0, |(pid, _)| pid)
+    }
+
+    /// The pid of its main process; 0 where there is none.
     fn main(&mut self) -> i32 {
-        let pid_from = &mut self.pid_from;
-        *self.main.get_or_insert_with(|| {
-            let mut main = [0; 4];
-            pid_from.read_exact(&mut main).map_or(0, |()| i32::from_ne_bytes(main))
-        })
+        let main = self.main.unwrap_or_else(|| self.told());
+        *self.main.insert(main)
     }
 
     /// Whether no command has changed how the scheduler treats it, to harm the next: what
@@ -106,12 +106,23 @@ impl Ready {
 
     /// Gives it its command, with the stage's control socket and its stdio, and tells the
     /// pid of the main process.
-    pub fn give(mut self, request: &ExecRequest, control: &OwnedFd, stdio: &[OwnedFd; 3]) -> Result<i32, Failure> {
+    pub fn give(&mut self, request: &ExecRequest, control: &OwnedFd, stdio: &[OwnedFd; 3]) -> Result<i32, Failure> {
         // What the main process does not take it could not: its warden tells why.
         let _ = wire::send(self.main_orders.as_fd(), request, &stdio.each_ref().map(AsFd::as_fd));
-        wire::send(self.orders.as_fd(), request, &[control.as_fd()])
+        let order = Order {
+            wall_ms: request.wall_ms,
+            leftovers: request.leftovers,
+        };
+        wire::send(self.orders.as_fd(), &order, &[control.as_fd()])
             .map_err(|why| Failure::plain("start the command", why))?;
-        Ok(self.main())
+        let main = self.main();
+        // The one after it will be another.
+        self.main = None;
+        Ok(match request.argv {
+            // What is no program is done by a process of its own.
+            Argv::Witness(_) | Argv::Rows(_) if main != 0 => self.told(),
+            _ => main,
+        })
     }
 }
 

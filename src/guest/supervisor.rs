@@ -3,13 +3,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::Read,
+    io::{PipeReader, PipeWriter, Read},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     time::{Duration, Instant},
 };
 
 use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, ppoll},
     sys::{
         prctl,
@@ -23,7 +24,7 @@ use nix::{
 
 use super::{
     Failure, GuestStart, door, doors, kin, land, payload, peers,
-    process::{self, Passes, Process},
+    process::{self, Dead, Passes, Process},
     ready::Ready,
     tap, text, tree, warden,
 };
@@ -34,9 +35,6 @@ use crate::wire::{
 
 /// Longest sleep.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// So long nobody has asked for anything before a stage is made ready: whoever ends a
-/// sandbox after its last command is not to wait for one that nobody will use.
-const QUIET: Duration = Duration::from_micros(150);
 /// After so long without anything to do, memory that waiting does not need is given back.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -44,6 +42,8 @@ const IDLE: Duration = Duration::from_millis(100);
 struct Watched {
     stage: u64,
     main: i32,
+    /// What it is when it is over and nothing of it is left.
+    ready: Ready,
     /// The warden's end of the stage's socket, for when the warden cannot speak any more.
     control: OwnedFd,
     began: Instant,
@@ -80,10 +80,8 @@ pub(super) struct Supervisor {
     signals: SignalFd,
     wardens: HashMap<i32, Watched>,
     ready: Option<Ready>,
-    /// One is to be made when nobody has asked for anything for so long.
-    short_of_one: Option<Duration>,
-    /// Commands that were started.
-    commands: u64,
+    /// The pids of wardens whose stages are over and left nothing, four bytes each.
+    freed: (PipeReader, PipeWriter),
     /// A command that may signal any other ([`Reach::Sandbox`], or a kernel without scopes)
     /// could end one that waits, which would look like the end of the command given to it.
     unscoped: bool,
@@ -108,6 +106,8 @@ impl Supervisor {
         }
         // Nobody inside may look into the supervisor (ptrace(2), "dumpable").
         prctl::set_dumpable(false).map_err(|e| Failure::new("PR_SET_DUMPABLE", e))?;
+        let freed = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
+        fcntl(&freed.0, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| Failure::new("F_SETFL", e))?;
         let unscoped = confinement.landlock.is_none() || land::landlock_abi() < land::SCOPES_ABI;
         Ok(Self {
             socket,
@@ -117,8 +117,7 @@ impl Supervisor {
             signals,
             wardens: HashMap::new(),
             ready: None,
-            short_of_one: None,
-            commands: 0,
+            freed,
             unscoped,
         })
     }
@@ -142,18 +141,16 @@ impl Supervisor {
                 return 0;
             }
             let idle = Some(IDLE).filter(|_| worked);
-            let wait = [self.short_of_one.or(idle), left].into_iter().flatten().min();
+            let wait = [idle, left].into_iter().flatten().min();
             // A time that is up is seen in the next turn, not a nanosecond too early.
             let wait = wait.map(|wait| TimeSpec::from(wait.min(LONGEST_WAIT) + Duration::from_micros(1)));
             let heard = ppoll(&mut fds, wait, None);
             let (asked, died) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
-            let missed = heard == Ok(0) && self.short_of_one.take().is_some();
-            if missed {
-                self.ready = self.post(Reach::Own).ok();
-            } else if heard == Ok(0) && worked {
+            if heard == Ok(0) && worked {
                 text::give_back();
             }
-            worked = missed || heard != Ok(0);
+            worked = heard != Ok(0);
+            self.take_back();
             if died {
                 while let Ok(Some(_)) = self.signals.read_signal() {}
                 self.reap();
@@ -238,44 +235,45 @@ impl Supervisor {
             .map_err(|_| Failure::plain("read the request", "four descriptors are needed"))?;
         self.unscoped |= request.reach == Reach::Sandbox;
         let kept = self.ready.take().filter(|ready| ready.reach() == request.reach);
-        let mut ready = match kept {
-            Some(kept) => kept,
+        let mut ready = match kept.and_then(|mut ready| ready.untouched().then_some(ready)) {
+            Some(ready) => ready,
             None => self.post(request.reach)?,
         };
-        if !ready.untouched() {
-            ready = self.post(request.reach)?;
-        }
-        let warden = ready.warden().as_raw();
         let main = ready.give(request, &control, &[stdin, stdout, stderr])?;
-        self.wardens.insert(
-            warden,
-            Watched {
-                stage: request.stage,
-                main,
-                control,
-                began: Instant::now(),
-            },
-        );
-        self.commands += 1;
-        if self.commands > 1 {
-            // Where there was a second there will be more: while it runs is the time.
-            self.want_one(Duration::ZERO);
-        }
+        let watched = Watched {
+            stage: request.stage,
+            main,
+            ready,
+            control,
+            began: Instant::now(),
+        };
+        self.wardens.insert(watched.ready.warden().as_raw(), watched);
         Ok(())
     }
 
-    fn want_one(&mut self, quiet: Duration) {
-        self.short_of_one = Some(quiet).filter(|_| self.ready.is_none() && !self.unscoped);
-    }
-
     fn post(&mut self, reach: Reach) -> Result<Ready, Failure> {
-        let (socket, wardens) = (self.socket.as_raw_fd(), &mut self.wardens);
+        let (socket, wardens, ready) = (self.socket.as_raw_fd(), &mut self.wardens, &mut self.ready);
         let nested = self.nested.as_ref().map(AsFd::as_fd);
-        Ready::make(&self.confinement, nested, reach, || {
-            // The host's socket is the supervisor's alone.
+        Ready::make(&self.confinement, nested, reach, &self.freed.1, || {
+            // The host's socket is the supervisor's alone, and so is what speaks to others.
             let _ = nix::unistd::close(socket);
             wardens.clear();
+            *ready = None;
         })
+    }
+
+    /// Takes back the wardens whose stages are over: one to be used again, the others to end.
+    /// Each has told so before its host could hear of the end.
+    fn take_back(&mut self) {
+        let mut pid = [0; 4];
+        // What is written at once is read at once (pipe(7)).
+        while self.freed.0.read_exact(&mut pid).is_ok() {
+            let watched = self.wardens.remove(&i32::from_ne_bytes(pid));
+            // Whoever may signal it could end one that waits, which would look like the end of
+            // the command given to it.
+            let spare = watched.map(|watched| watched.ready).filter(|_| !self.unscoped);
+            self.ready = self.ready.take().or(spare);
+        }
     }
 
     /// Takes in what became of our children. A warden that was killed or stopped was
@@ -296,13 +294,12 @@ impl Supervisor {
             let mut orphaned = Vec::new();
             for (pid, status) in std::mem::take(&mut died) {
                 self.ready.take_if(|ready| ready.warden().as_raw() == pid);
-                self.want_one(QUIET);
                 let ended_itself = matches!(status, WaitStatus::Exited(_, 0));
                 orphaned.extend(self.wardens.remove(&pid).filter(|_| !ended_itself));
             }
             if !orphaned.is_empty() {
                 let spare = self.supervisors();
-                let note = &mut |pid: Pid, status| died.push((pid.as_raw(), status));
+                let note = &mut |dead: &Dead| died.push((dead.pid.as_raw(), dead.status));
                 let killed = process::kill_below(getpid(), &spare, note);
                 orphaned.iter().for_each(|stage| stage.report(&killed));
             }
@@ -316,6 +313,8 @@ impl Supervisor {
         let kept = self.wardens.values().filter(|watched| keep.contains(&watched.stage));
         let mains: Vec<i32> = kept.map(|watched| watched.main).collect();
         loop {
+            // Who waits for the next command belongs to no stage.
+            self.take_back();
             let victims = self.victims(keep, mains_only);
             process::kill_all(&victims, &mains);
             let done = victims.is_empty() && self.swept(keep, mains_only);
@@ -409,7 +408,7 @@ impl Supervisor {
             // SAFETY: plain numbers; as PID 1 this is every process of the namespace but us (kill(2)).
             unsafe { libc::kill(-1, libc::SIGKILL) };
         }
-        process::kill_below(getpid(), &HashSet::new(), &mut |_, _| {});
+        process::kill_below(getpid(), &HashSet::new(), &mut |_| {});
     }
 }
 

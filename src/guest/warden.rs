@@ -1,9 +1,10 @@
-//! A stage's own supervisor: subreaper, clock, and the end of its tree.
+//! A stage's own supervisor: subreaper, clock, and the end of its tree. Where nothing is left of
+//! a stage it sees to another.
 #![allow(unsafe_code)]
 
 use std::{
     collections::HashSet,
-    io::{Read, Write},
+    io::{PipeWriter, Write},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -12,21 +13,22 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         prctl,
-        resource::{UsageWho, getrusage},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
+        socket::{Shutdown, shutdown},
         wait::WaitStatus,
     },
-    unistd::{ForkResult, Pid, fork, getpid},
+    unistd::{Pid, getpid},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Failure, memory, payload,
-    process::{self, Process},
+    Failure, memory,
+    payload::{self, Left},
+    process::{self, Dead, Process, Used},
+    vfork::Stack,
 };
-use crate::wire::{
-    self, Confinement, Control, ExecRequest, FrameError, Leftovers, Progress, Reach, ResourceUse, Termination,
-};
+use crate::wire::{self, Confinement, Control, FrameError, Leftovers, Progress, Reach, ResourceUse, Termination};
 
 /// How many leaked processes are named.
 pub(super) const NAMED_LEAKS: usize = 32;
@@ -42,51 +44,68 @@ pub(super) struct Post<'a> {
     pub nested: Option<BorrowedFd<'a>>,
     /// Whom the command will be able to signal.
     pub reach: Reach,
-    /// Where the command comes from, with the stage's control socket; its end of file
-    /// says that none will.
+    /// Where [`Order`]s come from, each with its stage's control socket; its end of file
+    /// says that no more will.
     pub orders: OwnedFd,
-    /// The main process's end of the same: the command again, with its stdio.
+    /// The main process's end of the same: the command itself, with its stdio.
     pub main_orders: OwnedFd,
-    /// Where the main process's pid is told to the supervisor.
-    pub pid_to: std::io::PipeWriter,
+    /// Where it says, by its pid, that nothing of its stage is left and it waits for the next.
+    pub freed: &'a PipeWriter,
 }
 
-/// The whole life of a warden; the caller exits afterwards.
+/// What a warden has to know of its command.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Order {
+    pub wall_ms: u64,
+    pub leftovers: Leftovers,
+}
+
+/// The whole life of a warden, one stage after the other; the caller exits afterwards.
 pub(super) fn live(post: Post<'_>) {
-    let Post {
-        confinement,
-        nested,
-        reach,
-        orders,
-        main_orders,
-        mut pid_to,
-    } = post;
-    let started = prepare().and_then(|signals| {
-        let (main, walled) = start(confinement, nested, reach, main_orders, &orders)?;
-        Ok((signals, main, walled))
-    });
-    let main = started.as_ref().map_or(0, |(_, main, _)| main.as_raw());
-    let _ = pid_to.write_all(&main.to_ne_bytes());
-    drop(pid_to);
-    let Ok((request, fds)) = wire::recv::<ExecRequest>(orders.as_fd()) else {
-        return;
-    };
-    let Ok([control]) = <[OwnedFd; 1]>::try_from(fds) else {
-        return;
-    };
-    drop(orders);
+    let mut begun = prepare();
+    while let Some(next) = stage(&post, begun) {
+        begun = Ok(next);
+    }
+}
+
+/// What a warden keeps from one stage to the next.
+struct Kept {
+    signals: SignalFd,
+    stack: Stack,
+}
+
+fn prepare() -> Result<Kept, Failure> {
+    prctl::set_child_subreaper(true).map_err(|e| Failure::new("PR_SET_CHILD_SUBREAPER", e))?;
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|e| Failure::new("signalfd", e))?;
+    let stack = Stack::map()?;
+    Ok(Kept { signals, stack })
+}
+
+/// One stage; `None` where it was the last that this warden can see to.
+fn stage(post: &Post<'_>, begun: Result<Kept, Failure>) -> Option<Kept> {
+    let started = begun.and_then(|mut kept| start(post, &mut kept.stack).map(|main| (kept, main)));
+    if started.is_err() {
+        // Whoever waits to hear of a main process hears that there is none (shutdown(2)).
+        let _ = shutdown(post.main_orders.as_raw_fd(), Shutdown::Both);
+    }
+    let (order, fds) = wire::recv::<Order>(post.orders.as_fd()).ok()?;
+    let [control] = <[OwnedFd; 1]>::try_from(fds).ok()?;
     let began = Instant::now();
-    let started = started.and_then(|(signals, main, walled)| walled.wait(main).map(|()| (signals, main)));
-    let (signals, main) = match started {
+    let (kept, main) = match started {
         Ok(started) => started,
         Err(Failure { step, errno, why }) => {
             let _ = wire::send(control.as_fd(), &Progress::Refused { step, errno, why }, &[]);
-            return;
+            return None;
         }
     };
-    let mut tree = Tree { main, end: None };
-    let deadline = began + Duration::from_millis(request.wall_ms);
-    let why = tree.watch(&control, &signals, deadline, memory::Cap::of(confinement));
+    let memory = memory::Cap::of(post.confinement);
+    let mut tree = Tree::of(main);
+    let deadline = began + Duration::from_millis(order.wall_ms);
+    let why = tree.watch(&control, &kept.signals, deadline, memory);
     let (timed_out, cap_hit) = match why {
         Why::Ended => (false, None),
         Why::Killed => (false, Some("killed".to_owned())),
@@ -94,15 +113,16 @@ pub(super) fn live(post: Post<'_>) {
         Why::Memory => (false, Some("memory".to_owned())),
         Why::HostGone => {
             tree.kill();
-            return;
+            return None;
         }
     };
-    let leaked = if why == Why::Ended && request.leftovers == Leftovers::Keep {
+    let keeps = order.leftovers == Leftovers::Keep;
+    let leaked = if why == Why::Ended && keeps {
         Vec::new()
     } else {
         tree.kill()
     };
-    let mut usage = used();
+    let mut usage = tree.usage();
     usage.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let leaked: Vec<_> = leaked
         .iter()
@@ -115,64 +135,41 @@ pub(super) fn live(post: Post<'_>) {
         cap_hit,
         usage,
         leaked_total: leaked.len() as u64,
-        leaked: leaked.into_iter().take(NAMED_LEAKS).collect(),
+        leaked: leaked.iter().take(NAMED_LEAKS).cloned().collect(),
     };
+    // Whoever is a child of nobody here is nobody's descendant: there are none.
+    let again = why == Why::Ended && !keeps && leaked.is_empty() && !tree.reap();
+    if again {
+        // Before the host can ask for what comes next.
+        let mut freed = post.freed;
+        freed.write_all(&getpid().as_raw().to_ne_bytes()).ok()?;
+    }
     let _ = wire::send(control.as_fd(), &ended, &[]);
-    if request.leftovers == Leftovers::Keep {
-        tree.keep(&control, &signals, memory::Cap::of(confinement));
+    if keeps {
+        tree.keep(&control, &kept.signals, memory);
     }
+    again.then_some(kept)
 }
 
-fn prepare() -> Result<SignalFd, Failure> {
-    prctl::set_child_subreaper(true).map_err(|e| Failure::new("PR_SET_CHILD_SUBREAPER", e))?;
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGCHLD);
-    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| Failure::new("signalfd", e))
-}
-
-/// Where a main process says what went wrong on its way to its command; the end of file
-/// says that it is there, since nothing else closes it.
-struct Walled(std::io::PipeReader);
-
-impl Walled {
-    /// Waits until the main process has become its command.
-    fn wait(mut self, main: Pid) -> Result<(), Failure> {
-        let mut report = Vec::new();
-        let _ = self.0.by_ref().take(4096).read_to_end(&mut report);
-        if report.is_empty() {
-            return Ok(());
-        }
-        let _ = nix::sys::wait::waitpid(main, None);
-        match serde_json::from_slice::<(String, Option<i32>, String)>(&report) {
-            Ok((step, errno, why)) => Err(Failure { step, errno, why }),
-            Err(why) => Err(Failure::plain("start the command", why)),
-        }
+/// Makes the main process, and waits until it has become its command or somebody does that
+/// in its place; gives the pid of that.
+fn start(post: &Post<'_>, stack: &mut Stack) -> Result<Pid, Failure> {
+    let mut left = Left::default();
+    let main = stack.run(|| {
+        let orders = post.main_orders.as_fd();
+        payload::become_next(post.confinement, post.nested, post.reach, orders, &mut left)
+    })?;
+    if !left.whole() {
+        // SAFETY: leaves without using memory that may be half-changed; the supervisor reports
+        // what becomes of the stage (_exit(2)).
+        unsafe { libc::_exit(1) }
     }
-}
-
-/// Forks the main process, which builds its walls meanwhile.
-fn start(
-    confinement: &Confinement,
-    nested: Option<BorrowedFd<'_>>,
-    reach: Reach,
-    main_orders: OwnedFd,
-    orders: &OwnedFd,
-) -> Result<(Pid, Walled), Failure> {
-    let (status, mut told) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
-    // SAFETY: this process is single-threaded, so the child may do anything.
-    match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
-        ForkResult::Child => {
-            drop(status);
-            let _ = nix::unistd::close(orders.as_raw_fd());
-            let _ = SigSet::all().thread_unblock();
-            let Err(failure) = payload::become_next(confinement, nested, reach, main_orders.as_fd());
-            let report = (failure.step, failure.errno, failure.why);
-            let _ = serde_json::to_vec(&report).map(|bytes| told.write_all(&bytes));
-            // SAFETY: leaves without running anything of the parent's.
-            unsafe { libc::_exit(127) }
+    match left.failure {
+        Some(failure) => {
+            let _ = nix::sys::wait::waitpid(main, None);
+            Err(failure)
         }
-        ForkResult::Parent { child } => Ok((child, Walled(status))),
+        None => Ok(left.stand_in.unwrap_or(main)),
     }
 }
 
@@ -188,9 +185,29 @@ enum Why {
 struct Tree {
     main: Pid,
     end: Option<Termination>,
+    /// What the dead have used.
+    used: Used,
 }
 
 impl Tree {
+    fn of(main: Pid) -> Self {
+        Self {
+            main,
+            end: None,
+            used: Used::default(),
+        }
+    }
+
+    fn usage(&self) -> ResourceUse {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        ResourceUse {
+            wall_ms: 0,
+            user_ms: ms(self.used.user),
+            system_ms: ms(self.used.system),
+            max_rss_bytes: self.used.max_rss_bytes,
+        }
+    }
+
     fn watch(&mut self, control: &OwnedFd, signals: &SignalFd, deadline: Instant, memory: Option<memory::Cap>) -> Why {
         // Most commands are over before there is anything to look at.
         let mut look = Instant::now() + MEMORY_TICK;
@@ -231,36 +248,34 @@ impl Tree {
     }
 
     fn reap(&mut self) -> bool {
-        let (main, end) = (self.main, &mut self.end);
-        process::reap(&mut |pid, status| note(main, end, pid, status))
+        process::reap(&mut |dead| self.note(dead))
     }
 
     fn kill(&mut self) -> Vec<Process> {
-        let (main, end) = (self.main, &mut self.end);
-        let mut note = |pid, status| note(main, end, pid, status);
         // Whoever loses its parent becomes a child of this subreaper: without a child
         // there is nobody below it, and `/proc` need not be asked.
-        if !process::reap(&mut note) {
+        if !self.reap() {
             return Vec::new();
         }
-        let killed = process::kill_below(getpid(), &HashSet::new(), &mut note);
+        let killed = process::kill_below(getpid(), &HashSet::new(), &mut |dead| self.note(dead));
         let give_up = Instant::now() + Duration::from_secs(5);
         // A child that is left may be one that no pass over /proc has met: kill on.
-        while process::reap(&mut note) && Instant::now() < give_up {
-            process::kill_below(getpid(), &HashSet::new(), &mut note);
+        while self.reap() && Instant::now() < give_up {
+            process::kill_below(getpid(), &HashSet::new(), &mut |dead| self.note(dead));
             std::thread::yield_now();
         }
         killed
     }
-}
 
-fn note(main: Pid, end: &mut Option<Termination>, pid: Pid, status: WaitStatus) {
-    if pid == main {
-        *end = match status {
-            WaitStatus::Exited(_, code) => Some(Termination::Code(code)),
-            WaitStatus::Signaled(_, signal, _) => Some(Termination::Signal(signal as i32)),
-            _ => return,
-        };
+    fn note(&mut self, dead: &Dead) {
+        self.used.add(&dead.used);
+        if dead.pid == self.main {
+            self.end = match dead.status {
+                WaitStatus::Exited(_, code) => Some(Termination::Code(code)),
+                WaitStatus::Signaled(_, signal, _) => Some(Termination::Signal(signal as i32)),
+                _ => self.end,
+            };
+        }
     }
 }
 
@@ -284,18 +299,5 @@ fn listen(control: &OwnedFd, signals: &SignalFd, wait: Option<Duration>) -> Opti
         Ok((Control::Kill, _)) => Some(Why::Killed),
         Err(FrameError::WouldBlock) => None,
         Err(_) => Some(Why::HostGone),
-    }
-}
-
-fn used() -> ResourceUse {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
-        return ResourceUse::default();
-    };
-    let ms = |t: nix::sys::time::TimeVal| u64::try_from(t.tv_sec() * 1000 + t.tv_usec() / 1000).unwrap_or(0);
-    ResourceUse {
-        wall_ms: 0,
-        user_ms: ms(usage.user_time()),
-        system_ms: ms(usage.system_time()),
-        max_rss_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * 1024,
     }
 }
