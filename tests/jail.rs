@@ -182,6 +182,8 @@ async fn freeze_holds_everything_still_until_thaw() {
         .exec(sh("while :; do echo x >> count; done"))
         .await
         .expect("exec");
+    // Its stage waits for the next command.
+    run(&sandbox, "true").await;
     let size = || std::fs::metadata(&upper).map_or(0, |m| m.len());
     let grows = async |from: u64| {
         tokio::time::timeout(Duration::from_secs(5), async {
@@ -200,6 +202,9 @@ async fn freeze_holds_everything_still_until_thaw() {
             .await
             .unwrap_or(false)
     );
+    // Whoever waits for a command has done nothing yet, and is not held.
+    let seen = tokio::time::timeout(Duration::from_secs(10), run(&sandbox, "wc -c < count")).await;
+    assert_eq!(text(&seen.expect("it runs")).trim(), still.to_string());
     sandbox.thaw().await.expect("thaw");
     assert!(grows(still).await, "it goes on");
     running.kill();

@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -215,6 +216,7 @@ pub(super) async fn perform(
         options: &options.target,
         deadline,
         overrides: &Overrides::default(),
+        python: OnceLock::new(),
     };
     let bootstraps = taken_up.map_or("bootstrap".to_owned(), TakenUp::bootstraps);
     let prepared = tokio::select! {

@@ -97,8 +97,7 @@ impl UnderWay {
             reason: failed.map(|failed| escape(failed.why.as_bytes(), 1_000)),
             evidence: failed.and_then(|failed| failed.evidence.as_deref()),
         };
-        run.write_json(&self.own(), &record)?;
-        Ok(())
+        Ok(run.keep_json(&self.own(), &record)?)
     }
 
     /// Records a turn that was broken off from outside.
@@ -136,7 +135,7 @@ impl<'a> Drive<'a> {
         self.parts.door.begin_turn(&label);
         self.tally.turns += 1;
         let base = format!("turns/{:04}-{label}", self.tally.turns);
-        self.parts.run.write(&format!("{base}.prompt.md"), prompt.as_bytes())?;
+        self.parts.run.keep(&format!("{base}.prompt.md"), prompt.as_bytes())?;
         self.parts.chronicle.asked(&label, &prompt)?;
         let under_way = self.under_way.insert(UnderWay::new(&label, &base));
         let turn = Turn {

@@ -1,6 +1,6 @@
 //! `verify`: one verification of a target, without an agent.
 
-use std::time::Instant;
+use std::{sync::OnceLock, time::Instant};
 
 use crate::{
     engine::{
@@ -70,6 +70,7 @@ async fn perform(
         options,
         deadline: options.caps.deadline(began),
         overrides: &Overrides::default(),
+        python: OnceLock::new(),
     };
     let verification = tokio::select! {
         verification = judge.verify(&mut workspace, name) => match verification {

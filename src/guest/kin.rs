@@ -40,15 +40,15 @@ pub(super) fn childless(pid: i32, spare: &HashSet<i32>) -> bool {
 }
 
 /// Whether everybody below a subreaper stands still, but for the subreapers in `spare`, below
-/// whom it is asked as well.
-pub(super) fn all_still(root: i32, spare: &HashSet<i32>) -> bool {
+/// whom it is asked as well, and those in `apart`, below whom it is not.
+pub(super) fn all_still(root: i32, spare: &HashSet<i32>, apart: &HashSet<i32>) -> bool {
     let subreapers: Vec<i32> = spare.iter().copied().chain([root]).collect();
     let adopted = || subreapers.iter().map(|pid| children(*pid)).collect::<Option<Vec<_>>>();
     let Some(before) = adopted() else { return true };
     let mut todo: Vec<i32> = before.iter().flatten().copied().collect();
     let mut seen = HashSet::new();
     while let Some(pid) = todo.pop() {
-        if spare.contains(&pid) || !seen.insert(pid) {
+        if spare.contains(&pid) || apart.contains(&pid) || !seen.insert(pid) {
             continue;
         }
         match process::one(pid) {

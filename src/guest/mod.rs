@@ -18,7 +18,7 @@
 //! - `doors`: sockets of the inside's network; `peers`: which process holds one;
 //! - `tap`: what is sent past them;
 //! - `text`: pages of the executable given back while nothing happens;
-//! - `tree`: the workspace changed and read as its owner.
+//! - `owner`: who the workspace belongs to; `tree`: it, changed and read as that.
 
 mod capabilities;
 mod door;
@@ -27,6 +27,7 @@ mod kin;
 mod land;
 mod memory;
 mod nested;
+mod owner;
 mod payload;
 mod peers;
 mod process;

@@ -244,16 +244,16 @@ pub(super) fn kill_below(root: Pid, spare: &HashSet<i32>, reaped: &mut dyn FnMut
     }
 }
 
-/// Stops everything below `root` but `spare` and proves it, or returns what still ran
-/// when the time was up.
-pub(super) fn stop_below(root: Pid, spare: &HashSet<i32>) -> Result<(), Vec<Process>> {
+/// Stops everything below `root` but `spare`, and but `apart` and all below those, and proves
+/// it, or returns what still ran when the time was up.
+pub(super) fn stop_below(root: Pid, spare: &HashSet<i32>, apart: &HashSet<i32>) -> Result<(), Vec<Process>> {
     let mut passes = Passes::begin();
     loop {
-        let running: Vec<Process> = all_below_but(root, spare)
+        let running: Vec<Process> = all_below_but(root, spare, apart)
             .into_iter()
             .filter(|p| !p.stopped())
             .collect();
-        if running.is_empty() && kin::all_still(root.as_raw(), spare) {
+        if running.is_empty() && kin::all_still(root.as_raw(), spare, apart) {
             return Ok(());
         }
         for process in &running {
@@ -265,16 +265,16 @@ pub(super) fn stop_below(root: Pid, spare: &HashSet<i32>) -> Result<(), Vec<Proc
     }
 }
 
-/// Continues everything below `root` but `spare`.
-pub(super) fn continue_below(root: Pid, spare: &HashSet<i32>) {
-    for process in all_below_but(root, spare) {
+/// Continues what [`stop_below`] stops.
+pub(super) fn continue_below(root: Pid, spare: &HashSet<i32>, apart: &HashSet<i32>) {
+    for process in all_below_but(root, spare, apart) {
         let _ = kill(Pid::from_raw(process.pid), Signal::SIGCONT);
     }
 }
 
 /// Unlike [`below`], looks below the spared ones too: wardens are spared, their stages not.
-fn all_below_but(root: Pid, spare: &HashSet<i32>) -> Vec<Process> {
-    below(root, &HashSet::new())
+fn all_below_but(root: Pid, spare: &HashSet<i32>, apart: &HashSet<i32>) -> Vec<Process> {
+    below(root, apart)
         .into_iter()
         .filter(|p| !spare.contains(&p.pid))
         .collect()

@@ -9,6 +9,7 @@ use std::{
 
 use nix::{
     sched::{CpuSet, sched_getaffinity},
+    sys::signal::{Signal, kill},
     unistd::{ForkResult, Pid, fork},
 };
 
@@ -19,7 +20,7 @@ use super::{
 use crate::wire::{self, Argv, Confinement, ExecRequest, Reach};
 
 /// A stage without its command: its warden and main process exist, walled in or about to
-/// be, and are given to the next command with the same reach. Dropped, it ends.
+/// be, and are given to the next command with the same reach.
 pub(super) struct Ready {
     warden: Pid,
     reach: Reach,
@@ -104,14 +105,28 @@ impl Ready {
         main == 0 || (scheduling(main) == scheduling(0) && [nice(0), nice(0) + payload::BEHIND].contains(&nice(main)))
     }
 
+    /// Ends it. To close its sockets would be too little where its main process was stopped.
+    pub fn end(self) {
+        // It is our child and was not waited for, so nobody else has its pid; its main process
+        // goes with it (PR_SET_PDEATHSIG(2const)), or at the end of its orders.
+        let _ = kill(self.warden, Signal::SIGKILL);
+    }
+
     /// Gives it its command, with the stage's control socket and its stdio, and tells the
-    /// pid of the main process.
-    pub fn give(&mut self, request: &ExecRequest, control: &OwnedFd, stdio: &[OwnedFd; 3]) -> Result<i32, Failure> {
+    /// pid of the main process. `again` as in [`Order`].
+    pub fn give(
+        &mut self,
+        request: &ExecRequest,
+        again: bool,
+        control: &OwnedFd,
+        stdio: &[OwnedFd; 3],
+    ) -> Result<i32, Failure> {
         // What the main process does not take it could not: its warden tells why.
         let _ = wire::send(self.main_orders.as_fd(), request, &stdio.each_ref().map(AsFd::as_fd));
         let order = Order {
             wall_ms: request.wall_ms,
             leftovers: request.leftovers,
+            again,
         };
         wire::send(self.orders.as_fd(), &order, &[control.as_fd()])
             .map_err(|why| Failure::plain("start the command", why))?;

@@ -19,11 +19,11 @@ use nix::{
         time::TimeSpec,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, fork, getpid},
+    unistd::{Pid, getpid},
 };
 
 use super::{
-    Failure, GuestStart, door, doors, kin, land, payload, peers,
+    Failure, GuestStart, door, doors, kin, land, owner, peers,
     process::{self, Dead, Passes, Process},
     ready::Ready,
     tap, text, tree, warden,
@@ -199,14 +199,14 @@ impl Supervisor {
             }
             Request::Socket => Ok((Reply::Done, Some(doors::stream()?))),
             Request::Freeze => {
-                process::stop_below(getpid(), &self.supervisors()).map_err(|running| {
+                process::stop_below(getpid(), &self.busy(), &self.waiting()).map_err(|running| {
                     let names: Vec<String> = running.iter().take(8).map(Process::shown).collect();
                     Failure::plain("stop every process", format!("still running: {}", names.join(", ")))
                 })?;
                 Ok(done)
             }
             Request::Thaw => {
-                process::continue_below(getpid(), &self.supervisors());
+                process::continue_below(getpid(), &self.busy(), &self.waiting());
                 Ok(done)
             }
             Request::Sweep { keep, mains_only } => Ok((self.sweep(&keep, mains_only), None)),
@@ -224,9 +224,18 @@ impl Supervisor {
         }
     }
 
+    /// The wardens of stages that are under way.
+    fn busy(&self) -> HashSet<i32> {
+        self.wardens.keys().copied().collect()
+    }
+
+    /// The warden that waits: nothing of a stage is below it.
+    fn waiting(&self) -> HashSet<i32> {
+        self.ready.iter().map(|ready| ready.warden().as_raw()).collect()
+    }
+
     fn supervisors(&self) -> HashSet<i32> {
-        let ready = self.ready.iter().map(|ready| ready.warden().as_raw());
-        self.wardens.keys().copied().chain(ready).collect()
+        &self.busy() | &self.waiting()
     }
 
     fn exec(&mut self, request: &ExecRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
@@ -234,12 +243,21 @@ impl Supervisor {
             .try_into()
             .map_err(|_| Failure::plain("read the request", "four descriptors are needed"))?;
         self.unscoped |= request.reach == Reach::Sandbox;
-        let kept = self.ready.take().filter(|ready| ready.reach() == request.reach);
-        let mut ready = match kept.and_then(|mut ready| ready.untouched().then_some(ready)) {
+        let fits = |ready: &mut Ready| ready.reach() == request.reach && ready.untouched();
+        let mut ready = match self.ready.take_if(fits) {
             Some(ready) => ready,
-            None => self.post(request.reach)?,
+            None => {
+                self.ready.take().into_iter().for_each(Ready::end);
+                self.post(request.reach)?
+            }
         };
-        let main = ready.give(request, &control, &[stdin, stdout, stderr])?;
+        let main = match ready.give(request, !self.unscoped, &control, &[stdin, stdout, stderr]) {
+            Ok(main) => main,
+            Err(why) => {
+                ready.end();
+                return Err(why);
+            }
+        };
         let watched = Watched {
             stage: request.stage,
             main,
@@ -268,11 +286,16 @@ impl Supervisor {
         let mut pid = [0; 4];
         // What is written at once is read at once (pipe(7)).
         while self.freed.0.read_exact(&mut pid).is_ok() {
-            let watched = self.wardens.remove(&i32::from_ne_bytes(pid));
+            let Some(watched) = self.wardens.remove(&i32::from_ne_bytes(pid)) else {
+                continue;
+            };
             // Whoever may signal it could end one that waits, which would look like the end of
             // the command given to it.
-            let spare = watched.map(|watched| watched.ready).filter(|_| !self.unscoped);
-            self.ready = self.ready.take().or(spare);
+            if self.unscoped || self.ready.is_some() {
+                watched.ready.end();
+            } else {
+                self.ready = Some(watched.ready);
+            }
         }
     }
 
@@ -341,7 +364,7 @@ impl Supervisor {
     }
 
     fn victims(&self, keep: &[u64], mains_only: bool) -> Vec<Process> {
-        let mut spare: HashSet<i32> = self.ready.iter().map(|ready| ready.warden().as_raw()).collect();
+        let mut spare = self.waiting();
         let mut victims = Vec::new();
         for (warden, watched) in &self.wardens {
             spare.insert(*warden);
@@ -359,47 +382,8 @@ impl Supervisor {
         victims
     }
 
-    /// Runs `work` in a child with the identity of the workspace's owner.
     fn as_owner(&self, work: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
-        let (mut status, told) = std::io::pipe().map_err(|e| Failure::io("pipe", &e))?;
-        // SAFETY: this process is single-threaded, so the child may do anything.
-        match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
-            ForkResult::Child => {
-                drop(status);
-                let result = payload::become_owner(&self.confinement, self.nested.as_ref().map(AsFd::as_fd))
-                    .and_then(|()| self.confine_owner())
-                    .and_then(|()| work(Path::new(&self.confinement.workspace)));
-                if let Err(Failure { step, errno, why }) = result {
-                    let _ = serde_json::to_writer(told, &(step, errno, why));
-                }
-                // SAFETY: leaves without running anything of the parent's.
-                unsafe { libc::_exit(0) }
-            }
-            ForkResult::Parent { child } => {
-                drop(told);
-                let mut report = Vec::new();
-                let _ = status.by_ref().take(16_384).read_to_end(&mut report);
-                let ended = waitpid(child, None).map_err(|e| Failure::new("waitpid", e))?;
-                match serde_json::from_slice::<(String, Option<i32>, String)>(&report) {
-                    Ok((step, errno, why)) => Err(Failure { step, errno, why }),
-                    Err(_) if ended == WaitStatus::Exited(child, 0) && report.is_empty() => Ok(()),
-                    Err(_) => Err(Failure::plain(
-                        "change the workspace",
-                        format!("its child ended as {ended:?}"),
-                    )),
-                }
-            }
-        }
-    }
-
-    /// Where the inside shares the host's files, its commands' rules about them hold for
-    /// whoever changes the workspace as well.
-    fn confine_owner(&self) -> Result<(), Failure> {
-        let Some(rules) = self.confinement.landlock.as_ref().filter(|_| !self.confinement.pid1) else {
-            return Ok(());
-        };
-        payload::set_no_new_privs()?;
-        land::restrict(rules, true, true)
+        owner::run(&self.confinement, self.nested.as_ref().map(AsFd::as_fd), work)
     }
 
     /// Everything inside dies.

@@ -58,6 +58,8 @@ pub(super) struct Post<'a> {
 pub(super) struct Order {
     pub wall_ms: u64,
     pub leftovers: Leftovers,
+    /// Whether it may see to another stage, where nothing is left of this one.
+    pub again: bool,
 }
 
 /// The whole life of a warden, one stage after the other; the caller exits afterwards.
@@ -138,7 +140,7 @@ fn stage(post: &Post<'_>, begun: Result<Kept, Failure>) -> Option<Kept> {
         leaked: leaked.iter().take(NAMED_LEAKS).cloned().collect(),
     };
     // Whoever is a child of nobody here is nobody's descendant: there are none.
-    let again = why == Why::Ended && !keeps && leaked.is_empty() && !tree.reap();
+    let again = order.again && why == Why::Ended && !keeps && leaked.is_empty() && !tree.reap();
     if again {
         // Before the host can ask for what comes next.
         let mut freed = post.freed;

@@ -307,13 +307,13 @@ impl<'a> Chronicle<'a> {
     /// When `state.json` cannot be written.
     pub fn ended(&mut self, reason: &str) -> Result<(), RecordError> {
         self.state.last_exit_reason = Some(reason.to_owned());
-        self.save()
+        self.save()?;
+        self.run.sync()
     }
 
     fn save(&mut self) -> Result<(), RecordError> {
         self.state.updated_at = jiff::Timestamp::now().to_string();
-        self.run.write_json("state.json", &self.state)?;
-        Ok(())
+        self.run.keep_json("state.json", &self.state)
     }
 
     fn log(&mut self, event: &str, mut line: LogLine) -> Result<(), RecordError> {

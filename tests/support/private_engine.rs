@@ -28,6 +28,7 @@ pub struct PrivateEngine {
     dir: tempfile::TempDir,
     /// Holds the namespaces; ends with its standard input.
     holder: Child,
+    containerd: Child,
     daemon: Child,
 }
 
@@ -38,7 +39,7 @@ impl PrivateEngine {
             Some("an engine of the test's own needs root".to_owned())
         } else {
             let lacks = |tool: &&str| which(tool).is_none();
-            let tools = ["dockerd", "nsenter", "unshare"];
+            let tools = ["containerd", "dockerd", "nsenter", "unshare"];
             tools
                 .iter()
                 .find(|tool| lacks(tool))
@@ -60,8 +61,14 @@ impl PrivateEngine {
         let mut line = String::new();
         let said = BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line);
         assert!(said.is_ok() && line == "ready\n", "no namespaces of its own");
+        let containerd = containerd(dir.path(), &holder);
         let daemon = daemon(dir.path(), &holder);
-        let mut engine = Self { dir, holder, daemon };
+        let mut engine = Self {
+            dir,
+            holder,
+            containerd,
+            daemon,
+        };
         engine.answers().await;
         Some(engine)
     }
@@ -88,12 +95,8 @@ impl PrivateEngine {
                 return;
             }
             assert!(Instant::now() < give_up, "{}", self.last_words());
-            if self.daemon.try_wait().expect("wait").is_some() {
-                let words = self.last_words();
-                // On a busy machine it gives up on its containerd, whose patience is not ours.
-                assert!(words.contains("timeout waiting for containerd"), "{words}");
-                self.daemon = daemon(self.dir.path(), &self.holder);
-            }
+            let ended = self.daemon.try_wait().expect("wait");
+            assert!(ended.is_none(), "{ended:?}: {}", self.last_words());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -123,28 +126,17 @@ impl PrivateEngine {
         inside
     }
 
-    /// Kills it and the containerd that it started, as a crash would; returns once both are gone.
+    /// Kills it and its containerd, as a crash would; returns once both are gone.
     pub fn kill(&mut self) {
-        let pid_file = format!(
-            "/proc/{}/root{}/own/exec/containerd/containerd.pid",
-            self.holder.id(),
-            self.dir.path().display()
-        );
-        let containerd: i32 = fs::read_to_string(pid_file)
-            .expect("its pid")
-            .trim()
-            .parse()
-            .expect("a pid");
-        assert!(self.processes().contains(&containerd), "it is ours");
-        self.daemon.kill().expect("kill");
-        // With its parent it may be gone already.
-        let _ = kill(Pid::from_raw(containerd), Signal::SIGKILL);
-        self.daemon.wait().expect("wait");
-        wait_for("the end of containerd", || !self.processes().contains(&containerd));
+        for daemon in [&mut self.daemon, &mut self.containerd] {
+            daemon.kill().expect("kill");
+            daemon.wait().expect("wait");
+        }
     }
 
     /// Starts it anew on what the one before it has left.
     pub async fn come_back(&mut self) {
+        self.containerd = containerd(self.dir.path(), &self.holder);
         self.daemon = daemon(self.dir.path(), &self.holder);
         self.answers().await;
     }
@@ -190,10 +182,11 @@ impl PrivateEngine {
         self.processes().into_iter().filter(shim).collect()
     }
 
-    /// What it has started and names its directory: containerd and what holds containers.
+    /// What its daemons have started and names its directory.
     fn processes(&self) -> Vec<i32> {
         let ours = self.dir.path().to_str().expect("UTF-8");
-        let own = [self.holder.id(), self.daemon.id()].map(|pid| i32::try_from(pid).expect("a pid"));
+        let own = [&self.holder, &self.containerd, &self.daemon];
+        let own = own.map(|child| i32::try_from(child.id()).expect("a pid"));
         let of = |pid: &i32| !own.contains(pid) && command_line(*pid).contains(ours);
         pids().into_iter().filter(of).collect()
     }
@@ -201,16 +194,18 @@ impl PrivateEngine {
 
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
-        let _ = kill(
-            Pid::from_raw(i32::try_from(self.daemon.id()).expect("a pid")),
-            Signal::SIGTERM,
-        );
         let give_up = Instant::now() + PATIENCE;
-        while matches!(self.daemon.try_wait(), Ok(None)) && Instant::now() < give_up {
-            std::thread::sleep(Duration::from_millis(20));
+        for daemon in [&mut self.daemon, &mut self.containerd] {
+            let pid = i32::try_from(daemon.id()).expect("a pid");
+            if matches!(daemon.try_wait(), Ok(None)) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            while matches!(daemon.try_wait(), Ok(None)) && Instant::now() < give_up {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = daemon.kill();
+            let _ = daemon.wait();
         }
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
         // What a failed test leaves; each was started by this engine.
         for pid in self.processes() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -220,32 +215,73 @@ impl Drop for PrivateEngine {
     }
 }
 
+/// Starts a containerd of the daemon's own, and waits for it as long as it takes: the one that
+/// a daemon starts by itself has fifteen seconds, which a busy machine does not keep.
+fn containerd(dir: &Path, holder: &Child) -> Child {
+    let own = dir.join("own");
+    let config = dir.join("containerd.toml");
+    let [root, state] = ["containerd", "exec/containerd"].map(|name| own.join(name));
+    let socket = containerd_socket(dir);
+    let text = format!(
+        "version = 2\nroot = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+         [grpc]\naddress = {socket:?}\n"
+    );
+    fs::write(&config, text).expect("a configuration");
+    let _ = fs::remove_file(&socket);
+    let mut child = spawn(dir, holder, "containerd", &[Path::new("--config"), &config]);
+    wait_for("an answer of containerd", || {
+        let ended = child.try_wait().expect("wait");
+        assert!(ended.is_none(), "containerd ended: {ended:?}");
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    });
+    child
+}
+
+/// Outside of the engine's file system, where this process sees it.
+fn containerd_socket(dir: &Path) -> PathBuf {
+    dir.join("containerd.sock")
+}
+
 /// Starts a daemon in the holder's namespaces.
 fn daemon(dir: &Path, holder: &Child) -> Child {
+    let own = |name: &str| dir.join("own").join(name);
+    let (data, exec, pid) = (own("data"), own("exec"), own("pid"));
+    let (host, containerd) = (format!("unix://{}", dir.join("sock").display()), containerd_socket(dir));
+    let arguments = [
+        "--data-root".as_ref(),
+        data.as_path(),
+        "--exec-root".as_ref(),
+        &exec,
+        "--pidfile".as_ref(),
+        &pid,
+        "--containerd".as_ref(),
+        &containerd,
+        "--host".as_ref(),
+        host.as_ref(),
+        "--bridge".as_ref(),
+        "none".as_ref(),
+        "--iptables=false".as_ref(),
+    ];
+    spawn(dir, holder, "dockerd", &arguments)
+}
+
+/// A program in the holder's namespaces, which speaks to the log.
+fn spawn(dir: &Path, holder: &Child, program: &str, arguments: &[&Path]) -> Child {
     let log = fs::File::options()
         .create(true)
         .append(true)
         .open(dir.join("log"))
         .expect("a log");
-    let mut command = Command::new("nsenter");
-    command
+    Command::new("nsenter")
         .arg(format!("--target={}", holder.id()))
-        .args(["--mount", "--net", "--"]);
-    command.arg(which("dockerd").expect("dockerd"));
-    for (name, path) in [
-        ("--data-root", "own/data"),
-        ("--exec-root", "own/exec"),
-        ("--pidfile", "own/pid"),
-    ] {
-        command.arg(name).arg(dir.join(path));
-    }
-    command
-        .arg("--host")
-        .arg(format!("unix://{}", dir.join("sock").display()));
-    command.args(["--bridge", "none", "--iptables=false"]);
-    command.stdin(Stdio::null());
-    command.stdout(log.try_clone().expect("a log")).stderr(log);
-    command.spawn().expect("nsenter")
+        .args(["--mount", "--net", "--"])
+        .arg(which(program).unwrap_or_else(|| panic!("no {program}")))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log"))
+        .stderr(log)
+        .spawn()
+        .expect("nsenter")
 }
 
 /// Where a program is; `sbin` is not on everybody's `PATH`.

@@ -229,7 +229,8 @@ impl Judge<'_> {
         let mut out = session.end(ran).await?;
         self.copy_out(workspace, &place, &format!("{name}/outputs"), &mut out)?;
         out.wall_ms = millis(began.elapsed());
-        self.run.write_json(&format!("{name}/summary.json"), &out)?;
+        self.run.keep_json(&format!("{name}/summary.json"), &out)?;
+        self.run.sync()?;
         Ok(out)
     }
 }

@@ -28,7 +28,10 @@ mod session;
 mod stage;
 mod terminal;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -81,6 +84,9 @@ pub(super) struct Judge<'a> {
     pub deadline: Instant,
     /// Variables that come before what the contract gives its stages.
     pub overrides: &'a Overrides,
+    /// Where `python3` is inside, once it was looked for: what is on `PATH` there cannot be
+    /// written to, so it is the same in every sandbox.
+    pub python: OnceLock<Option<String>>,
 }
 
 impl Judge<'_> {
@@ -134,8 +140,10 @@ impl Judge<'_> {
         };
         out.sandbox_failures = failures;
         out.wall_ms = millis(began.elapsed());
-        self.run.write_json(&format!("{name}/summary.json"), &out)?;
+        self.run.keep_json(&format!("{name}/summary.json"), &out)?;
         evidence::bind_ledgers(self.run)?;
+        // Whoever hears of it finds all of it on the disk.
+        self.run.sync()?;
         Ok(out)
     }
 

@@ -170,7 +170,7 @@ impl Session<'_> {
             Found::Nothing => return Ok(None),
             Found::File(bytes) => {
                 let kept = format!("{}/{name}", self.name);
-                self.judge.run.write(&kept, &bytes)?;
+                self.judge.run.keep(&kept, &bytes)?;
                 match validate(&bytes) {
                     Ok(_) => return Ok(Some(bytes)),
                     Err(findings) => (findings, Some(kept)),
@@ -192,7 +192,7 @@ impl Session<'_> {
         let mut kept = None;
         if let Found::File(bytes) = &found {
             let name = format!("{}/hints_used.json", self.name);
-            self.judge.run.write(&name, bytes)?;
+            self.judge.run.keep(&name, bytes)?;
             kept = Some(name);
         }
         if !self.out.ok || !env.get("AIDER_FSM_REQUIRE_HINTS").is_some_and(contract::truthy) {
@@ -206,7 +206,7 @@ impl Session<'_> {
         };
         if let Err(reason) = proof {
             let name = format!("{}/hints_requirement_error.txt", self.name);
-            self.judge.run.write(&name, format!("{reason}\n").as_bytes())?;
+            self.judge.run.keep(&name, format!("{reason}\n").as_bytes())?;
             let finding = format!("evaluation.hints_requirement_failed: {reason}");
             self.out.metrics_errors.push(finding.clone());
             self.found("evaluation", &[finding], kept.or(Some(name)));
@@ -218,7 +218,7 @@ impl Session<'_> {
     fn own(&mut self, evaluation: &Measurement, own: Evidence) -> Result<(), EngineError> {
         self.judge
             .run
-            .write(&format!("{}/hints_run.json", self.name), &own.run)?;
+            .keep(&format!("{}/hints_run.json", self.name), &own.run)?;
         self.hints(evaluation, Found::File(own.used))?;
         self.metrics(StageName::Evaluation, evaluation, Some(Found::File(own.metrics)))
     }
@@ -237,7 +237,7 @@ impl Session<'_> {
         let judged = match found {
             Found::File(bytes) => {
                 let name = format!("{}/metrics_{stage}.json", self.name);
-                self.judge.run.write(&name, &bytes)?;
+                self.judge.run.keep(&name, &bytes)?;
                 kept = Some(name);
                 contract::validate_metrics(stage, path, Some(&bytes), &measurement.required_keys)
             }
@@ -253,7 +253,7 @@ impl Session<'_> {
                 let value = serde_json::Value::Object(metrics.value);
                 self.judge
                     .run
-                    .write_json(&format!("{}/metrics.json", self.name), &value)?;
+                    .keep_json(&format!("{}/metrics.json", self.name), &value)?;
                 self.out.metrics = Some(value);
             }
             Ok(_) => {}

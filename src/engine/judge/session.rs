@@ -229,14 +229,18 @@ impl<'a> Session<'a> {
     }
 
     pub async fn find_python(&self) -> Result<Option<String>, EngineError> {
+        if let Some(found) = self.judge.python.get() {
+            return Ok(found.clone());
+        }
         let env = Environment::new(self.sandbox.inside());
         let path = env.get("PATH").unwrap_or_default().to_owned();
         let found = self
             .ask(&["sh", "-c", "command -v python3"], vec![("PATH".to_owned(), path)])
             .await?;
-        Ok(found
+        let found = found
             .map(|line| line.trim().to_owned())
-            .filter(|line| line.starts_with('/')))
+            .filter(|line| line.starts_with('/'));
+        Ok(self.judge.python.get_or_init(|| found).clone())
     }
 
     /// Runs a small program of the host's `/usr` inside and gives what it prints; `None`

@@ -244,7 +244,7 @@ impl Judge<'_> {
 
     /// Keeps a stage's summary, whose files begin with `own`, and tells of its end.
     pub(super) fn tell_ended(&self, own: &str, summary: &StageSummary) -> Result<(), EngineError> {
-        self.run.write_json(&format!("{own}_summary.json"), summary)?;
+        self.run.keep_json(&format!("{own}_summary.json"), summary)?;
         self.reporter.say(Happening::StageEnded {
             stage: summary.stage.to_string(),
             ok: summary.ok,

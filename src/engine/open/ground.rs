@@ -1,6 +1,6 @@
 //! What every verification of a target that is open shares.
 
-use std::time::Instant;
+use std::{sync::OnceLock, time::Instant};
 
 use crate::{
     contract::Pipeline,
@@ -36,6 +36,7 @@ impl Ground {
             // Each call has the whole time: a session may go on as long as its caller does.
             deadline: self.options.caps.deadline(Instant::now()),
             overrides,
+            python: OnceLock::new(),
         }
     }
 }
