@@ -9,7 +9,11 @@ use std::{
 
 use nix::{
     sched::{CpuSet, sched_getaffinity},
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        socket::{setsockopt, sockopt::ReceiveTimeout},
+        time::TimeVal,
+    },
     unistd::{ForkResult, Pid, fork},
 };
 
@@ -18,6 +22,9 @@ use super::{
     warden::{self, Order, Post},
 };
 use crate::wire::{self, Argv, Confinement, ExecRequest, Reach};
+
+/// Longest wait for the pid of a main process, which whoever may signal it can stop.
+const TOLD: TimeVal = TimeVal::new(5, 0);
 
 /// A stage without its command: its warden and main process exist, walled in or about to
 /// be, and are given to the next command with the same reach.
@@ -46,6 +53,7 @@ impl Ready {
         let pair = || wire::pair().map_err(|e| Failure::io("socketpair", &e));
         let (orders, orders_in) = pair()?;
         let (main_orders, main_orders_in) = pair()?;
+        setsockopt(&main_orders, ReceiveTimeout, &TOLD).map_err(|e| Failure::new("SO_RCVTIMEO", e))?;
         // SAFETY: this process is single-threaded, so the child may do anything.
         match unsafe { fork() }.map_err(|e| Failure::new("fork", e))? {
             ForkResult::Child => {
@@ -84,7 +92,7 @@ impl Ready {
         self.reach
     }
 
-    /// The next pid that is told; 0 where there is no such process. Waits until it is known.
+    /// The next pid that is told; 0 where none is. Waits until it is known.
     fn told(&self) -> i32 {
         wire::recv(self.main_orders.as_fd()).map_or(0, |(pid, _)| pid)
     }

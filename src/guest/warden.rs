@@ -96,18 +96,22 @@ fn stage(post: &Post<'_>, begun: Result<Kept, Failure>) -> Option<Kept> {
     }
     let (order, fds) = wire::recv::<Order>(post.orders.as_fd()).ok()?;
     let [control] = <[OwnedFd; 1]>::try_from(fds).ok()?;
-    let began = Instant::now();
-    let (kept, main) = match started {
-        Ok(started) => started,
+    match started {
+        Ok((kept, main)) => see_to(post, &kept, main, &order, &control).then_some(kept),
         Err(Failure { step, errno, why }) => {
             let _ = wire::send(control.as_fd(), &Progress::Refused { step, errno, why }, &[]);
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// From a command's beginning to the end of its stage; whether the warden can see to another.
+fn see_to(post: &Post<'_>, kept: &Kept, main: Pid, order: &Order, control: &OwnedFd) -> bool {
+    let began = Instant::now();
     let memory = memory::Cap::of(post.confinement);
     let mut tree = Tree::of(main);
     let deadline = began + Duration::from_millis(order.wall_ms);
-    let why = tree.watch(&control, &kept.signals, deadline, memory);
+    let why = tree.watch(control, &kept.signals, deadline, memory);
     let (timed_out, cap_hit) = match why {
         Why::Ended => (false, None),
         Why::Killed => (false, Some("killed".to_owned())),
@@ -115,7 +119,7 @@ fn stage(post: &Post<'_>, begun: Result<Kept, Failure>) -> Option<Kept> {
         Why::Memory => (false, Some("memory".to_owned())),
         Why::HostGone => {
             tree.kill();
-            return None;
+            return false;
         }
     };
     let keeps = order.leftovers == Leftovers::Keep;
@@ -141,16 +145,14 @@ fn stage(post: &Post<'_>, begun: Result<Kept, Failure>) -> Option<Kept> {
     };
     // Whoever is a child of nobody here is nobody's descendant: there are none.
     let again = order.again && why == Why::Ended && !keeps && leaked.is_empty() && !tree.reap();
-    if again {
-        // Before the host can ask for what comes next.
-        let mut freed = post.freed;
-        freed.write_all(&getpid().as_raw().to_ne_bytes()).ok()?;
-    }
+    // Told before the host can ask for what comes next.
+    let mut freed = post.freed;
+    let again = again && freed.write_all(&getpid().as_raw().to_ne_bytes()).is_ok();
     let _ = wire::send(control.as_fd(), &ended, &[]);
     if keeps {
-        tree.keep(&control, &kept.signals, memory);
+        tree.keep(control, &kept.signals, memory);
     }
-    again.then_some(kept)
+    again
 }
 
 /// Makes the main process, and waits until it has become its command or somebody does that
