@@ -44,7 +44,7 @@ use super::{
 use crate::{
     dataset::{self, RowsAsk},
     probe::{self, Layer},
-    wire::{self, Argv, Confinement, ExecRequest, Identity, Reach},
+    wire::{self, Argv, Confinement, ExecRequest, Identity, Reach, Request},
 };
 
 /// How far a command's nice value is behind that of its supervisors, who would else
@@ -58,7 +58,7 @@ const READER_MEMORY: u64 = 1 << 30;
 #[derive(Default)]
 pub(super) struct Left {
     /// What it was asked.
-    request: Option<ExecRequest>,
+    request: Option<Box<ExecRequest>>,
     /// What it executes: no memory is had or given back from here to the end of that.
     command: Option<Command>,
     /// The process that does what is no program.
@@ -111,8 +111,10 @@ fn become_or_stand_in(
         .thread_unblock()
         .map_err(|e| Failure::new("sigprocmask", e))?;
     let offer = build_walls(confinement, reach, nested)?;
-    let (request, fds) =
-        wire::recv::<ExecRequest>(orders).map_err(|why| Failure::plain("wait for the command", why))?;
+    let (request, fds) = wire::recv::<Request>(orders).map_err(|why| Failure::plain("wait for the command", why))?;
+    let Request::Exec(request) = request else {
+        return Err(Failure::plain("read the request", "it is no command"));
+    };
     let stdio: [OwnedFd; 3] = fds
         .try_into()
         .map_err(|_| Failure::plain("read the request", "three descriptors are needed"))?;
@@ -188,7 +190,9 @@ fn print_rows(ask: &RowsAsk, out: &mut std::io::Stdout) -> i32 {
 /// Steps 1 to 10.
 fn build_walls(confinement: &Confinement, reach: Reach, nested: Option<BorrowedFd<'_>>) -> Result<OomOffer, Failure> {
     setsid().map_err(|e| Failure::new("setsid", e))?;
-    ignore_nothing()?;
+    // Others are heeded by its warden already. This program ignores the one that ends the left
+    // side of a pipeline.
+    heed([libc::SIGPIPE].into_iter())?;
     fall_behind()?;
     let offer = OomOffer::open();
     close_on_exec()?;
@@ -297,9 +301,8 @@ impl Command {
     }
 }
 
-/// Gives every signal its default action: what is ignored stays so over `execve(2)`, and this
-/// program's start makes it ignore `SIGPIPE`, which ends the left side of a pipeline.
-fn ignore_nothing() -> Result<(), Failure> {
+/// Gives signals their default action: what is ignored stays so over `execve(2)`.
+pub(super) fn heed(signals: impl Iterator<Item = libc::c_int>) -> Result<(), Failure> {
     /// As the kernel takes it (rt_sigaction(2)): the C library keeps two signals to itself.
     #[repr(C)]
     struct Action {
@@ -314,7 +317,7 @@ fn ignore_nothing() -> Result<(), Failure> {
         restorer: 0,
         mask: 0,
     };
-    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+    for signal in signals {
         // SAFETY: `default` outlives the call and is laid out as the kernel's; the size is its mask's.
         let set = unsafe {
             libc::syscall(

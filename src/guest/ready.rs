@@ -120,17 +120,17 @@ impl Ready {
         let _ = kill(self.warden, Signal::SIGKILL);
     }
 
-    /// Gives it its command, with the stage's control socket and its stdio, and tells the
-    /// pid of the main process. `again` as in [`Order`].
+    /// Gives it its command, as the frame in which that came, with the stage's control socket
+    /// and its stdio, and tells the pid of the main process. `again` as in [`Order`].
     pub fn give(
         &mut self,
-        request: &ExecRequest,
+        (request, frame): (&ExecRequest, &[u8]),
         again: bool,
         control: &OwnedFd,
         stdio: &[OwnedFd; 3],
     ) -> Result<i32, Failure> {
         // What the main process does not take it could not: its warden tells why.
-        let _ = wire::send(self.main_orders.as_fd(), request, &stdio.each_ref().map(AsFd::as_fd));
+        let _ = wire::forward(self.main_orders.as_fd(), frame, &stdio.each_ref().map(AsFd::as_fd));
         let order = Order {
             wall_ms: request.wall_ms,
             leftovers: request.leftovers,

@@ -156,13 +156,14 @@ impl Supervisor {
                 self.reap();
             }
             if asked {
-                match wire::recv::<Request>(self.socket.as_fd()) {
-                    Ok((Request::Shutdown, _)) => {
+                let heard = wire::recv_frame(self.socket.as_fd());
+                match heard.and_then(|(frame, fds)| Ok((wire::parse(&frame)?, frame, fds))) {
+                    Ok((Request::Shutdown, ..)) => {
                         self.end();
                         let _ = wire::send(self.socket.as_fd(), &Reply::Done, &[]);
                         return 0;
                     }
-                    Ok((request, fds)) => self.answer(request, fds),
+                    Ok((request, frame, fds)) => self.answer(request, &frame, fds),
                     Err(FrameError::WouldBlock) => {}
                     Err(_) => {
                         self.end();
@@ -173,8 +174,9 @@ impl Supervisor {
         }
     }
 
-    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) {
-        let (reply, attached) = match self.perform(request, fds) {
+    /// `frame` is the request as it came.
+    fn answer(&mut self, request: Request, frame: &[u8], fds: Vec<OwnedFd>) {
+        let (reply, attached) = match self.perform(request, frame, fds) {
             Ok(answer) => answer,
             Err(Failure { step, errno, why }) => (Reply::Failed { step, errno, why }, None),
         };
@@ -182,10 +184,15 @@ impl Supervisor {
         let _ = wire::send(self.socket.as_fd(), &reply, &attached);
     }
 
-    fn perform(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(Reply, Option<OwnedFd>), Failure> {
+    fn perform(
+        &mut self,
+        request: Request,
+        frame: &[u8],
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Reply, Option<OwnedFd>), Failure> {
         let done = (Reply::Done, None);
         match request {
-            Request::Exec(request) => self.exec(&request, fds).map(|()| done),
+            Request::Exec(request) => self.exec(&request, frame, fds).map(|()| done),
             Request::Listen { port } => {
                 let (port, fd) = doors::listener(port)?;
                 Ok((Reply::Listening { port }, Some(fd)))
@@ -238,7 +245,7 @@ impl Supervisor {
         &self.busy() | &self.waiting()
     }
 
-    fn exec(&mut self, request: &ExecRequest, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+    fn exec(&mut self, request: &ExecRequest, frame: &[u8], fds: Vec<OwnedFd>) -> Result<(), Failure> {
         let [control, stdin, stdout, stderr]: [OwnedFd; 4] = fds
             .try_into()
             .map_err(|_| Failure::plain("read the request", "four descriptors are needed"))?;
@@ -251,7 +258,7 @@ impl Supervisor {
                 self.post(request.reach)?
             }
         };
-        let main = match ready.give(request, !self.unscoped, &control, &[stdin, stdout, stderr]) {
+        let main = match ready.give((request, frame), !self.unscoped, &control, &[stdin, stdout, stderr]) {
             Ok(main) => main,
             Err(why) => {
                 ready.end();

@@ -79,6 +79,10 @@ struct Kept {
 fn prepare() -> Result<Kept, Failure> {
     prctl::set_child_subreaper(true).map_err(|e| Failure::new("PR_SET_CHILD_SUBREAPER", e))?;
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Failure::new("PR_SET_PDEATHSIG", e))?;
+    // All of them are blocked here; what a main process would ignore is what was ignored where
+    // this program was started.
+    let not = [libc::SIGKILL, libc::SIGSTOP, libc::SIGPIPE];
+    payload::heed((1..=64).filter(|signal| !not.contains(signal)))?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)

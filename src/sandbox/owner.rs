@@ -1,5 +1,7 @@
 //! Whose a sandbox's files are on the host.
 
+use std::sync::OnceLock;
+
 /// The unprivileged host id that sandboxes run as when the host process is root.
 /// Never a real account: beyond every range that `/etc/subuid` hands out by default.
 pub const SANDBOX_UID: u32 = 2_000_000_000;
@@ -8,12 +10,14 @@ pub const SANDBOX_UID: u32 = 2_000_000_000;
 /// nobody in particular (`None`) when the sandbox runs as the calling user. Root of
 /// a user namespace that does not map that id is an ordinary user here.
 pub fn owner() -> Option<u32> {
+    /// Maps are written once (user_namespaces(7)), and nobody asks in a namespace of a jail's.
+    static MAPPED: OnceLock<bool> = OnceLock::new();
     let mapped = || {
         let maps = ["/proc/self/uid_map", "/proc/self/gid_map"];
         maps.iter()
             .all(|map| std::fs::read_to_string(map).is_ok_and(|map| maps_id(&map, SANDBOX_UID)))
     };
-    (nix::unistd::geteuid().is_root() && mapped()).then_some(SANDBOX_UID)
+    (nix::unistd::geteuid().is_root() && *MAPPED.get_or_init(mapped)).then_some(SANDBOX_UID)
 }
 
 /// Whether an id exists inside: lines of first id inside, first outside, count

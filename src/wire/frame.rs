@@ -52,6 +52,14 @@ impl From<nix::Error> for FrameError {
 /// without raising `SIGPIPE`.
 pub fn send<T: Serialize>(socket: BorrowedFd<'_>, value: &T, fds: &[BorrowedFd<'_>]) -> Result<(), FrameError> {
     let frame = serde_json::to_vec(value).map_err(|why| FrameError::Malformed(why.to_string()))?;
+    forward(socket, &frame, fds)
+}
+
+/// As [`send`], a frame as it [came](recv_frame).
+///
+/// # Errors
+/// As there.
+pub fn forward(socket: BorrowedFd<'_>, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), FrameError> {
     if frame.len() > MAX_FRAME || fds.len() > MAX_FDS {
         return Err(FrameError::TooLarge);
     }
@@ -61,7 +69,7 @@ pub fn send<T: Serialize>(socket: BorrowedFd<'_>, value: &T, fds: &[BorrowedFd<'
     loop {
         match sendmsg::<()>(
             socket.as_raw_fd(),
-            &[IoSlice::new(&frame)],
+            &[IoSlice::new(frame)],
             control,
             MsgFlags::MSG_NOSIGNAL,
             None,
@@ -79,9 +87,16 @@ pub fn send<T: Serialize>(socket: BorrowedFd<'_>, value: &T, fds: &[BorrowedFd<'
 /// A frame that is too large, truncated or not the expected JSON is refused
 /// whole, its descriptors closed. An empty frame is the end of file.
 pub fn recv<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<(T, Vec<OwnedFd>), FrameError> {
-    let (frame, fds) = recv_bytes(socket)?;
-    let value = serde_json::from_slice(&frame).map_err(|why| FrameError::Malformed(why.to_string()))?;
-    Ok((value, fds))
+    let (frame, fds) = recv_frame(socket)?;
+    Ok((parse(&frame)?, fds))
+}
+
+/// What a frame says.
+///
+/// # Errors
+/// Where it is not the JSON that is expected.
+pub fn parse<T: DeserializeOwned>(frame: &[u8]) -> Result<T, FrameError> {
+    serde_json::from_slice(frame).map_err(|why| FrameError::Malformed(why.to_string()))
 }
 
 thread_local! {
@@ -89,7 +104,11 @@ thread_local! {
     static ARRIVAL: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_FRAME]);
 }
 
-fn recv_bytes(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), FrameError> {
+/// As [`recv`], a frame as it is.
+///
+/// # Errors
+/// As there, but for what it says.
+pub fn recv_frame(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), FrameError> {
     ARRIVAL.with_borrow_mut(|frame| {
         let (length, fds) = recv_into(socket, frame)?;
         Ok((frame[..length].to_vec(), fds))

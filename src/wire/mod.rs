@@ -11,6 +11,7 @@ mod frame;
 mod message;
 
 pub use frame::{FrameError, MAX_FDS, MAX_FRAME, pair, recv, send};
+pub(crate) use frame::{forward, parse, recv_frame};
 pub use message::{
     Admission, Argv, Confinement, Connection, Control, ExecRequest, FoundWalls, GET, Hello, Identity, LandlockRules,
     LeakedProcess, Leftovers, PROTOCOL, PathAccess, Peer, Progress, Reach, Removal, Reply, Request, ResourceUse,

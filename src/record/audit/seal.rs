@@ -1,6 +1,6 @@
 //! The end of a chain: every file by its hash, the closing record, the receipt.
 
-use std::{fmt, io, path::Path};
+use std::{fmt, io, num::NonZero, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,6 +21,8 @@ use crate::{
 pub(super) const UNLISTED: [&str; 4] = [LOCK, JOURNAL, RECEIPT, ENVELOPE];
 /// Files of one record.
 const FILES_A_RECORD: usize = 500;
+/// Files that are worth a thread of their own.
+const FILES_A_THREAD: usize = 64;
 /// Files that the receipt names itself, where they are there.
 const NAMED: [&str; 8] = [
     "lock.json",
@@ -121,20 +123,14 @@ impl RunDir {
         self.sync()?;
         let items = tree::inventory(self.path())?;
         let unlisted = |path: &RelPath| UNLISTED.iter().any(|name| name.as_bytes() == path.as_bytes());
-        let mut files = Vec::with_capacity(FILES_A_RECORD);
-        let mut count = 0;
-        for (path, item) in items.into_iter().filter(|(path, _)| !unlisted(path)) {
-            let artifact = self.artifact(path, &item)?;
-            if let Some(name) = NAMED.iter().find(|name| name.as_bytes() == artifact.path.as_bytes()) {
-                receipt.files.insert((*name).to_owned(), artifact.sha256);
+        let items: Vec<(RelPath, Item)> = items.into_iter().filter(|(path, _)| !unlisted(path)).collect();
+        for some in items.chunks(FILES_A_RECORD) {
+            let files = self.artifacts(some)?;
+            for artifact in &files {
+                if let Some(name) = NAMED.iter().find(|name| name.as_bytes() == artifact.path.as_bytes()) {
+                    receipt.files.insert((*name).to_owned(), artifact.sha256);
+                }
             }
-            files.push(artifact);
-            count += 1;
-            if files.len() == FILES_A_RECORD {
-                self.bind(&std::mem::take(&mut files))?;
-            }
-        }
-        if !files.is_empty() {
             self.bind(&files)?;
         }
         receipt.version = RECEIPT_VERSION;
@@ -145,7 +141,10 @@ impl RunDir {
         })?;
         let mut journal = self.writer();
         let course = journal.chain().course();
-        journal.append("closed", &json!({"files": count, "course": course, "receipt": value}))?;
+        journal.append(
+            "closed",
+            &json!({"files": items.len(), "course": course, "receipt": value}),
+        )?;
         journal.sync()?;
         let root = journal.chain().root();
         let document = receipt::document(&value, journal.chain().records(), root);
@@ -160,6 +159,37 @@ impl RunDir {
     /// Names are not redacted here: they are the files' own, which lie beside.
     fn bind(&self, files: &[Artifact]) -> Result<(), RecordError> {
         self.writer().append("artifacts", &json!({"files": files}))
+    }
+
+    /// The same in the same order, looked at by as many threads as there are processors: most are
+    /// small, and opening them is what takes time.
+    fn artifacts(&self, items: &[(RelPath, Item)]) -> Result<Vec<Artifact>, RecordError> {
+        let each = |items: &[(RelPath, Item)]| -> Vec<_> {
+            let items = items.iter();
+            items.map(|(path, item)| self.artifact(path.clone(), item)).collect()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let mut shares = items.chunks(items.len().div_ceil(threads).max(FILES_A_THREAD));
+        let own = shares.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = shares
+                .map(|share| {
+                    (
+                        share,
+                        std::thread::Builder::new().spawn_scoped(scope, move || each(share)),
+                    )
+                })
+                .collect();
+            let mut all = each(own);
+            for (share, thread) in others {
+                all.extend(match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    // A host without a thread to spare makes it slower, no more.
+                    Err(_) => each(share),
+                });
+            }
+            all.into_iter().collect()
+        })
     }
 
     fn artifact(&self, path: RelPath, item: &Item) -> Result<Artifact, RecordError> {

@@ -4,8 +4,8 @@
 //! forked from the host's thread pool. When the host goes, however it goes, the
 //! socket ends, the launcher ends, and with it (by that signal) every jail.
 //!
-//! After the first jail one is always kept ready, built as far as it can be without a
-//! plan, so that whoever asks for one waits only for what the plan decides.
+//! One is always kept ready, built as far as it can be without a plan, so that whoever asks
+//! for one waits only for what the plan decides.
 #![allow(unsafe_code)]
 
 use std::{
@@ -37,8 +37,9 @@ use crate::{
     wire,
 };
 
-/// Nothing is asked for this long: the jail made last has the processors no more.
-const QUIET_MS: u8 = 3;
+/// Nothing is asked for this long: the jail made last has had the processors for itself. A new
+/// one is put into its cgroups, which holds up whoever forks or ends (cgroups(7)).
+const QUIET_MS: u8 = 20;
 
 /// The launcher's whole life; its socket is descriptor 0.
 pub fn launcher_main() -> ExitCode {
@@ -67,6 +68,8 @@ pub fn launcher_main() -> ExitCode {
         live: HashMap::new(),
         gone: Vec::new(),
     };
+    // While whoever started us brings what the first one is for.
+    jails.ready = jails.prepare(&[]).ok();
     loop {
         let mut fds = [
             PollFd::new(host.as_fd(), PollFlags::POLLIN),
@@ -80,11 +83,13 @@ pub fn launcher_main() -> ExitCode {
             PollTimeout::from(20u8)
         };
         let quiet = poll(&mut fds, wait) == Ok(0);
-        let asked = fds[0].any().unwrap_or(false);
+        let (asked, died) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
         // A terminal's Ctrl-C reaches us too: the host decides, not the signal.
         while let Ok(Some(_)) = signals.read_signal() {}
         jails.reap();
-        if quiet && std::mem::take(&mut jails.wanted) {
+        // Where none is left nobody is held up.
+        let idle = died && jails.live.is_empty();
+        if (quiet || idle) && !asked && std::mem::take(&mut jails.wanted) {
             jails.ready = jails.prepare(&[]).ok();
         }
         if asked {
